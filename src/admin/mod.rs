@@ -1,0 +1,16 @@
+//! The endpoints: what `/health` and its like answer, on both ports, and who may read them.
+//!
+//! A [`tower::Service`] that borrows the latest report and writes bytes that were rendered when the report changed or the
+//! second turned. Runs no check, waits for nothing.
+
+mod access;
+mod endpoint;
+mod metrics;
+mod service;
+mod settings;
+
+pub use self::access::{Keys, Requirement};
+pub use self::endpoint::{Endpoint, Kind, Port, Ports};
+pub use self::metrics::Metrics;
+pub use self::service::{Admin, Management, Target};
+pub use self::settings::{AdminListen, AdminSettings, EndpointSettings, MetricsSettings};

@@ -1,0 +1,205 @@
+use std::convert::Infallible;
+use std::future::{Ready, ready};
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use http_body_util::Full;
+use hyper::header::{
+    ACCESS_CONTROL_ALLOW_ORIGIN, ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderValue, ORIGIN, VARY, WWW_AUTHENTICATE,
+};
+use hyper::{Method, Request, Response, StatusCode};
+
+use super::endpoint::Rendering;
+use super::{Endpoint, Keys, Kind, Metrics, Port, Requirement};
+use crate::clock::Clock;
+use crate::dialect::{Query, Service as Identity, View};
+use crate::health::Audience;
+use crate::monitor::Board;
+use crate::traffic::Traffic;
+
+/// Everything that the endpoints are answered from. Shared by both ports and all workers.
+#[derive(Debug)]
+pub struct Admin {
+    /// In the order of the configuration.
+    pub endpoints: Vec<Endpoint>,
+    /// The latest report.
+    pub board: Arc<Board>,
+    /// The counters.
+    pub traffic: Arc<Traffic>,
+    /// Who we are.
+    pub identity: Identity,
+    /// Who is trusted.
+    pub keys: Keys,
+    /// Origins whose pages may read the endpoints.
+    pub cors_origins: Vec<String>,
+    /// The metrics.
+    pub metrics: Metrics,
+    /// The clock of the reports.
+    pub clock: Clock,
+}
+
+/// An endpoint that a request is meant for.
+#[derive(Clone, Copy, Debug)]
+pub struct Target<'a> {
+    endpoint: &'a Endpoint,
+    check: Option<&'a str>,
+}
+
+/// At most so many `exclude` parameters are looked at.
+const MOST_EXCLUDES: usize = 32;
+
+impl Admin {
+    /// The endpoint of a path at a port. Exact paths only: `/health/`, `//health` and `/%68ealth` are traffic.
+    #[must_use]
+    pub fn find<'a>(&'a self, port: Port, path: &'a str) -> Option<Target<'a>> {
+        for endpoint in self.endpoints.iter().filter(|endpoint| endpoint.is_at(port)) {
+            if endpoint.path == path {
+                return Some(Target { endpoint, check: None });
+            }
+            if let Kind::Dialect(dialect) = endpoint.kind {
+                let below = path.strip_prefix(&endpoint.path).and_then(|rest| rest.strip_prefix('/'));
+                if let (true, Some(name)) = (dialect.has_check_paths(), below) {
+                    let known = self.board.report().members(&endpoint.group).any(|check| &*check.name == name);
+                    if known {
+                        return Some(Target { endpoint, check: Some(name) });
+                    }
+                }
+            }
+        }
+        None
+    }
+
+    /// Answers a request for an endpoint.
+    #[must_use]
+    pub fn answer<B>(&self, target: Target<'_>, request: &Request<B>) -> Response<Full<Bytes>> {
+        let mut response = self.respond(target, request);
+        let headers = response.headers_mut();
+        headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        if let Some(origin) = self.allowed_origin(request) {
+            headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, origin);
+            headers.insert(VARY, HeaderValue::from_static("origin"));
+        }
+        response
+    }
+
+    fn respond<B>(&self, Target { endpoint, check }: Target<'_>, request: &Request<B>) -> Response<Full<Bytes>> {
+        if request.method() != Method::GET && request.method() != Method::HEAD {
+            let mut response = problem(405, "method_not_allowed", "this endpoint answers GET and HEAD");
+            response.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
+            return response;
+        }
+        let audience = self.keys.audience(request.headers());
+        if endpoint.requirement == Requirement::ApiKey && audience != Audience::Trusted {
+            let mut response =
+                problem(401, "unauthorized", "this endpoint needs an API key: X-API-Key, or Authorization: Bearer");
+            response.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"pulsegate\""));
+            return response;
+        }
+        match endpoint.kind {
+            Kind::Dialect(_) => {
+                let query = query(request.uri().query().unwrap_or_default(), check);
+                self.report(endpoint, audience, query)
+            }
+            Kind::Metrics => {
+                let text = self.metrics.render(&self.board.report(), self.clock.now());
+                // Exactly this: Prometheus 3 refuses a scrape without it.
+                full(200, "text/plain; version=0.0.4; charset=utf-8", text.into())
+            }
+            Kind::Off => problem(404, "not_found", "there is no such endpoint"),
+        }
+    }
+
+    fn report(&self, endpoint: &Endpoint, audience: Audience, query: Query<'_>) -> Response<Full<Bytes>> {
+        let report = self.board.report();
+        let now = self.clock.now();
+        let (second, overdue) = (now.unix.as_secs(), report.is_overdue(now));
+        let plain = query.is_plain();
+        if plain {
+            if let Some(kept) = &*endpoint.kept_for(audience).load() {
+                if kept.report == report.number && kept.second == second && kept.overdue == overdue {
+                    return full(kept.code, kept.media_type, kept.body.clone());
+                }
+            }
+        }
+        let Kind::Dialect(dialect) = endpoint.kind else {
+            return problem(404, "not_found", "there is no such endpoint");
+        };
+        let totals = if endpoint.detail { self.traffic.totals() } else { Default::default() };
+        let answer = dialect.render(&View {
+            report: &report,
+            totals: &totals,
+            service: &self.identity,
+            group: &endpoint.group,
+            detail: endpoint.detail,
+            audience,
+            codes: endpoint.codes,
+            query,
+            now,
+        });
+        if plain {
+            let (code, media_type, body) = (answer.code, answer.media_type, answer.body.clone());
+            let rendering = Rendering { report: report.number, second, overdue, code, media_type, body };
+            endpoint.keep(audience, Arc::new(rendering));
+        }
+        full(answer.code, answer.media_type, answer.body)
+    }
+
+    fn allowed_origin<B>(&self, request: &Request<B>) -> Option<HeaderValue> {
+        let origin = request.headers().get(ORIGIN)?;
+        let allowed = |known: &&String| *known == "*" || known.as_bytes() == origin.as_bytes();
+        self.cors_origins.iter().find(allowed).map(|_| origin.clone())
+    }
+}
+
+/// `verbose` and `exclude` of a query; everything else is ignored.
+fn query<'a>(text: &'a str, check: Option<&'a str>) -> Query<'a> {
+    let mut query = Query { check, ..Query::default() };
+    for pair in text.split('&') {
+        match pair.split_once('=').unwrap_or((pair, "")) {
+            ("verbose", _) => query.verbose = true,
+            ("exclude", name) if query.exclude.len() < MOST_EXCLUDES => query.exclude.push(name),
+            _ => {}
+        }
+    }
+    query
+}
+
+fn full(code: u16, media_type: &'static str, body: Bytes) -> Response<Full<Bytes>> {
+    let mut response = Response::new(Full::new(body));
+    *response.status_mut() = StatusCode::from_u16(code).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(media_type));
+    response
+}
+
+fn problem(code: u16, name: &str, message: &str) -> Response<Full<Bytes>> {
+    let body = format!("{{\"error\":{{\"code\":\"{name}\",\"message\":\"{message}\"}}}}");
+    full(code, "application/json", body.into())
+}
+
+/// The endpoints of one port as a service, for middleware and for the management port.
+#[derive(Clone, Debug)]
+pub struct Management {
+    /// What answers.
+    pub admin: Arc<Admin>,
+    /// At which port.
+    pub port: Port,
+}
+
+impl<B> tower::Service<Request<B>> for Management {
+    type Response = Response<Full<Bytes>>;
+    type Error = Infallible;
+    type Future = Ready<Result<Self::Response, Infallible>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request<B>) -> Self::Future {
+        let response = match self.admin.find(self.port, request.uri().path()) {
+            Some(target) => self.admin.answer(target, &request),
+            None => problem(404, "not_found", "there is no such endpoint on this port"),
+        };
+        ready(Ok(response))
+    }
+}

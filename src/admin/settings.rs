@@ -1,0 +1,148 @@
+use super::Requirement;
+use super::endpoint::{Kind, Ports};
+use crate::dialect::{DIALECTS, StatusCodes};
+use crate::health::Group;
+use crate::settings::{Address, Line, Node, Problems, Reader, Secret, Setting, Value};
+
+crate::settings! {
+    /// The management port.
+    pub struct AdminSettings {
+        /// Where it listens; "off": endpoints are on the traffic port only.
+        listen: AdminListen = "127.0.0.1:9000",
+        /// Keys that admit to endpoints with `access = ["api_key"]`: [{ file = "…" }, { env = "…" }].
+        api_keys: Vec<Secret> = "[]",
+        /// Origins whose pages may read the endpoints: ["https://status.example"], or ["*"].
+        cors_origins: Vec<String> = "[]",
+    }
+}
+
+crate::settings! {
+    /// The metrics.
+    pub struct MetricsSettings {
+        /// What every name begins with. Default: the service's name with `-` as `_`.
+        namespace: Option<String>,
+    }
+}
+
+crate::settings! {
+    /// One endpoint; its path is the table's name.
+    pub struct EndpointSettings {
+        /// The wire format, or "metrics"; "off" takes an endpoint of the preset away.
+        dialect: Kind,
+        /// The group that it speaks of.
+        group: Group = "health",
+        /// Whether it shows the parts.
+        detail: bool = "false",
+        /// "public", or ["api_key"].
+        access: Requirement = "public",
+        /// The ports that answer it; on the others its path is ordinary traffic.
+        ports: Ports = "[\"traffic\", \"admin\"]",
+        /// Codes in place of the usual ones: { degraded = 429 }.
+        codes: StatusCodes,
+    }
+}
+
+/// Where the management port listens, if anywhere.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AdminListen(pub Option<Address>);
+
+impl Setting for AdminListen {
+    const EXPECTS: &'static str = "an address such as \"127.0.0.1:9000\", or \"off\"";
+
+    fn read(node: &Node, path: &str, problems: &Problems) -> Option<Self> {
+        match &node.value {
+            Value::Text(text) if text == "off" => Some(Self(None)),
+            _ => Address::read(node, path, problems).map(|address| Self(Some(address))),
+        }
+    }
+}
+
+impl Setting for Requirement {
+    const EXPECTS: &'static str = "\"public\" or [\"api_key\"]";
+
+    fn read(node: &Node, path: &str, problems: &Problems) -> Option<Self> {
+        let node = match &node.value {
+            Value::List(items) if items.len() == 1 => &items[0],
+            _ => node,
+        };
+        Reader::word(node, path, problems, &[("public", Self::Public), ("api_key", Self::ApiKey)])
+    }
+}
+
+impl Setting for Kind {
+    const EXPECTS: &'static str = "the name of a dialect, \"metrics\", or \"off\"";
+
+    fn read(node: &Node, path: &str, problems: &Problems) -> Option<Self> {
+        let mut words: Vec<(&str, Self)> =
+            DIALECTS.iter().map(|dialect| (dialect.name(), Self::Dialect(*dialect))).collect();
+        words.extend([("metrics", Self::Metrics), ("off", Self::Off)]);
+        Reader::word(node, path, problems, &words)
+    }
+}
+
+impl Setting for Ports {
+    const EXPECTS: &'static str = "a list of \"traffic\" and \"admin\"";
+
+    fn read(node: &Node, path: &str, problems: &Problems) -> Option<Self> {
+        let names = Vec::<String>::read(node, path, problems)?;
+        let ports = Self {
+            traffic: names.iter().any(|name| name == "traffic"),
+            admin: names.iter().any(|name| name == "admin"),
+        };
+        let known = names.iter().all(|name| name == "traffic" || name == "admin");
+        if known && !names.is_empty() {
+            return Some(ports);
+        }
+        problems.add(&node.origin, format!("`{path}` must be {}", Self::EXPECTS));
+        None
+    }
+}
+
+impl Setting for Group {
+    const EXPECTS: &'static str = "the name of a group";
+
+    fn read(node: &Node, path: &str, problems: &Problems) -> Option<Self> {
+        let name = String::read(node, path, problems)?;
+        let fine = !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_' || c == '-');
+        if !fine {
+            problems.add(&node.origin, format!("`{path}` must be a name of letters, digits, - and _"));
+        }
+        fine.then(|| Self::of(&name))
+    }
+}
+
+crate::settings! {
+    /// Codes by status.
+    pub struct CodeSettings {
+        /// healthy
+        healthy: u16 = "200",
+        /// degraded
+        degraded: u16 = "200",
+        /// unknown
+        unknown: u16 = "503",
+        /// unhealthy
+        unhealthy: u16 = "503",
+    }
+}
+
+impl Setting for StatusCodes {
+    const EXPECTS: &'static str = "a table from statuses to codes, such as { degraded = 429 }";
+    const FIELDS: &'static [crate::settings::Field] = <CodeSettings as Setting>::FIELDS;
+
+    fn read(node: &Node, path: &str, problems: &Problems) -> Option<Self> {
+        let CodeSettings { healthy, degraded, unknown, unhealthy } = CodeSettings::read(node, path, problems)?;
+        if [healthy, degraded, unknown, unhealthy].iter().all(|code| (200..=599).contains(code)) {
+            return Some(Self { healthy, degraded, unknown, unhealthy });
+        }
+        problems.add(&node.origin, format!("`{path}` must hold codes from 200 to 599"));
+        None
+    }
+
+    fn absent(_: &str, _: &Problems) -> Option<Self> {
+        Some(Self::default())
+    }
+
+    fn dump(node: &Node, path: &str, lines: &mut Vec<Line>) {
+        <CodeSettings as Setting>::dump(node, path, lines);
+    }
+}

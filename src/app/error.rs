@@ -1,0 +1,39 @@
+use std::fmt;
+
+use crate::server::BindError;
+use crate::settings::{Problem, SecretError};
+
+/// Why the process cannot start.
+#[derive(Debug)]
+pub enum StartError {
+    /// An address cannot be listened at.
+    Bind(BindError),
+    /// Checks lack what they need.
+    Checks(Vec<Problem>),
+    /// A secret cannot be read.
+    Secret(SecretError),
+    /// The metrics' namespace is impossible.
+    Metrics(prometheus::Error),
+    /// The system refuses a thread, a socket or a runtime.
+    Runtime(std::io::Error),
+}
+
+impl fmt::Display for StartError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Bind(error) => error.fmt(f),
+            Self::Checks(problems) => {
+                for (index, problem) in problems.iter().enumerate() {
+                    let separator = if index > 0 { "\n" } else { "" };
+                    write!(f, "{separator}{problem}")?;
+                }
+                Ok(())
+            }
+            Self::Secret(error) => error.fmt(f),
+            Self::Metrics(error) => write!(f, "`metrics.namespace` cannot begin a metric's name: {error}"),
+            Self::Runtime(error) => write!(f, "the system refuses what a worker needs: {error}"),
+        }
+    }
+}
+
+impl std::error::Error for StartError {}

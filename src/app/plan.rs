@@ -1,0 +1,65 @@
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::check::{Pulse, Resources};
+use crate::config::Config;
+use crate::health::{Group, Policy};
+use crate::monitor::{Plan, PlannedCheck, Schedule};
+use crate::settings::Problem;
+
+/// What the monitor is to do by this configuration.
+///
+/// # Errors
+/// Every check that lacks what it needs, each with its place.
+pub fn plan(config: &Config, resources: &Resources, pulse: &Arc<Pulse>) -> Result<Plan, Vec<Problem>> {
+    let mut checks = vec![event_loop(pulse)];
+    let mut problems = Vec::new();
+    for check in &config.checks {
+        match check.prepare.prepare(resources) {
+            Ok(prepared) => checks.push(PlannedCheck {
+                name: check.name.as_str().into(),
+                kind: check.kind.name,
+                groups: check.settings.groups.clone(),
+                policy: check.policy(),
+                schedule: check.schedule(),
+                depends_on: check.settings.depends_on.iter().map(|name| name.as_str().into()).collect(),
+                built_in: false,
+                check: prepared,
+            }),
+            Err(message) => {
+                let message = format!("`checks.{}`: {message}", check.name);
+                problems.push(Problem { origin: check.origin.clone(), message });
+            }
+        }
+    }
+    if !problems.is_empty() {
+        return Err(problems);
+    }
+    let mut groups = Group::BUILT_IN.to_vec();
+    for group in config.checks.iter().flat_map(|check| &check.settings.groups) {
+        if !groups.contains(group) {
+            groups.push(group.clone());
+        }
+    }
+    Ok(Plan { checks, groups, unready_when_draining: config.shutdown.fail_readiness })
+}
+
+/// Liveness: every worker's event loop turns. Three silent beats in a row are needed: a pod is restarted for it.
+fn event_loop(pulse: &Arc<Pulse>) -> PlannedCheck {
+    PlannedCheck {
+        name: Pulse::NAME.into(),
+        kind: "pulse",
+        groups: vec![Group::Liveness],
+        policy: Policy { failure_threshold: 3, stale_after: Duration::MAX, ..Policy::default() },
+        schedule: Schedule {
+            interval: Duration::from_secs(10),
+            fast_interval: Duration::from_secs(5),
+            timeout: Duration::from_secs(5),
+            slow_after: Duration::from_secs(1),
+            run_until_pass: false,
+        },
+        depends_on: Vec::new(),
+        built_in: true,
+        check: pulse.check(),
+    }
+}

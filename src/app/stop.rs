@@ -1,0 +1,73 @@
+use std::sync::Arc;
+
+use tokio::sync::watch;
+use tokio::time::{Instant, sleep_until};
+
+use crate::config::ShutdownSettings;
+use crate::monitor::MonitorHandle;
+use crate::server::{Phase, Tally};
+
+/// How far the process has been told to stop.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Stop {
+    /// Not at all.
+    NotYet,
+    /// In its own time: readiness first, then the listener, then what is in flight.
+    Gracefully,
+    /// At once.
+    Now,
+}
+
+/// Tells a running process to stop. Told twice, it stops at once.
+#[derive(Clone, Debug)]
+pub struct StopHandle(pub(super) watch::Sender<Stop>);
+
+impl StopHandle {
+    /// One step further: gracefully, then now.
+    pub fn stop(&self) {
+        self.0.send_modify(|stop| {
+            *stop = if *stop == Stop::NotYet { Stop::Gracefully } else { Stop::Now };
+        });
+    }
+}
+
+/// The end of the process.
+pub(super) struct Stopping {
+    pub(super) shutdown: ShutdownSettings,
+    pub(super) monitor: MonitorHandle,
+    pub(super) phases: watch::Sender<Phase>,
+    pub(super) tally: Arc<Tally>,
+}
+
+impl Stopping {
+    /// Waits to be told, then ends: lame duck, listener, what is in flight. Returns when the process may exit.
+    pub(super) async fn run(self, mut stop: watch::Receiver<Stop>) {
+        // An error means that nobody is left who could say so; the signal handler lives as long as the process.
+        if stop.wait_for(|stop| *stop >= Stop::Gracefully).await.is_err() {
+            return;
+        }
+        let signalled = Instant::now();
+        let (lame_duck, grace) = (self.shutdown.lame_duck, self.shutdown.grace);
+        tracing::info!(?lame_duck, ?grace, "stopping: still accepting until the lame duck is over");
+        self.monitor.drain();
+        self.phases.send_replace(Phase::Draining);
+        let now = async {
+            let _ = stop.wait_for(|stop| *stop == Stop::Now).await;
+        };
+        tokio::select! {
+            () = now => tracing::warn!(connections = self.tally.count(), "told twice: stopping now"),
+            () = self.finish(signalled) => {}
+        }
+    }
+
+    async fn finish(&self, signalled: Instant) {
+        sleep_until(signalled + self.shutdown.lame_duck).await;
+        self.phases.send_replace(Phase::Closing);
+        tokio::select! {
+            () = self.tally.wait_empty() => tracing::info!("stopped: nothing was left in flight"),
+            () = sleep_until(signalled + self.shutdown.grace) => {
+                tracing::warn!(connections = self.tally.count(), "stopped: the grace period is over");
+            }
+        }
+    }
+}

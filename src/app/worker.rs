@@ -1,0 +1,158 @@
+use std::io;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+
+use tokio::runtime::{Builder, LocalOptions};
+use tokio::sync::{Semaphore, watch};
+
+use super::StartError;
+use super::router::{AdminOnly, Router};
+use crate::admin::{Admin, Management, Port};
+use crate::check::Pulse;
+use crate::proxy::{Admission, Gate, Proxy, ProxySettings};
+use crate::server::{Acceptor, Bound, ConnectionSettings, Handler, Hub, Phase, Tally};
+use crate::traffic::{Shard, Traffic};
+
+/// What all workers of the data plane share.
+#[derive(Clone)]
+pub(super) struct Plane {
+    pub(super) settings: ProxySettings,
+    pub(super) traffic: Arc<Traffic>,
+    pub(super) admission: Arc<Admission>,
+    pub(super) gate: Arc<Gate>,
+    pub(super) admin: Arc<Admin>,
+    pub(super) pulse: Arc<Pulse>,
+    pub(super) pseudonym: String,
+}
+
+/// The workers of the data plane, each a thread with a runtime of its own.
+pub(super) struct Fleet {
+    pub(super) phases: watch::Sender<Phase>,
+    pub(super) tally: Arc<Tally>,
+    threads: Vec<JoinHandle<()>>,
+}
+
+impl Fleet {
+    pub(super) fn start(plane: Plane, sockets: &[Bound]) -> Result<Self, StartError> {
+        let phases = watch::Sender::new(Phase::Serving);
+        let tally = Arc::new(Tally::default());
+        let permits = Arc::new(Semaphore::new(plane.settings.limits.connections as usize));
+        let mut threads = Vec::new();
+        for index in 0..plane.settings.threads.0 {
+            let sockets =
+                sockets.iter().map(Bound::try_clone).collect::<Result<Vec<_>, _>>().map_err(StartError::Runtime)?;
+            let worker = Worker {
+                index,
+                plane: plane.clone(),
+                sockets,
+                phases: phases.subscribe(),
+                tally: tally.clone(),
+                permits: permits.clone(),
+            };
+            let thread = std::thread::Builder::new().name(format!("worker-{index}")).spawn(move || worker.run());
+            threads.push(thread.map_err(StartError::Runtime)?);
+        }
+        Ok(Self { phases, tally, threads })
+    }
+
+    /// Ends the workers, and whatever is still going on in them.
+    pub(super) fn join(self) {
+        drop(self.phases);
+        for thread in self.threads {
+            if thread.join().is_err() {
+                tracing::error!("a worker of the data plane panicked");
+            }
+        }
+    }
+}
+
+struct Worker {
+    index: usize,
+    plane: Plane,
+    sockets: Vec<Bound>,
+    phases: watch::Receiver<Phase>,
+    tally: Arc<Tally>,
+    permits: Arc<Semaphore>,
+}
+
+impl Worker {
+    fn run(self) {
+        match Builder::new_current_thread().enable_all().build_local(LocalOptions::default()) {
+            Ok(runtime) => runtime.block_on(self.serve()),
+            Err(error) => {
+                tracing::error!(%error, "a worker cannot start: raise the limit of open files")
+            }
+        }
+    }
+
+    async fn serve(self) {
+        let Self { index, plane, sockets, mut phases, tally, permits } = self;
+        let shard = plane.traffic.shard(index);
+        let proxy =
+            Proxy::new(plane.settings.clone(), index, plane.traffic, plane.admission, plane.gate, &plane.pseudonym);
+        let hub = Rc::new(Hub::default());
+        let acceptor = Acceptor {
+            handler: Router { admin: plane.admin, proxy },
+            settings: connection_settings(&plane.settings),
+            hub: hub.clone(),
+            tally,
+            permits,
+            shard,
+            phases: phases.clone(),
+        };
+        for socket in sockets {
+            tokio::task::spawn_local(accept(acceptor.clone(), socket));
+        }
+        tokio::task::spawn_local(plane.pulse.answer(index));
+        // Ends when the sender is dropped: then everything has ended, or its time is over.
+        while phases.changed().await.is_ok() {
+            let phase = *phases.borrow_and_update();
+            hub.enter(phase);
+        }
+    }
+}
+
+/// Serves the management port on the runtime of the health plane: a saturated data plane never delays it.
+pub(super) async fn serve_admin(socket: Bound, admin: Arc<Admin>, phases: watch::Sender<Phase>) {
+    let acceptor = Acceptor {
+        handler: AdminOnly(Management { admin, port: Port::Admin }),
+        settings: ADMIN_CONNECTION,
+        hub: Rc::new(Hub::default()),
+        tally: Arc::default(),
+        permits: Arc::new(Semaphore::new(ADMIN_CONNECTIONS)),
+        shard: Arc::new(Shard::default()),
+        phases: phases.subscribe(),
+    };
+    accept(acceptor, socket).await;
+}
+
+async fn accept<H: Handler>(acceptor: Acceptor<H>, socket: Bound) {
+    let address = socket.address().clone();
+    if let Err(error) = run(acceptor, socket).await {
+        tracing::error!(%address, %error, "cannot accept connections");
+    }
+}
+
+async fn run<H: Handler>(acceptor: Acceptor<H>, socket: Bound) -> io::Result<()> {
+    acceptor.run(socket).await
+}
+
+/// Connections of the management port at the same time: kubelet, Prometheus, a load balancer, a few people.
+const ADMIN_CONNECTIONS: usize = 256;
+
+const ADMIN_CONNECTION: ConnectionSettings = ConnectionSettings {
+    request_header: std::time::Duration::from_secs(5),
+    idle: std::time::Duration::from_secs(75),
+    write: std::time::Duration::from_secs(10),
+    header_bytes: 16 * 1024,
+};
+
+fn connection_settings(settings: &ProxySettings) -> ConnectionSettings {
+    ConnectionSettings {
+        request_header: settings.timeouts.request_header,
+        idle: settings.timeouts.idle,
+        write: settings.timeouts.write,
+        header_bytes: usize::try_from(settings.limits.header_bytes.0).unwrap_or(usize::MAX),
+    }
+}

@@ -1,0 +1,251 @@
+use std::fmt;
+use std::io::Read as _;
+use std::path::Path;
+use std::time::{Duration, UNIX_EPOCH};
+
+use serde::Deserialize;
+use serde::de::{Deserializer, Error as _, IgnoredAny, Visitor};
+
+/// What a login is, as far as it can be seen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum LoginState {
+    /// Usable now.
+    Valid,
+    /// The access token has expired, the refresh token has not: the normal state of an idle CLI.
+    Refreshable,
+    /// Usable now, and soon not any more.
+    Expiring,
+    /// Somebody must log in again.
+    Expired,
+    /// Nobody is logged in.
+    LoggedOut,
+    /// There is a file that we may not read.
+    Unreadable,
+    /// There is a file that is damaged.
+    Malformed,
+    /// Nothing can be seen from here.
+    NotVisible,
+    /// Not found out.
+    Unknown,
+}
+
+impl LoginState {
+    /// The word in bodies.
+    pub(super) fn word(self) -> &'static str {
+        match self {
+            Self::Valid => "valid",
+            Self::Refreshable => "refreshable",
+            Self::Expiring => "expiring",
+            Self::Expired => "expired",
+            Self::LoggedOut => "logged_out",
+            Self::Unreadable => "unreadable",
+            Self::Malformed => "malformed",
+            Self::NotVisible => "not_visible",
+            Self::Unknown => "unknown",
+        }
+    }
+
+    /// Whether a request could be made with it; unknown when the file could not be understood.
+    pub(super) fn logged_in(self) -> Option<bool> {
+        match self {
+            Self::Valid | Self::Refreshable | Self::Expiring => Some(true),
+            Self::Expired | Self::LoggedOut => Some(false),
+            Self::Unreadable | Self::Malformed | Self::NotVisible | Self::Unknown => None,
+        }
+    }
+}
+
+/// What a look at the login brought.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Reading {
+    pub(super) state: LoginState,
+    /// Where the credential comes from: `file`, or the name of a variable's way.
+    pub(super) method: Option<&'static str>,
+    /// When somebody must log in again, in seconds since 1970.
+    pub(super) expires: Option<u64>,
+    /// When the file was last written, since 1970.
+    pub(super) written: Option<Duration>,
+    /// For logs; never a part of the file.
+    pub(super) private: Option<String>,
+}
+
+impl Reading {
+    pub(super) fn of(state: LoginState) -> Self {
+        Self { state, method: None, expires: None, written: None, private: None }
+    }
+}
+
+/// A login expires soon when it does within this time.
+pub(super) const SOON: Duration = Duration::from_secs(72 * 3600);
+
+/// Larger files are not credentials.
+const LARGEST: u64 = 1024 * 1024;
+
+/// Reads `.credentials.json`. Only ever reads: whoever writes that file can destroy a login.
+pub(super) fn read(path: &Path, now: Duration) -> Reading {
+    let problem = |state, private: String| Reading { private: Some(private), ..Reading::of(state) };
+    let mut text = Vec::new();
+    let opened = std::fs::File::open(path).and_then(|file| {
+        let written = file.metadata()?.modified().ok().and_then(|at| at.duration_since(UNIX_EPOCH).ok());
+        file.take(LARGEST + 1).read_to_end(&mut text)?;
+        Ok(written)
+    });
+    let written = match opened {
+        Ok(written) => written,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            return Reading::of(LoginState::LoggedOut);
+        }
+        Err(error) => return problem(LoginState::Unreadable, error.to_string()),
+    };
+    if text.len() as u64 > LARGEST {
+        return problem(LoginState::Malformed, "the file is over 1 MiB".into());
+    }
+    if text.iter().all(u8::is_ascii_whitespace) {
+        return Reading { written, ..Reading::of(LoginState::LoggedOut) };
+    }
+    // The parser's own message would quote the file.
+    match serde_json::from_slice::<Credentials>(&text) {
+        Ok(credentials) => Reading { method: Some("file"), written, ..judge(credentials.oauth.as_ref(), now) },
+        Err(error) => problem(LoginState::Malformed, format!("line {}, column {}", error.line(), error.column())),
+    }
+}
+
+fn judge(oauth: Option<&OAuth>, now: Duration) -> Reading {
+    let Some(oauth) = oauth.filter(|oauth| oauth.access_token.0 && oauth.scopes.0) else {
+        return Reading::of(LoginState::LoggedOut);
+    };
+    let access_ends = oauth.expires_at.map(Duration::from_millis);
+    let refresh_ends = oauth.refresh_token_expires_at.map(Duration::from_millis);
+    let access_usable = access_ends.is_none_or(|ends| now < ends);
+    let refresh_usable = oauth.refresh_token.0 && refresh_ends.is_none_or(|ends| now < ends);
+    // Without a usable refresh token the access token's end is the end.
+    let hard_end = if refresh_usable { refresh_ends } else { access_ends };
+    let state = match (access_usable, refresh_usable) {
+        (false, false) => LoginState::Expired,
+        _ if hard_end.is_some_and(|ends| ends.saturating_sub(now) < SOON) => LoginState::Expiring,
+        (true, _) => LoginState::Valid,
+        (false, true) => LoginState::Refreshable,
+    };
+    Reading { expires: hard_end.map(|ends| ends.as_secs()), ..Reading::of(state) }
+}
+
+/// The file, without its secrets: tokens are looked at and forgotten while it is parsed.
+#[derive(Deserialize)]
+struct Credentials {
+    #[serde(rename = "claudeAiOauth", default)]
+    oauth: Option<OAuth>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct OAuth {
+    #[serde(default)]
+    access_token: Filled,
+    #[serde(default)]
+    refresh_token: Filled,
+    #[serde(default, deserialize_with = "millis")]
+    expires_at: Option<u64>,
+    #[serde(default, deserialize_with = "millis")]
+    refresh_token_expires_at: Option<u64>,
+    #[serde(default)]
+    scopes: Filled,
+}
+
+/// Whether a text or a list holds anything; what it holds is not kept.
+#[derive(Default)]
+struct Filled(bool);
+
+impl<'de> Deserialize<'de> for Filled {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Look;
+        impl<'de> Visitor<'de> for Look {
+            type Value = Filled;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a text or a list")
+            }
+
+            fn visit_str<E>(self, text: &str) -> Result<Filled, E> {
+                Ok(Filled(!text.trim().is_empty()))
+            }
+
+            fn visit_unit<E>(self) -> Result<Filled, E> {
+                Ok(Filled(false))
+            }
+
+            fn visit_seq<A: serde::de::SeqAccess<'de>>(self, mut items: A) -> Result<Filled, A::Error> {
+                let mut filled = false;
+                while items.next_element::<IgnoredAny>()?.is_some() {
+                    filled = true;
+                }
+                Ok(Filled(filled))
+            }
+        }
+        deserializer.deserialize_any(Look)
+    }
+}
+
+/// Milliseconds since 1970, as a whole number or with a fraction.
+fn millis<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u64>, D::Error> {
+    match Option::<f64>::deserialize(deserializer)? {
+        None => Ok(None),
+        Some(at) if (0.0..=1e16).contains(&at) => Ok(Some(at as u64)),
+        Some(_) => Err(D::Error::custom("not a time")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::{LoginState, Reading, read};
+
+    const NOW: u64 = 1_800_000_000;
+    const HOUR: u64 = 3600;
+
+    fn reading(text: &str) -> Reading {
+        let directory = tempfile::tempdir().expect("a scratch directory");
+        let path = directory.path().join(".credentials.json");
+        std::fs::write(&path, text).expect("write");
+        read(&path, Duration::from_secs(NOW))
+    }
+
+    fn login(access: u64, refresh: Option<&str>, refresh_ends: Option<u64>) -> LoginState {
+        let oauth = serde_json::json!({ "claudeAiOauth": {
+            "accessToken": "invented", "refreshToken": refresh, "expiresAt": access * 1000,
+            "refreshTokenExpiresAt": refresh_ends.map(|at| at * 1000), "scopes": ["user:inference"],
+        }});
+        reading(&oauth.to_string()).state
+    }
+
+    #[test]
+    fn every_state_of_a_login_is_told_apart() {
+        let (past, soon, far) = (NOW - HOUR, NOW + 71 * HOUR, NOW + 73 * HOUR);
+        assert_eq!(login(NOW + HOUR, Some("r"), None), LoginState::Valid);
+        assert_eq!(login(NOW + HOUR, Some("r"), Some(far)), LoginState::Valid);
+        assert_eq!(login(past, Some("r"), None), LoginState::Refreshable);
+        assert_eq!(login(past, Some("r"), Some(far)), LoginState::Refreshable);
+        assert_eq!(login(past, Some("r"), Some(soon)), LoginState::Expiring);
+        assert_eq!(login(NOW + HOUR, None, None), LoginState::Expiring, "the access token is all there is");
+        assert_eq!(login(far, Some(""), None), LoginState::Valid);
+        assert_eq!(login(past, None, None), LoginState::Expired);
+        assert_eq!(login(past, Some("r"), Some(past)), LoginState::Expired);
+        assert_eq!(login(NOW + HOUR, Some("r"), Some(past)), LoginState::Expiring);
+    }
+
+    #[test]
+    fn blank_and_damaged_files_are_told_apart() {
+        let blank = r#"{"claudeAiOauth":{"accessToken":"","refreshToken":"","expiresAt":0,"scopes":[]}}"#;
+        for logged_out in ["", "  \n", "{}", "null", r#"{"claudeAiOauth":null}"#, r#"{"claudeAiOauth":{}}"#, blank] {
+            let state = reading(logged_out).state;
+            let expected = if logged_out == "null" { LoginState::Malformed } else { LoginState::LoggedOut };
+            assert_eq!(state, expected, "{logged_out:?}");
+        }
+        let damaged = ["{", "[]x", "\u{0}", r#"{"claudeAiOauth":7}"#, r#"{"claudeAiOauth":{"accessToken":7}}"#];
+        for text in damaged.into_iter().chain([r#"{"claudeAiOauth":{"expiresAt":"soon"}}"#]) {
+            let reading = reading(text);
+            assert_eq!(reading.state, LoginState::Malformed, "{text:?}");
+            assert!(!reading.private.expect("a place").contains("soon"), "the file is never quoted");
+        }
+    }
+}

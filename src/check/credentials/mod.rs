@@ -1,0 +1,218 @@
+mod command;
+mod file;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use futures_util::future::BoxFuture;
+
+use self::command::AuthStatus;
+use self::file::{LoginState, Reading};
+use super::cli::{CLAUDE, Preset};
+use super::single::Single;
+use super::{Check, Defaults, Kind, Prepare, Resources};
+use crate::clock;
+use crate::health::{Fact, Facts, Finding, Reason};
+use crate::settings::{Environment, Node, Problems, Reader, Setting};
+use crate::traffic::{Traffic, Verdict};
+
+pub(super) const KIND: Kind = Kind::of::<Credentials>(
+    "credentials",
+    "Looks whether somebody is logged in, and whether the login works, without ever touching it.",
+    Defaults { interval: "30s", timeout: "5s", failure_threshold: "2", on_failure: "unhealthy" },
+);
+
+crate::settings! {
+    /// Settings of a `credentials` check.
+    pub struct Credentials {
+        /// Whose login: "claude".
+        preset: LoginPreset,
+        /// The directory that holds `.credentials.json`. Default: $CLAUDE_CONFIG_DIR, else ~/.claude.
+        config_dir: Option<PathBuf>,
+        /// "file" reads the file. "command" runs `claude auth status` every 10 minutes, from version 2.1.40 on: it says
+        /// only that a credential is there.
+        mode: Mode = "file",
+        /// For "command": the CLI's file.
+        cli_path: Option<PathBuf>,
+        /// What it means when the traffic shows that the login is refused: "warn", or "fail". Clients that can make the
+        /// app answer so can cause it.
+        on_rejection: OnRejection = "warn",
+    }
+}
+
+/// How the login is looked at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    /// Reads the file.
+    File,
+    /// Runs the CLI.
+    Command,
+}
+
+/// What a refused login means.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OnRejection {
+    /// Degraded.
+    Warn,
+    /// A failure.
+    Fail,
+}
+
+/// Whose login.
+#[derive(Clone, Copy, Debug)]
+pub struct LoginPreset(&'static Preset);
+
+impl Setting for LoginPreset {
+    const EXPECTS: &'static str = "\"claude\"";
+
+    fn read(node: &Node, path: &str, problems: &Problems) -> Option<Self> {
+        Reader::word(node, path, problems, &[(CLAUDE.name, Self(&CLAUDE))])
+    }
+}
+
+impl Setting for Mode {
+    const EXPECTS: &'static str = "\"file\" or \"command\"";
+
+    fn read(node: &Node, path: &str, problems: &Problems) -> Option<Self> {
+        Reader::word(node, path, problems, &[("file", Self::File), ("command", Self::Command)])
+    }
+}
+
+impl Setting for OnRejection {
+    const EXPECTS: &'static str = "\"warn\" or \"fail\"";
+
+    fn read(node: &Node, path: &str, problems: &Problems) -> Option<Self> {
+        Reader::word(node, path, problems, &[("warn", Self::Warn), ("fail", Self::Fail)])
+    }
+}
+
+impl Prepare for Credentials {
+    fn prepare(&self, resources: &Resources) -> Result<Box<dyn Check>, String> {
+        let check = CredentialsCheck {
+            settings: self.clone(),
+            resources: resources.clone(),
+            look: Single::default(),
+            status: AuthStatus::default(),
+        };
+        Ok(Box::new(check))
+    }
+}
+
+struct CredentialsCheck {
+    settings: Credentials,
+    resources: Resources,
+    look: Single<Reading>,
+    status: AuthStatus,
+}
+
+impl Check for CredentialsCheck {
+    fn run(&mut self) -> BoxFuture<'_, Finding> {
+        Box::pin(async {
+            let reading = match (from_environment(&self.resources.environment), self.settings.mode) {
+                (Some(reading), _) => reading,
+                (None, Mode::Command) => self.status.ask(&self.resources, self.settings.cli_path.as_deref()).await,
+                (None, Mode::File) => {
+                    let (directory, resources) = (self.directory(), self.resources.clone());
+                    self.look.run(move || from_file(directory, &resources)).await
+                }
+            };
+            self.judge(reading, &self.resources.traffic)
+        })
+    }
+
+    /// A file system that does not answer says nothing about the login.
+    fn timed_out(&self) -> Finding {
+        let reason = Reason::new("login_timed_out", format!("{} login could not be read in time", self.label()));
+        Finding::inconclusive(reason, Facts::default())
+    }
+}
+
+impl CredentialsCheck {
+    fn label(&self) -> &'static str {
+        self.settings.preset.0.label
+    }
+
+    fn directory(&self) -> Option<PathBuf> {
+        let environment = &self.resources.environment;
+        let configured = self.settings.config_dir.clone();
+        configured
+            .or_else(|| environment.get("CLAUDE_CONFIG_DIR").map(PathBuf::from))
+            .or_else(|| environment.get("HOME").map(|home| PathBuf::from(home).join(".claude")))
+    }
+
+    fn judge(&self, reading: Reading, traffic: &Arc<Traffic>) -> Finding {
+        // A verdict about an older file says nothing about the one that is there now.
+        let current = |verdict: &Verdict| reading.written.is_none_or(|written| verdict.at >= written);
+        let verdict = traffic.login.verdict().filter(current);
+        let mut facts = Facts::default();
+        facts.public("logged_in", reading.state.logged_in());
+        facts.public("state", reading.state.word());
+        facts.public("method", reading.method);
+        facts.public("expires", reading.expires.map_or(Fact::Null, Fact::Time));
+        facts.public("verified", verdict.map(|verdict| verdict.accepted));
+        facts.public("verified_at", verdict.map_or(Fact::Null, |verdict| Fact::Time(verdict.at.as_secs())));
+
+        let label = self.label();
+        let failed = || format!("{label} authentication failed");
+        let rejected = verdict.is_some_and(|verdict| !verdict.accepted);
+        let (reason, make): (_, fn(Reason, Facts) -> Finding) = match reading.state {
+            LoginState::Valid | LoginState::Refreshable | LoginState::Expiring if rejected => {
+                let reason = Reason::new("login_rejected", format!("{label} login is refused upstream"));
+                let fail = self.settings.on_rejection == OnRejection::Fail;
+                (reason, if fail { Finding::fail } else { Finding::warn })
+            }
+            LoginState::Valid | LoginState::Refreshable => return Finding::pass(facts),
+            LoginState::Expiring => {
+                (Reason::new("login_expiring", format!("{label} login expires soon")), Finding::warn)
+            }
+            LoginState::Expired => (Reason::new("login_expired", failed()), Finding::fail),
+            LoginState::LoggedOut => (Reason::new("not_authenticated", failed()), Finding::fail),
+            LoginState::Unreadable => {
+                (Reason::new("login_unreadable", format!("{label} login cannot be read")), Finding::fail)
+            }
+            LoginState::Malformed => {
+                (Reason::new("login_malformed", format!("{label} login file is damaged")), Finding::fail)
+            }
+            LoginState::NotVisible => {
+                let public = format!(
+                    "{label} login is not visible from here: mount the directory that holds .credentials.json read-only \
+                     into the sidecar and set `credentials.config_dir`"
+                );
+                (Reason::new("login_not_visible", public), Finding::inconclusive)
+            }
+            LoginState::Unknown => {
+                let public = format!("{label} login could not be asked for");
+                (Reason::new("login_unknown", public), Finding::inconclusive)
+            }
+        };
+        let reason = match reading.private {
+            Some(private) => reason.with_private(private),
+            None => reason,
+        };
+        make(reason, facts)
+    }
+}
+
+/// The ways that go by environment variables come before the file, as in the CLI itself.
+fn from_environment(environment: &Environment) -> Option<Reading> {
+    const WAYS: [(&str, &str); 5] = [
+        ("CLAUDE_CODE_USE_BEDROCK", "bedrock"),
+        ("CLAUDE_CODE_USE_VERTEX", "vertex"),
+        ("ANTHROPIC_AUTH_TOKEN", "auth_token"),
+        ("ANTHROPIC_API_KEY", "api_key"),
+        ("CLAUDE_CODE_OAUTH_TOKEN", "oauth_token"),
+    ];
+    let is_set = |name: &str| environment.get(name).is_some_and(|value| !matches!(value.trim(), "" | "0" | "false"));
+    let (_, method) = WAYS.into_iter().find(|(variable, _)| is_set(variable))?;
+    Some(Reading { method: Some(method), ..Reading::of(LoginState::Valid) })
+}
+
+fn from_file(directory: Option<PathBuf>, resources: &Resources) -> Reading {
+    let Some(directory) = directory else {
+        return Reading::of(LoginState::NotVisible);
+    };
+    let reading = file::read(&directory.join(".credentials.json"), clock::unix());
+    // In a container a directory that is not there at all stands in the other one.
+    let nothing = reading.state == LoginState::LoggedOut && resources.in_container() && !directory.exists();
+    if nothing { Reading::of(LoginState::NotVisible) } else { reading }
+}

@@ -1,0 +1,281 @@
+use std::sync::Arc;
+use tokio::time::Instant;
+
+use futures_util::future::BoxFuture;
+use hyper::header::{HeaderMap, HeaderName, HeaderValue};
+use regex_lite::Regex;
+
+use super::{Check, Defaults, Kind, Prepare, Resources};
+use crate::fetch::{Answer, FetchError, Question, fetch, tls};
+use crate::health::{Facts, Finding, Reason};
+use crate::settings::{Line, Node, Problems, Scheme, Secret, Setting, Url, Value};
+
+pub(super) const KIND: Kind = Kind::of::<Http>(
+    "http",
+    "Asks a URL and judges the code and the body of the answer.",
+    Defaults { interval: "5s", timeout: "2s", failure_threshold: "3", on_failure: "unhealthy" },
+);
+
+crate::settings! {
+    /// Settings of an `http` check.
+    pub struct Http {
+        /// What to ask. Default: the app itself, at `path`.
+        url: Option<Url>,
+        /// The path to ask of the app, when there is no `url`.
+        path: Option<String>,
+        /// GET, HEAD, or another method.
+        method: String = "GET",
+        /// Fields to send. A value is text, or a secret: { env = "…" } or { file = "…" }.
+        headers: Headers = "{}",
+        /// Codes that are good: "2xx", "200", "200-299", several with commas.
+        expect_status: Codes = "2xx",
+        /// A regular expression that the body must match.
+        expect_body: Option<Regex>,
+        /// Values that the JSON body must have, by JSON pointer: { "/status" = "healthy" }.
+        expect_json: Option<JsonConditions>,
+        /// For https: a file of certificate authorities to trust in place of the system's.
+        ca: Option<std::path::PathBuf>,
+    }
+}
+
+impl Prepare for Http {
+    fn prepare(&self, resources: &Resources) -> Result<Box<dyn Check>, String> {
+        let url = match (&self.url, &self.path) {
+            (Some(url), None) => url.clone(),
+            (Some(url), Some(path)) => url.with_path(path),
+            (None, path) => resources.upstream.with_path(path.as_deref().unwrap_or("/")),
+        };
+        if !url.path.starts_with('/') || url.path.parse::<hyper::Uri>().is_err() {
+            return Err("`http.path` must begin with / and hold no spaces".into());
+        }
+        let method = self.method.parse().map_err(|_| "`http.method` is not a method".to_owned())?;
+        let mut headers = HeaderMap::new();
+        for (name, value) in &self.headers.0 {
+            let name = HeaderName::try_from(name.as_str()).map_err(|_| "`http.headers` holds an impossible name")?;
+            let value = match value {
+                HeaderText::Plain(text) => text.clone(),
+                HeaderText::Secret(secret) => {
+                    secret.resolve(&resources.environment).map_err(|error| error.to_string())?
+                }
+            };
+            let mut value = HeaderValue::try_from(value)
+                .map_err(|_| format!("`http.headers.{name}` holds characters that a field cannot"))?;
+            value.set_sensitive(true);
+            headers.append(name, value);
+        }
+        let tls = match url.scheme {
+            Scheme::Https => Some(tls(self.ca.as_deref()).map_err(|error| format!("`http.ca`: {error}"))?),
+            _ => None,
+        };
+        Ok(Box::new(HttpCheck {
+            question: Question { method, url, headers, tls },
+            expect_status: self.expect_status.clone(),
+            expect_body: self.expect_body.clone(),
+            expect_json: self.expect_json.clone(),
+        }))
+    }
+}
+
+struct HttpCheck {
+    question: Question,
+    expect_status: Codes,
+    expect_body: Option<Regex>,
+    expect_json: Option<JsonConditions>,
+}
+
+impl Check for HttpCheck {
+    fn run(&mut self) -> BoxFuture<'_, Finding> {
+        Box::pin(async {
+            let begun = Instant::now();
+            let answer = fetch(&self.question).await;
+            let mut facts = Facts::default();
+            facts.public("latency_ms", super::millis(begun.elapsed()));
+            match answer {
+                Ok(answer) => {
+                    facts.public("status_code", u64::from(answer.status.as_u16()));
+                    match self.judge(&answer) {
+                        None => Finding::pass(facts),
+                        Some(reason) => Finding::fail(reason, facts),
+                    }
+                }
+                Err(error) => Finding::fail(self.unreachable(&error), facts),
+            }
+        })
+    }
+}
+
+impl HttpCheck {
+    fn unreachable(&self, error: &FetchError) -> Reason {
+        let (code, public) = match error {
+            FetchError::Connect(_) => ("connect_failed", "cannot connect"),
+            FetchError::Tls(_) => ("tls_failed", "TLS handshake failed"),
+            FetchError::Protocol(_) => ("not_http", "does not answer in HTTP"),
+            FetchError::Url => ("bad_url", "has a URL that cannot be asked"),
+        };
+        // The path may hold a token; the authority cannot.
+        Reason::new(code, public).with_private(format!("{}: {error}", self.question.url.authority()))
+    }
+
+    fn judge(&self, answer: &Answer) -> Option<Reason> {
+        let code = answer.status.as_u16();
+        if !self.expect_status.contains(code) {
+            return Some(Reason::new("unexpected_status", format!("answers with status {code}")));
+        }
+        if let Some(regex) = &self.expect_body {
+            let text = String::from_utf8_lossy(&answer.body);
+            if !regex.is_match(&text) {
+                return Some(Reason::new("unexpected_body", "answers with an unexpected body"));
+            }
+        }
+        let conditions = self.expect_json.as_ref()?;
+        match serde_json::from_slice::<serde_json::Value>(&answer.body) {
+            Err(_) => Some(Reason::new("unexpected_body", "answers with a body that is not JSON")),
+            Ok(body) => conditions.first_unmet(&body).map(|pointer| {
+                Reason::new("unexpected_body", "answers with an unexpected value in its body")
+                    .with_private(format!("at {pointer}"))
+            }),
+        }
+    }
+}
+
+/// Sets of codes: `2xx`, `200-299`, `200,204`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Codes(Vec<std::ops::RangeInclusive<u16>>);
+
+impl Codes {
+    fn contains(&self, code: u16) -> bool {
+        self.0.iter().any(|range| range.contains(&code))
+    }
+
+    fn parse(text: &str) -> Option<Self> {
+        let ranges = text.split(',').map(|part| {
+            let part = part.trim();
+            if let Some(class) = part.strip_suffix("xx") {
+                let class = class.parse::<u16>().ok().filter(|class| (1..=5).contains(class))? * 100;
+                return Some(class..=class + 99);
+            }
+            let (low, high) = part.split_once('-').unwrap_or((part, part));
+            let (low, high): (u16, u16) = (low.trim().parse().ok()?, high.trim().parse().ok()?);
+            (100 <= low && low <= high && high <= 599).then_some(low..=high)
+        });
+        ranges.collect::<Option<_>>().map(Self)
+    }
+}
+
+impl Setting for Codes {
+    const EXPECTS: &'static str = "status codes such as \"2xx\", \"200-399\" or \"200,204\"";
+
+    fn read(node: &Node, path: &str, problems: &Problems) -> Option<Self> {
+        let text = match &node.value {
+            Value::Integer(code) => code.to_string(),
+            Value::Text(text) => text.clone(),
+            _ => String::new(),
+        };
+        let codes = Self::parse(&text);
+        if codes.is_none() {
+            problems.add(&node.origin, format!("`{path}` must be {}", Self::EXPECTS));
+        }
+        codes
+    }
+}
+
+/// Fields to send.
+#[derive(Clone, Debug, Default)]
+pub struct Headers(Vec<(String, HeaderText)>);
+
+#[derive(Clone, Debug)]
+enum HeaderText {
+    Plain(String),
+    Secret(Secret),
+}
+
+impl Setting for Headers {
+    const EXPECTS: &'static str = "a table of fields";
+
+    fn read(node: &Node, path: &str, problems: &Problems) -> Option<Self> {
+        let Value::Table(table) = &node.value else {
+            problems.add(&node.origin, format!("`{path}` must be {}", Self::EXPECTS));
+            return None;
+        };
+        let read: Vec<Option<(String, HeaderText)>> = table
+            .entries
+            .iter()
+            .map(|entry| {
+                let path = format!("{path}.{}", entry.key);
+                let value = match &entry.node.value {
+                    Value::Table(_) => HeaderText::Secret(Secret::read(&entry.node, &path, problems)?),
+                    _ => HeaderText::Plain(String::read(&entry.node, &path, problems)?),
+                };
+                Some((entry.key.clone(), value))
+            })
+            .collect();
+        read.into_iter().collect::<Option<Vec<_>>>().map(Self)
+    }
+
+    /// Names only: a value may be a credential.
+    fn dump(node: &Node, path: &str, lines: &mut Vec<Line>) {
+        let Value::Table(table) = &node.value else {
+            return;
+        };
+        for entry in &table.entries {
+            let path = format!("{path}.{}", entry.key);
+            match &entry.node.value {
+                Value::Table(_) => lines.push(Line::plain(&entry.node, &path)),
+                _ => lines.push(Line::masked(&entry.node, &path)),
+            }
+        }
+    }
+}
+
+/// Values that a JSON body must have, by JSON pointer (RFC 6901).
+#[derive(Clone, Debug)]
+pub struct JsonConditions(Arc<[(String, serde_json::Value)]>);
+
+impl JsonConditions {
+    fn first_unmet(&self, body: &serde_json::Value) -> Option<&str> {
+        let unmet = self.0.iter().find(|(pointer, expected)| body.pointer(pointer) != Some(expected));
+        unmet.map(|(pointer, _)| pointer.as_str())
+    }
+}
+
+impl Setting for JsonConditions {
+    const EXPECTS: &'static str = "a table from JSON pointers to values, such as { \"/status\" = \"ok\" }";
+
+    fn read(node: &Node, path: &str, problems: &Problems) -> Option<Self> {
+        let mut conditions = Vec::new();
+        if let Value::Table(table) = &node.value {
+            for entry in &table.entries {
+                let value = match &entry.node.value {
+                    Value::Text(text) => text.as_str().into(),
+                    Value::Integer(number) => (*number).into(),
+                    Value::Float(number) => (*number).into(),
+                    Value::Boolean(flag) => (*flag).into(),
+                    _ => serde_json::Value::Null,
+                };
+                if value.is_null() || !entry.key.starts_with('/') {
+                    problems.add(&entry.origin, format!("`{path}` must be {}", Self::EXPECTS));
+                    return None;
+                }
+                conditions.push((entry.key.clone(), value));
+            }
+            return Some(Self(conditions.into()));
+        }
+        problems.add(&node.origin, format!("`{path}` must be {}", Self::EXPECTS));
+        None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Codes;
+
+    #[test]
+    fn codes_are_read_and_refused() {
+        let codes = Codes::parse("2xx, 301,400-404").expect("valid");
+        assert!([200, 299, 301, 400, 404].into_iter().all(|code| codes.contains(code)));
+        assert!([199, 300, 302, 405, 500].into_iter().all(|code| !codes.contains(code)));
+        for bad in ["", "xx", "6xx", "99", "200-100", "abc", "200;201", "2xx,", "600"] {
+            assert!(Codes::parse(bad).is_none(), "{bad} must be refused");
+        }
+    }
+}

@@ -1,0 +1,89 @@
+//! Checks: named questions that are asked again and again.
+//!
+//! A kind is one file here and one line in [`KINDS`]. Its settings are declared with [`settings!`](crate::settings!);
+//! they implement [`Prepare`], which makes the running [`Check`]. The configuration, its documentation and the tests walk
+//! the table, so a new kind needs nothing else.
+
+mod cli;
+mod command;
+mod credentials;
+mod http;
+mod kind;
+mod process;
+mod procfs;
+mod pulse;
+
+mod single;
+mod subprocess;
+mod tcp;
+mod traffic;
+
+use std::sync::Arc;
+
+use futures_util::future::BoxFuture;
+
+pub use self::kind::{Defaults, Kind};
+pub use self::pulse::Pulse;
+pub use self::subprocess::reap_orphans;
+use crate::health::{Facts, Finding, Reason};
+use crate::settings::{Environment, Url};
+use crate::traffic::Traffic;
+
+/// Every kind of check, in the order of the reference documentation.
+pub const KINDS: &[Kind] =
+    &[http::KIND, tcp::KIND, command::KIND, cli::KIND, credentials::KIND, traffic::KIND, process::KIND];
+
+/// How many checks may run a process of their own at the same time: each costs memory of the sidecar's limit.
+pub const CONCURRENT_PROCESSES: usize = 2;
+
+/// A question that can be asked again and again. Never twice at once: the monitor waits for one run to end.
+pub trait Check: Send {
+    /// Asks once. Dropping the future must stop everything that it started.
+    fn run(&mut self) -> BoxFuture<'_, Finding>;
+
+    /// What it means that the run took longer than its timeout.
+    fn timed_out(&self) -> Finding {
+        Finding::fail(Reason::new("timeout", "did not answer in time"), Facts::default())
+    }
+}
+
+/// Settings that can become a running check.
+pub trait Prepare: Send + Sync + std::fmt::Debug {
+    /// Makes the check. Reads secrets and certificate files, so that a missing one stops the start, not a later run.
+    ///
+    /// # Errors
+    /// A sentence that says what is missing and what to do.
+    fn prepare(&self, resources: &Resources) -> Result<Box<dyn Check>, String>;
+}
+
+/// What a check may use.
+#[derive(Clone, Debug)]
+pub struct Resources {
+    /// The counters of the proxied traffic.
+    pub traffic: Arc<Traffic>,
+    /// The app.
+    pub upstream: Url,
+    /// The environment of the process.
+    pub environment: Environment,
+    /// A place for each process that a check runs.
+    pub processes: Arc<tokio::sync::Semaphore>,
+}
+
+impl Resources {
+    /// Resources for checks of this app.
+    #[must_use]
+    pub fn new(traffic: Arc<Traffic>, upstream: Url, environment: Environment) -> Self {
+        Self { traffic, upstream, environment, processes: Arc::new(tokio::sync::Semaphore::new(CONCURRENT_PROCESSES)) }
+    }
+
+    /// Whether this process runs in a container, where a file that is not there may stand in another container.
+    #[must_use]
+    pub fn in_container(&self) -> bool {
+        self.environment.get("KUBERNETES_SERVICE_HOST").is_some()
+    }
+}
+
+/// A duration in milliseconds, to a thousandth.
+fn millis(duration: std::time::Duration) -> f64 {
+    (duration.as_secs_f64() * 1_000_000.0).round() / 1000.0
+}

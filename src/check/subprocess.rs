@@ -1,0 +1,130 @@
+use std::collections::BTreeSet;
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::process::{ExitStatus, Stdio};
+use std::sync::Mutex;
+use std::time::Duration;
+
+use rustix::process::{Pid, Signal, WaitOptions, kill_process_group, waitpid};
+use tokio::io::{AsyncRead, AsyncReadExt as _};
+use tokio::process::Command;
+
+use crate::settings::Environment;
+
+/// At most so much of the output is kept; the rest is read and dropped.
+const OUTPUT_LIMIT: usize = 64 * 1024;
+
+/// How long outputs are still read after the process itself has ended: a child that it left behind may hold them open.
+const AFTERMATH: Duration = Duration::from_millis(200);
+
+/// A program to run to its end: in a process group of its own, without input, with an environment of just what it needs.
+#[derive(Debug)]
+pub(super) struct Subprocess {
+    pub(super) program: PathBuf,
+    pub(super) arguments: Vec<OsString>,
+    pub(super) environment: Vec<(String, String)>,
+    pub(super) directory: PathBuf,
+}
+
+/// What a program left behind.
+#[derive(Debug)]
+pub(super) struct Output {
+    pub(super) status: ExitStatus,
+    pub(super) stdout: Vec<u8>,
+}
+
+/// Variables that a program may need to be found, to speak and to verify; nothing else of ours reaches it.
+const PASSED_ON: &[&str] = &["PATH", "LANG", "LC_ALL", "TZ", "TMPDIR", "SSL_CERT_FILE", "NODE_EXTRA_CA_CERTS"];
+
+/// The children that we wait for ourselves: as PID 1 we reap everything else.
+static OURS: Mutex<BTreeSet<i32>> = Mutex::new(BTreeSet::new());
+
+impl Subprocess {
+    /// A program with the minimal environment, in a directory.
+    pub(super) fn new(program: PathBuf, directory: PathBuf, environment: &Environment) -> Self {
+        let passed = PASSED_ON.iter().filter_map(|name| Some(((*name).to_owned(), environment.get(name)?.to_owned())));
+        Self { program, arguments: Vec::new(), environment: passed.collect(), directory }
+    }
+
+    /// Runs the program. Dropping the future kills the whole process group.
+    pub(super) async fn run(self) -> std::io::Result<Output> {
+        let mut command = Command::new(&self.program);
+        command.args(&self.arguments).env_clear().envs(self.environment).current_dir(&self.directory);
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command.process_group(0).kill_on_drop(true);
+
+        let (mut child, group) = {
+            // Held over the start, so that the reaper never meets a child that is not yet known to be ours.
+            let mut ours = ours();
+            let child = command.spawn()?;
+            let pid = child.id().and_then(|pid| Pid::from_raw(i32::try_from(pid).ok()?));
+            ours.extend(pid.map(Pid::as_raw_pid));
+            (child, Group(pid))
+        };
+        let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
+        let mut kept = Vec::new();
+        let status = {
+            // Errors go nowhere, but are read: a full pipe would hold the program up.
+            let reading = async { tokio::join!(read(stdout, Some(&mut kept)), read(stderr, None)) };
+            tokio::pin!(reading);
+            let mut read_all = false;
+            let status = tokio::select! {
+                status = child.wait() => status,
+                _ = &mut reading => { read_all = true; child.wait().await }
+            };
+            // Whatever it left running would hold its outputs open, and memory.
+            drop(group);
+            if !read_all {
+                let _ = tokio::time::timeout(AFTERMATH, reading).await;
+            }
+            status?
+        };
+        Ok(Output { status, stdout: kept })
+    }
+}
+
+async fn read(stream: Option<impl AsyncRead + Unpin>, mut kept: Option<&mut Vec<u8>>) {
+    let Some(mut stream) = stream else { return };
+    let mut chunk = [0; 4096];
+    while let Ok(length @ 1..) = stream.read(&mut chunk).await {
+        if let Some(kept) = &mut kept {
+            let room = OUTPUT_LIMIT - kept.len();
+            kept.extend_from_slice(&chunk[..length.min(room)]);
+        }
+    }
+}
+
+/// A process group that dies with this value.
+struct Group(Option<Pid>);
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        if let Some(pid) = self.0 {
+            // Fails only when nobody is left in the group.
+            let _ = kill_process_group(pid, Signal::KILL);
+            ours().remove(&pid.as_raw_pid());
+        }
+    }
+}
+
+fn ours() -> std::sync::MutexGuard<'static, BTreeSet<i32>> {
+    OURS.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+}
+
+/// Reaps ended processes that were left to us as PID 1; those that a check waits for are left to it.
+pub fn reap_orphans() {
+    let me = std::process::id();
+    let Ok(processes) = ::procfs::process::all_processes() else {
+        return;
+    };
+    for process in processes.flatten() {
+        let Ok(stat) = process.stat() else { continue };
+        let orphan = stat.state == 'Z' && u32::try_from(stat.ppid) == Ok(me);
+        let ours = ours();
+        if orphan && !ours.contains(&stat.pid) {
+            if let Some(pid) = Pid::from_raw(stat.pid) {
+                let _ = waitpid(Some(pid), WaitOptions::NOHANG);
+            }
+        }
+    }
+}

@@ -1,0 +1,47 @@
+//! The one place that reads clocks.
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use tokio::time::Instant;
+
+use crate::health::Moment;
+
+/// Tells the time as [`Moment`]s since its own start. Follows tokio's paused clock in tests.
+#[derive(Clone, Copy, Debug)]
+pub struct Clock {
+    start: Instant,
+}
+
+impl Clock {
+    /// A clock that starts now.
+    #[must_use]
+    pub fn start() -> Self {
+        Self { start: Instant::now() }
+    }
+
+    /// Now, on both clocks.
+    #[must_use]
+    pub fn now(&self) -> Moment {
+        Moment { monotonic: self.start.elapsed(), unix: unix() }
+    }
+
+    /// The instant for a timer, of a point on the monotonic clock.
+    #[must_use]
+    pub fn instant(&self, monotonic: Duration) -> Instant {
+        self.start + monotonic
+    }
+}
+
+/// The time of day since 1970; zero if the machine's clock stands before that.
+#[must_use]
+pub fn unix() -> Duration {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
+}
+
+/// Seconds since 1970 as RFC 3339 in UTC: `2024-01-15T10:30:00Z`.
+#[must_use]
+pub fn rfc3339(unix_seconds: u64) -> String {
+    // The last second that four-digit years can name.
+    let seconds = unix_seconds.min(253_402_300_799);
+    humantime::format_rfc3339_seconds(UNIX_EPOCH + Duration::from_secs(seconds)).to_string()
+}

@@ -1,0 +1,140 @@
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::config::{Flag, Sources};
+use crate::settings::Environment;
+
+/// A reverse-proxy sidecar that makes an app's health trustworthy.
+///
+/// It stands in front of one app, forwards its traffic, and answers /health, /health/detailed, /metrics, /livez, /readyz
+/// and /startupz itself. Without a command it runs.
+#[derive(Debug, Parser)]
+#[command(name = "pulsegate", version = VERSION, max_term_width = 100, after_help = AFTER_HELP)]
+pub struct Arguments {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Option<Command>,
+    #[command(flatten)]
+    settings: SettingFlags,
+}
+
+const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), " (", env!("PULSEGATE_REVISION"), ")");
+
+const AFTER_HELP: &str = "\
+Every setting can also come from the environment: PULSEGATE_PROXY__UPSTREAM=http://127.0.0.1:8080 is
+proxy.upstream. PORT is the port of proxy.listen, CLAUDE_CLI_PATH the path of the Claude CLI.
+Flags go before the environment, the environment before the file, the file before the preset.
+
+Exit codes: 0 all is well, 1 a check or a probe says no, 2 wrong arguments, a wrong configuration or a taken port.";
+
+/// What can be done.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Run the sidecar (the default).
+    Run,
+    /// Read the configuration, prepare every check, and say everything that is wrong.
+    Validate,
+    /// Ask each check once and print a table; exit code 1 if one that matters fails.
+    Check,
+    /// Ask an endpoint; exit code 0 if it answers 2xx. For HEALTHCHECK and images without a shell.
+    Probe(Probe),
+    /// Print the effective configuration and where each value comes from, secrets masked.
+    Config,
+    /// Start a sample app and a sidecar before it, and show what there is to see.
+    Demo(Demo),
+}
+
+/// Arguments of `probe`.
+#[derive(Args, Debug)]
+pub struct Probe {
+    /// A URL, or a path of the management port. Default: /readyz
+    pub target: Option<String>,
+    /// How long to wait for the answer
+    #[arg(long, value_name = "DURATION", default_value = "1s", value_parser = humantime::parse_duration)]
+    pub timeout: Duration,
+}
+
+/// Arguments of `demo`.
+#[derive(Args, Debug)]
+pub struct Demo {
+    /// End after the tour in place of staying up
+    #[arg(long)]
+    pub once: bool,
+}
+
+#[derive(Args, Debug)]
+struct SettingFlags {
+    /// The configuration file (also PULSEGATE_CONFIG); without one, the preset alone
+    #[arg(short, long, global = true, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// "claude-proxy" (the default) or "none"
+    #[arg(long, global = true, value_name = "NAME")]
+    preset: Option<String>,
+    /// The app, such as http://127.0.0.1:8080
+    #[arg(long, global = true, value_name = "URL")]
+    upstream: Option<String>,
+    /// Where traffic comes in, such as 0.0.0.0:8000
+    #[arg(long, global = true, value_name = "ADDRESS")]
+    listen: Option<String>,
+    /// The port that traffic comes in at
+    #[arg(short, long, global = true, value_name = "PORT")]
+    port: Option<String>,
+    /// Where the management port listens, or "off"
+    #[arg(long, global = true, value_name = "ADDRESS")]
+    admin_listen: Option<String>,
+    /// error, warn, info, debug or trace
+    #[arg(long, global = true, value_name = "LEVEL")]
+    log_level: Option<String>,
+    /// auto, text or json
+    #[arg(long, global = true, value_name = "FORMAT")]
+    log_format: Option<String>,
+    /// Any setting, such as --set checks.api_server.interval=2s; repeatable
+    #[arg(long, global = true, value_name = "PATH=VALUE", value_parser = path_and_value)]
+    set: Vec<(String, String)>,
+}
+
+fn path_and_value(text: &str) -> Result<(String, String), String> {
+    let (path, value) = text.split_once('=').ok_or("write PATH=VALUE")?;
+    if path.is_empty() { Err("write PATH=VALUE".into()) } else { Ok((path.to_owned(), value.to_owned())) }
+}
+
+impl Arguments {
+    /// Where the configuration comes from.
+    #[must_use]
+    pub fn sources(&self, environment: Environment) -> Sources {
+        let settings = &self.settings;
+        let named = [
+            ("--preset", "preset", &settings.preset),
+            ("--upstream", "proxy.upstream", &settings.upstream),
+            ("--listen", "proxy.listen", &settings.listen),
+            ("--port", "proxy.port", &settings.port),
+            ("--admin-listen", "admin.listen", &settings.admin_listen),
+            ("--log-level", "log.level", &settings.log_level),
+            ("--log-format", "log.format", &settings.log_format),
+        ];
+        let mut flags: Vec<Flag> = named
+            .into_iter()
+            .filter_map(|(name, path, value)| {
+                Some(Flag { name: name.into(), path: path.into(), value: value.clone()? })
+            })
+            .collect();
+        flags.extend(settings.set.iter().map(|(path, value)| Flag {
+            name: format!("--set {path}"),
+            path: path.clone(),
+            value: value.clone(),
+        }));
+        let file = settings.config.clone().or_else(|| environment.get("PULSEGATE_CONFIG").map(PathBuf::from));
+        Sources { file, environment, flags }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn the_command_line_is_consistent() {
+        use clap::CommandFactory as _;
+        super::Arguments::command().debug_assert();
+    }
+}

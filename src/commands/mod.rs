@@ -1,0 +1,64 @@
+//! What the command line can do, one file each.
+
+mod arguments;
+mod check;
+mod config;
+mod demo;
+mod probe;
+mod run;
+mod validate;
+
+use std::fmt::Write as _;
+use std::process::ExitCode;
+
+pub use self::arguments::{Arguments, Command};
+use crate::config::{Config, Sources};
+use crate::settings::{Environment, Problem};
+
+/// The process's environment and arguments were wrong, or an address was taken.
+pub const EXIT_USAGE: u8 = 2;
+
+/// Does what the arguments say. `environment` is the process's, captured once.
+#[must_use]
+pub fn dispatch(arguments: Arguments, environment: Environment) -> ExitCode {
+    let sources = arguments.sources(environment);
+    match arguments.command.unwrap_or(Command::Run) {
+        Command::Run => run::run(&sources),
+        Command::Validate => validate::validate(&sources),
+        Command::Check => check::check(&sources),
+        Command::Probe(probe) => probe::probe(&probe, &sources),
+        Command::Config => config::config(&sources),
+        Command::Demo(demo) => demo::demo(&demo, sources),
+    }
+}
+
+/// Loads the configuration, or says everything that is wrong with it.
+fn load(sources: &Sources) -> Result<Config, ExitCode> {
+    Config::load(sources).map_err(|problems| {
+        say_problems(&problems);
+        ExitCode::from(EXIT_USAGE)
+    })
+}
+
+fn say_problems(problems: &[Problem]) {
+    let mut text = String::new();
+    for problem in problems {
+        let _ = writeln!(text, "{problem}");
+    }
+    let count = problems.len();
+    let _ = writeln!(text, "pulsegate: {count} problem{} in the configuration", if count == 1 { "" } else { "s" });
+    say(&text);
+}
+
+/// Writes to standard error; there is nobody to tell when that fails.
+fn say(text: &str) {
+    use std::io::Write as _;
+    let _ = std::io::stderr().lock().write_all(text.as_bytes());
+}
+
+/// Writes to standard output; a reader that has closed it has seen enough.
+fn print(text: &str) {
+    use std::io::Write as _;
+    let mut out = std::io::stdout().lock();
+    let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+}

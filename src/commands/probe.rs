@@ -1,0 +1,82 @@
+use std::process::ExitCode;
+
+use hyper::Method;
+use hyper::header::HeaderMap;
+use tokio::runtime::Builder;
+
+use super::arguments::Probe;
+use super::{EXIT_USAGE, load, say};
+use crate::admin::AdminListen;
+use crate::config::Sources;
+use crate::fetch::{Question, fetch, tls};
+use crate::settings::{Address, Scheme, Url};
+
+/// Asks an endpoint and tells by the exit code.
+pub(super) fn probe(arguments: &Probe, sources: &Sources) -> ExitCode {
+    let url = match url(arguments.target.as_deref().unwrap_or("/readyz"), sources) {
+        Ok(url) => url,
+        Err(code) => return code,
+    };
+    let tls = match url.scheme {
+        Scheme::Https => match tls(None) {
+            Ok(tls) => Some(tls),
+            Err(error) => return unusable(&error),
+        },
+        _ => None,
+    };
+    let Ok(runtime) = Builder::new_current_thread().enable_all().build() else {
+        return ExitCode::FAILURE;
+    };
+    let question = Question { method: Method::GET, url, headers: HeaderMap::new(), tls };
+    let answer = runtime.block_on(async { tokio::time::timeout(arguments.timeout, fetch(&question)).await });
+    match answer {
+        Ok(Ok(answer)) if answer.status.is_success() => ExitCode::SUCCESS,
+        Ok(Ok(answer)) => {
+            say(&format!("{} from {}\n{}\n", answer.status, question.url, String::from_utf8_lossy(&answer.body)));
+            ExitCode::FAILURE
+        }
+        Ok(Err(error)) => {
+            say(&format!("pulsegate: {}: {error}\n", question.url));
+            ExitCode::FAILURE
+        }
+        Err(_) => {
+            let timeout = humantime::format_duration(arguments.timeout);
+            say(&format!("pulsegate: {} did not answer within {timeout}\n", question.url));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// A URL as it is; a path at the management port of the configuration, or at the traffic port without one.
+fn url(target: &str, sources: &Sources) -> Result<Url, ExitCode> {
+    if !target.starts_with('/') {
+        return Url::parse(target).ok_or_else(|| {
+            unusable("the target must be a URL such as http://127.0.0.1:9000/readyz, or a path such as /readyz")
+        });
+    }
+    let config = load(sources)?;
+    let AdminListen(admin) = &config.admin.listen;
+    let address = admin.as_ref().or(config.proxy.listen.first());
+    let base = match address {
+        Some(Address::Unix(path)) => format!("unix:{}", path.display()),
+        Some(Address::Ip(address)) => {
+            let mut address = *address;
+            // An address that means "all of them" is not one that can be connected to everywhere.
+            if address.ip().is_unspecified() {
+                address.set_ip(if address.is_ipv4() {
+                    [127, 0, 0, 1].into()
+                } else {
+                    std::net::Ipv6Addr::LOCALHOST.into()
+                });
+            }
+            format!("http://{address}")
+        }
+        None => return Err(unusable("the configuration listens nowhere")),
+    };
+    Url::parse(&base).map(|url| url.with_path(target)).ok_or_else(|| unusable("the configured address cannot be asked"))
+}
+
+fn unusable(message: &str) -> ExitCode {
+    say(&format!("pulsegate: {message}\n"));
+    ExitCode::from(EXIT_USAGE)
+}

@@ -1,0 +1,111 @@
+use std::io::IsTerminal as _;
+use std::process::ExitCode;
+
+use super::{EXIT_USAGE, load, say};
+use crate::app::{App, REVISION, StartError, StopHandle, VERSION};
+use crate::config::{Config, LogFormat, LogSettings, Sources};
+use crate::server::BindError;
+use crate::settings::Address;
+
+/// Runs the sidecar until a signal stops it.
+pub(super) fn run(sources: &Sources) -> ExitCode {
+    let config = match load(sources) {
+        Ok(config) => config,
+        Err(code) => return code,
+    };
+    let json = init_log(&config.log);
+    match serve(config, sources) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            say_start_error(&error, json);
+            ExitCode::from(if matches!(error, StartError::Runtime(_)) { 1 } else { EXIT_USAGE })
+        }
+    }
+}
+
+fn serve(config: Config, sources: &Sources) -> Result<(), StartError> {
+    let upstream = config.proxy.upstream.to_string();
+    let app = App::bind(config)?;
+    let signals = listen_for_signals(app.stop_handle());
+    signals.map_err(StartError::Runtime)?;
+    let listen: Vec<String> = app.traffic_addresses().iter().map(Address::to_string).collect();
+    let admin = app.admin_address().map_or_else(|| "off".to_owned(), |address| address.to_string());
+    let file =
+        sources.file.as_ref().map_or_else(|| "none, the preset alone".to_owned(), |file| file.display().to_string());
+    tracing::info!(
+        version = VERSION,
+        revision = REVISION,
+        listen = listen.join(", "),
+        admin,
+        upstream,
+        config = file,
+        "started"
+    );
+    app.run()
+}
+
+/// SIGTERM and SIGINT stop gracefully, and at once when they come a second time. A thread of its own, so that a signal
+/// is heard whatever the runtimes do, from before the first of them turns.
+pub(super) fn listen_for_signals(stop: StopHandle) -> std::io::Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build()?;
+    let (mut terminate, mut interrupt) = {
+        use tokio::signal::unix::{SignalKind, signal};
+        let _entered = runtime.enter();
+        (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?)
+    };
+    std::thread::Builder::new().name("signals".into()).spawn(move || {
+        runtime.block_on(async move {
+            loop {
+                tokio::select! {
+                    Some(()) = terminate.recv() => stop.stop(),
+                    Some(()) = interrupt.recv() => stop.stop(),
+                    else => return,
+                }
+            }
+        });
+    })?;
+    Ok(())
+}
+
+/// Starts the log on standard error; tells whether it is JSON.
+pub(super) fn init_log(settings: &LogSettings) -> bool {
+    let terminal = std::io::stderr().is_terminal();
+    let json = match settings.format {
+        LogFormat::Json => true,
+        LogFormat::Text => false,
+        LogFormat::Auto => !terminal,
+    };
+    let log =
+        tracing_subscriber::fmt().with_max_level(settings.level.0).with_target(false).with_writer(std::io::stderr);
+    // Fails only when a log has been started before, as tests do.
+    let _ = if json { log.json().flatten_event(true).try_init() } else { log.with_ansi(terminal).try_init() };
+    // A panic's message may hold anything that a request held.
+    std::panic::set_hook(Box::new(|panic| {
+        let place = panic.location().map(ToString::to_string);
+        tracing::error!(place, "a defect: panicked");
+    }));
+    json
+}
+
+/// For machines the body that the Claude proxy's page shows, for people a sentence with the remedy.
+fn say_start_error(error: &StartError, json: bool) {
+    let taken = match error {
+        StartError::Bind(BindError::Taken(Address::Ip(address))) => Some(address),
+        _ => None,
+    };
+    let text = match (taken, json) {
+        (Some(address), true) => serde_json::json!({
+            "status": "unhealthy",
+            "error": error.to_string(),
+            "details": { "port": address.port(), "host": address.ip().to_string() },
+        })
+        .to_string(),
+        (Some(address), false) => format!(
+            "pulsegate: {error} on {}: stop what listens there, or choose another with --port or PORT (--admin-listen for the management port)",
+            address.ip()
+        ),
+        (None, true) => serde_json::json!({ "status": "error", "error": error.to_string() }).to_string(),
+        (None, false) => format!("pulsegate: {error}"),
+    };
+    say(&(text + "\n"));
+}

@@ -1,0 +1,245 @@
+use std::time::Duration;
+
+use crate::check::{KINDS, Kind, Prepare};
+use crate::health::{Group, OnFailure, Policy};
+use crate::monitor::Schedule;
+use crate::settings::{Entry, Line, Node, Origin, Problems, Reader, Section, Setting, Table, Value};
+
+crate::settings! {
+    /// What every check has, beside the settings of its kind.
+    pub struct CheckSettings {
+        /// Between two runs, give or take a tenth.
+        interval: Duration = "10s",
+        /// Between two runs while it does not pass. Default: a fifth of the interval, at least 1s.
+        fast_interval: Option<Duration>,
+        /// For one run; not longer than the interval.
+        timeout: Duration = "5s",
+        /// Failures in a row that make it unhealthy.
+        failure_threshold: u32 = "1",
+        /// Passes in a row that make it healthy again.
+        success_threshold: u32 = "1",
+        /// After the start failures do not count for so long, unless it has passed before.
+        start_period: Duration = "0",
+        /// With no conclusive result for so long it is unknown. Default: five intervals and timeouts, at least 30s.
+        stale_after: Option<Duration>,
+        /// Unhealthy only after failing for so long, beside the threshold.
+        max_time_in_error: Duration = "0",
+        /// A run that takes longer is logged.
+        slow_after: Option<Duration>,
+        /// Asked until it passes once, then never again.
+        run_until_pass: bool = "false",
+        /// Not asked while one of these is unhealthy.
+        depends_on: Vec<String> = "[]",
+        /// What a failure weighs in its groups: "unhealthy", "degraded" or "ignore".
+        on_failure: OnFailure = "unhealthy",
+        /// Its groups; "startup", "liveness", "readiness", "health", or any other name.
+        groups: Vec<Group> = "[\"readiness\", \"health\"]",
+    }
+}
+
+impl Setting for OnFailure {
+    const EXPECTS: &'static str = "\"unhealthy\", \"degraded\" or \"ignore\"";
+
+    fn read(node: &Node, path: &str, problems: &Problems) -> Option<Self> {
+        let words = [("unhealthy", Self::Unhealthy), ("degraded", Self::Degraded), ("ignore", Self::Ignore)];
+        Reader::word(node, path, problems, &words)
+    }
+}
+
+/// One check of the configuration.
+#[derive(Debug)]
+pub struct CheckConfig {
+    /// Its name.
+    pub name: String,
+    /// Its kind.
+    pub kind: &'static Kind,
+    /// What every check has.
+    pub settings: CheckSettings,
+    /// What its kind has.
+    pub prepare: Box<dyn Prepare>,
+    /// Where it was written.
+    pub origin: Origin,
+    table: Table,
+}
+
+/// A fast interval is a fraction of the interval, but not a busy loop.
+const FASTEST: Duration = Duration::from_secs(1);
+/// Nothing is asked more often than this.
+const SHORTEST_INTERVAL: Duration = Duration::from_millis(100);
+/// Results are not stale sooner than this, unless the configuration says so.
+const STALE_AT_LEAST: Duration = Duration::from_secs(30);
+
+impl CheckConfig {
+    /// What its outcomes mean.
+    #[must_use]
+    pub fn policy(&self) -> Policy {
+        let settings = &self.settings;
+        let stale_after =
+            settings.stale_after.unwrap_or_else(|| ((settings.interval + settings.timeout) * 5).max(STALE_AT_LEAST));
+        Policy {
+            success_threshold: settings.success_threshold,
+            failure_threshold: settings.failure_threshold,
+            start_period: settings.start_period,
+            // What is asked once stays true.
+            stale_after: if settings.run_until_pass { Duration::MAX } else { stale_after },
+            max_time_in_error: settings.max_time_in_error,
+            on_failure: settings.on_failure,
+        }
+    }
+
+    /// When it is asked.
+    #[must_use]
+    pub fn schedule(&self) -> Schedule {
+        let settings = &self.settings;
+        let fast = settings.fast_interval.unwrap_or((settings.interval / 5).max(FASTEST));
+        Schedule {
+            interval: settings.interval,
+            fast_interval: fast.min(settings.interval),
+            timeout: settings.timeout,
+            slow_after: settings.slow_after.unwrap_or(Duration::MAX),
+            run_until_pass: settings.run_until_pass,
+        }
+    }
+
+    pub(super) fn dump(&self, lines: &mut Vec<Line>) {
+        let path = format!("checks.{}", self.name);
+        <CheckSettings as Section>::dump(&self.table, &path, lines);
+        if let Some(node) = self.table.get(self.kind.name) {
+            (self.kind.dump)(node, &format!("{path}.{}", self.kind.name), lines);
+        }
+    }
+}
+
+/// Reads `[checks.*]`.
+pub(super) fn read(node: Option<&Node>, problems: &Problems) -> Option<Vec<CheckConfig>> {
+    let Some(node) = node else {
+        return Some(Vec::new());
+    };
+    let Value::Table(table) = &node.value else {
+        problems.add(&node.origin, "`checks` must be a table of checks: [checks.NAME]");
+        return None;
+    };
+    let read: Vec<Option<CheckConfig>> = table.entries.iter().map(|entry| read_one(entry, problems)).collect();
+    read.into_iter().collect()
+}
+
+fn read_one(entry: &Entry, problems: &Problems) -> Option<CheckConfig> {
+    let name = &entry.key;
+    let path = format!("checks.{name}");
+    let proper = !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_' || c == '-');
+    if !proper {
+        problems.add(&entry.origin, "a check's name is made of letters, digits, - and _".to_owned());
+        return None;
+    }
+    let Value::Table(table) = &entry.node.value else {
+        problems.add(&entry.node.origin, format!("`{path}` must be a table"));
+        return None;
+    };
+    let kinds: Vec<(&'static Kind, &Entry)> = table
+        .entries
+        .iter()
+        .filter_map(|entry| KINDS.iter().find(|kind| kind.name == entry.key).map(|kind| (kind, entry)))
+        .collect();
+    // A misspelt kind is more likely than a check without one.
+    let mut general = table.clone();
+    general.entries.retain(|entry| !KINDS.iter().any(|kind| kind.name == entry.key));
+    let misspelt = drop_unknown(&mut general, &path, problems);
+    let (kind, settings) = match kinds.as_slice() {
+        [one] => *one,
+        [] => {
+            if !misspelt {
+                problems.add(&entry.origin, format!("`{path}` needs a kind: one of {}", names().join(", ")));
+            }
+            return None;
+        }
+        [_, second, ..] => {
+            problems.add(&second.1.origin, format!("`{path}` has two kinds; a check has one"));
+            return None;
+        }
+    };
+    fill_defaults(&mut general, kind);
+    let node = Node { value: Value::Table(general.clone()), origin: entry.node.origin.clone() };
+    let prepare = (kind.read)(&settings.node, &format!("{path}.{}", kind.name), problems);
+    let settings_read = CheckSettings::read(&node, &path, problems);
+    let settings_read = settings_read.filter(|settings| is_possible(settings, &general, &path, problems));
+    general.set(kind.name, &settings.origin, settings.node.clone());
+    Some(CheckConfig {
+        name: name.clone(),
+        kind,
+        settings: settings_read?,
+        prepare: prepare?,
+        origin: entry.origin.clone(),
+        table: general,
+    })
+}
+
+fn names() -> Vec<&'static str> {
+    KINDS.iter().map(|kind| kind.name).collect()
+}
+
+/// Reports and drops keys that are neither a setting nor a kind; tells whether there were any.
+fn drop_unknown(general: &mut Table, path: &str, problems: &Problems) -> bool {
+    let mut known: Vec<&'static str> = <CheckSettings as Section>::FIELDS.iter().map(|field| field.name).collect();
+    let is_known = |entry: &Entry| known.contains(&entry.key.as_str());
+    let (fine, unknown): (Vec<Entry>, Vec<Entry>) =
+        std::mem::take(&mut general.entries).into_iter().partition(is_known);
+    general.entries = fine;
+    known.extend(names());
+    let table = Table { entries: unknown };
+    Reader::report_unknown(&table, path, &known, problems);
+    !table.entries.is_empty()
+}
+
+/// What the kind says where the configuration is silent.
+fn fill_defaults(general: &mut Table, kind: &Kind) {
+    let defaults = kind.defaults;
+    let threshold = defaults.failure_threshold;
+    for (key, text) in [
+        ("interval", defaults.interval),
+        ("failure_threshold", threshold),
+        ("on_failure", defaults.on_failure),
+        ("timeout", defaults.timeout),
+    ] {
+        if general.get(key).is_none() {
+            let value = text.parse().map_or_else(|_| Value::Text(text.to_owned()), Value::Integer);
+            general.set(key, &Origin::Default, Node { value, origin: Origin::Default });
+        }
+    }
+    // A shorter interval brings a shorter timeout with it, unless somebody wrote one.
+    let quick = general.get("interval").cloned();
+    let default_timeout = general.get("timeout").is_some_and(|node| node.origin == Origin::Default);
+    let scratch = Problems::default();
+    let duration = |node: Option<&Node>| node.and_then(|node| Duration::read(node, "", &scratch));
+    if let (true, Some(quick)) = (default_timeout, quick) {
+        if duration(Some(&quick)) < duration(general.get("timeout")) {
+            general.set("timeout", &Origin::Default, Node { value: quick.value, origin: Origin::Default });
+        }
+    }
+}
+
+fn is_possible(settings: &CheckSettings, table: &Table, path: &str, problems: &Problems) -> bool {
+    let mut possible = true;
+    let mut require = |fine: bool, key: &str, message: &str| {
+        if !fine {
+            let origin = table.get(key).map_or(&Origin::Default, |node| &node.origin);
+            problems.add(origin, format!("`{path}.{key}` {message}"));
+            possible = false;
+        }
+    };
+    require(settings.interval >= SHORTEST_INTERVAL, "interval", "must be at least 100ms");
+    require(
+        settings.fast_interval.is_none_or(|fast| fast >= SHORTEST_INTERVAL),
+        "fast_interval",
+        "must be at least 100ms",
+    );
+    require(!settings.timeout.is_zero(), "timeout", "must be more than 0");
+    require(settings.timeout <= settings.interval, "timeout", "must not be longer than the interval");
+    require(settings.failure_threshold >= 1, "failure_threshold", "must be at least 1");
+    require(settings.success_threshold >= 1, "success_threshold", "must be at least 1");
+    require(
+        settings.stale_after.is_none_or(|stale| stale > settings.interval),
+        "stale_after",
+        "must be longer than the interval",
+    );
+    possible
+}

@@ -1,0 +1,188 @@
+use super::Sources;
+use super::{file, preset};
+use crate::check::KINDS;
+use crate::settings::{Address, Node, Origin, Problems, Table, Value};
+
+/// A command-line flag that sets something.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Flag {
+    /// How it was written: `--port`.
+    pub name: String,
+    /// The dotted path of what it sets; `proxy.port` sets the port of `proxy.listen`.
+    pub path: String,
+    /// The value.
+    pub value: String,
+}
+
+/// Variables whose names begin so set something when they hold a path: `PULSEGATE_PROXY__UPSTREAM`.
+const PREFIX: &str = "PULSEGATE_";
+
+/// All layers, later ones over earlier ones: preset, file, environment, flags.
+pub(super) fn merge(sources: &Sources, problems: &Problems) -> Table {
+    let file = match &sources.file {
+        Some(path) => file::read(path, problems).unwrap_or_default(),
+        None => Table::default(),
+    };
+    let mut over = Table::default();
+    let mut port = None;
+    for (name, path, value) in from_environment(sources) {
+        let origin = Origin::Environment(name);
+        set(&mut over, &path, file::parse_value(value, &origin, problems));
+    }
+    if let Some(value) = sources.environment.get("PORT") {
+        port = Some((value.to_owned(), Origin::Environment("PORT".into())));
+    }
+    for flag in &sources.flags {
+        let origin = Origin::Flag(flag.name.clone());
+        if flag.path == "proxy.port" {
+            port = Some((flag.value.clone(), origin));
+        } else {
+            set(&mut over, &split(&flag.path), file::parse_value(&flag.value, &origin, problems));
+        }
+    }
+    let chosen = over.get("preset").or_else(|| file.get("preset"));
+    let Some(mut tree) = preset::table(chosen, problems) else {
+        return Table::default();
+    };
+    for layer in [file, over] {
+        replace_kinds(&mut tree, &layer);
+        tree.merge(layer);
+    }
+    if let Some((value, origin)) = port {
+        set_port(&mut tree, &value, &origin, problems);
+    }
+    if let Some(path) = sources.environment.get("CLAUDE_CLI_PATH") {
+        set_cli_path(&mut tree, path);
+    }
+    tree
+}
+
+/// `PULSEGATE_A__B=v` as `a.b = v`, in the order of names. Kubernetes sets variables such as `PULSEGATE_PORT_8000_TCP` by
+/// itself for a Service of that name: without `__` only `PULSEGATE_PRESET` means something.
+fn from_environment(sources: &Sources) -> Vec<(String, Vec<String>, &str)> {
+    let mut found: Vec<(String, Vec<String>, &str)> = sources
+        .environment
+        .iter()
+        .filter_map(|(name, value)| {
+            let rest = name.strip_prefix(PREFIX)?;
+            let path: Vec<String> = rest.split("__").map(str::to_lowercase).collect();
+            (path.len() > 1 || rest == "PRESET").then(|| (name.to_owned(), path, value))
+        })
+        .collect();
+    found.sort();
+    found
+}
+
+/// `a.b."c.d"` in parts.
+fn split(path: &str) -> Vec<String> {
+    let mut parts = vec![String::new()];
+    let mut quoted = false;
+    for c in path.chars() {
+        match c {
+            '"' => quoted = !quoted,
+            '.' if !quoted => parts.push(String::new()),
+            c => parts.last_mut().map(|part| part.push(c)).unwrap_or_default(),
+        }
+    }
+    parts
+}
+
+fn set(tree: &mut Table, path: &[String], node: Node) {
+    let Some((last, parents)) = path.split_last() else {
+        return;
+    };
+    let origin = node.origin.clone();
+    let mut table = tree;
+    for part in parents {
+        table = table.table_mut(part, &origin);
+    }
+    table.set(last, &origin, node);
+}
+
+/// A check has one kind: a layer that names another replaces the lower one's, with its settings.
+fn replace_kinds(tree: &mut Table, upper: &Table) {
+    let Some(Node { value: Value::Table(upper), .. }) = upper.get("checks") else {
+        return;
+    };
+    let Some(lower) = tree.entries.iter_mut().find(|entry| entry.key == "checks") else {
+        return;
+    };
+    let Value::Table(lower) = &mut lower.node.value else {
+        return;
+    };
+    for check in &upper.entries {
+        let Value::Table(settings) = &check.node.value else {
+            continue;
+        };
+        let named = KINDS.iter().any(|kind| settings.get(kind.name).is_some());
+        let below = lower.entries.iter_mut().find(|entry| entry.key == check.key);
+        if let (true, Some(Value::Table(below))) = (named, below.map(|entry| &mut entry.node.value)) {
+            let is_other_kind = |key: &str| KINDS.iter().any(|kind| kind.name == key) && settings.get(key).is_none();
+            below.entries.retain(|entry| !is_other_kind(&entry.key));
+        }
+    }
+}
+
+/// `PORT` and `--port` change the port of the first address that traffic comes in at.
+fn set_port(tree: &mut Table, value: &str, origin: &Origin, problems: &Problems) {
+    let Ok(port) = value.trim().parse::<u16>() else {
+        problems.add(origin, "the port must be a whole number from 0 to 65535");
+        return;
+    };
+    let proxy = tree.table_mut("proxy", origin);
+    let first = match proxy.get("listen").map(|node| &node.value) {
+        Some(Value::Text(text)) => Some(text.clone()),
+        Some(Value::List(items)) => items.first().and_then(|item| match &item.value {
+            Value::Text(text) => Some(text.clone()),
+            _ => None,
+        }),
+        _ => None,
+    };
+    let address = match first.as_deref().and_then(Address::parse) {
+        Some(Address::Ip(mut address)) => {
+            address.set_port(port);
+            address.to_string()
+        }
+        _ => format!("0.0.0.0:{port}"),
+    };
+    proxy.set("listen", origin, Node { value: Value::Text(address), origin: origin.clone() });
+}
+
+/// `CLAUDE_CLI_PATH` is the path of every check that looks at the Claude CLI.
+fn set_cli_path(tree: &mut Table, path: &str) {
+    let origin = Origin::Environment("CLAUDE_CLI_PATH".into());
+    let Some(checks) = tree.entries.iter_mut().find(|entry| entry.key == "checks") else {
+        return;
+    };
+    let Value::Table(checks) = &mut checks.node.value else {
+        return;
+    };
+    for check in &mut checks.entries {
+        let Value::Table(settings) = &mut check.node.value else {
+            continue;
+        };
+        for (kind, key) in [("cli", "path"), ("credentials", "cli_path")] {
+            let Some(kind) = settings.entries.iter_mut().find(|entry| entry.key == kind) else {
+                continue;
+            };
+            let Value::Table(kind) = &mut kind.node.value else {
+                continue;
+            };
+            let is_claude = kind.get("preset").is_some_and(|preset| preset.value == Value::Text("claude".into()));
+            if is_claude {
+                kind.set(key, &origin, Node { value: Value::Text(path.to_owned()), origin: origin.clone() });
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::split;
+
+    #[test]
+    fn paths_are_split_outside_of_quotes() {
+        assert_eq!(split("a.b"), ["a", "b"]);
+        assert_eq!(split("endpoints.\"/v1.0/health\".detail"), ["endpoints", "/v1.0/health", "detail"]);
+    }
+}

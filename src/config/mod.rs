@@ -1,0 +1,237 @@
+//! Files, environment and flags to validated values.
+//!
+//! Layers are merged as trees that remember where each value came from (flags over environment over file over preset);
+//! then each module's own settings are read from the result, and every problem is collected. After this module no string
+//! means anything.
+
+mod checks;
+mod file;
+mod layers;
+mod preset;
+mod validate;
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+pub use self::checks::{CheckConfig, CheckSettings};
+pub use self::layers::Flag;
+use crate::admin::{AdminSettings, EndpointSettings, MetricsSettings};
+use crate::proxy::ProxySettings;
+use crate::settings::{Environment, Line, Node, Origin, Problem, Problems, Reader, Section, Setting, Table, Value};
+
+/// Where a configuration is put together from.
+#[derive(Clone, Debug, Default)]
+pub struct Sources {
+    /// The file, if there is one.
+    pub file: Option<PathBuf>,
+    /// The environment of the process.
+    pub environment: Environment,
+    /// The flags that set something, in order.
+    pub flags: Vec<Flag>,
+}
+
+/// A configuration in which nothing is wrong.
+#[derive(Debug)]
+pub struct Config {
+    /// Who we are.
+    pub service: ServiceSettings,
+    /// The data plane.
+    pub proxy: ProxySettings,
+    /// The management port.
+    pub admin: AdminSettings,
+    /// The metrics.
+    pub metrics: MetricsSettings,
+    /// How the process ends.
+    pub shutdown: ShutdownSettings,
+    /// The log.
+    pub log: LogSettings,
+    /// The checks in order.
+    pub checks: Vec<CheckConfig>,
+    /// The endpoints in order, by path.
+    pub endpoints: Vec<(String, EndpointSettings)>,
+    /// The environment of the process.
+    pub environment: Environment,
+    tree: Table,
+}
+
+crate::settings! {
+    /// Who we are, as bodies and metrics say it.
+    pub struct ServiceSettings {
+        /// `service` in bodies; metric names begin with it.
+        name: String = "pulsegate",
+        /// `version` in bodies. Default: this program's.
+        version: Option<String>,
+        /// More for the `configuration` block of bodies.
+        configuration: crate::settings::TextMap = "{}",
+    }
+}
+
+crate::settings! {
+    /// How the process ends. Both times count from the signal.
+    pub struct ShutdownSettings {
+        /// Go on accepting for so long, so that load balancers can turn away first.
+        lame_duck: Duration = "5s",
+        /// The hard end.
+        grace: Duration = "25s",
+        /// Whether readiness says no from the signal on.
+        fail_readiness: bool = "true",
+    }
+}
+
+crate::settings! {
+    /// The log.
+    pub struct LogSettings {
+        /// error, warn, info, debug or trace.
+        level: LogLevel = "info",
+        /// auto (text on a terminal, json elsewhere), text or json.
+        format: LogFormat = "auto",
+    }
+}
+
+/// How much is logged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LogLevel(pub tracing::Level);
+
+/// In which form.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogFormat {
+    /// Text on a terminal, JSON elsewhere.
+    Auto,
+    /// For people.
+    Text,
+    /// For machines.
+    Json,
+}
+
+impl Setting for LogLevel {
+    const EXPECTS: &'static str = "error, warn, info, debug or trace";
+
+    fn read(node: &Node, path: &str, problems: &Problems) -> Option<Self> {
+        use tracing::Level;
+        let words = [
+            ("error", Self(Level::ERROR)),
+            ("warn", Self(Level::WARN)),
+            ("info", Self(Level::INFO)),
+            ("debug", Self(Level::DEBUG)),
+            ("trace", Self(Level::TRACE)),
+        ];
+        Reader::word(node, path, problems, &words)
+    }
+}
+
+impl Setting for LogFormat {
+    const EXPECTS: &'static str = "auto, text or json";
+
+    fn read(node: &Node, path: &str, problems: &Problems) -> Option<Self> {
+        let words = [("auto", Self::Auto), ("text", Self::Text), ("json", Self::Json)];
+        Reader::word(node, path, problems, &words)
+    }
+}
+
+impl Config {
+    /// Puts the layers together and reads them.
+    ///
+    /// # Errors
+    /// Everything that is wrong, in the order of files and lines.
+    pub fn load(sources: &Sources) -> Result<Self, Vec<Problem>> {
+        let problems = Problems::default();
+        let tree = layers::merge(sources, &problems);
+        // Reading a half-parsed file would only report what the first problem causes.
+        let config = if problems.is_empty() { read(tree, &sources.environment, &problems) } else { None };
+        match config {
+            Some(config) if problems.is_empty() => Ok(config),
+            _ => Err(problems.into_vec()),
+        }
+    }
+
+    /// The effective configuration, a line for each setting, secrets masked.
+    #[must_use]
+    pub fn dump(&self) -> Vec<Line> {
+        let mut lines = Vec::new();
+        for (name, dump) in SECTIONS {
+            let table = match self.tree.get(name).map(|node| &node.value) {
+                Some(Value::Table(table)) => table.clone(),
+                _ => Table::default(),
+            };
+            dump(&table, name, &mut lines);
+        }
+        for check in &self.checks {
+            check.dump(&mut lines);
+        }
+        if let Some(Node { value: Value::Table(endpoints), .. }) = self.tree.get("endpoints") {
+            for entry in &endpoints.entries {
+                let path = format!("endpoints.{:?}", entry.key);
+                <EndpointSettings as Setting>::dump(&entry.node, &path, &mut lines);
+            }
+        }
+        lines
+    }
+}
+
+type Dump = fn(&Table, &str, &mut Vec<Line>);
+
+/// The sections with a fixed set of keys.
+const SECTIONS: [(&str, Dump); 6] = [
+    ("service", <ServiceSettings as Section>::dump),
+    ("proxy", <ProxySettings as Section>::dump),
+    ("admin", <AdminSettings as Section>::dump),
+    ("metrics", <MetricsSettings as Section>::dump),
+    ("shutdown", <ShutdownSettings as Section>::dump),
+    ("log", <LogSettings as Section>::dump),
+];
+
+fn read(tree: Table, environment: &Environment, problems: &Problems) -> Option<Config> {
+    let origin = Origin::Default;
+    let mut reader = Reader::new(&tree, &origin, "", problems);
+    // Known to the layers, which have used it.
+    reader.raw("preset");
+    let service = reader.take("service", None);
+    let proxy = reader.take("proxy", None);
+    let admin = reader.take("admin", None);
+    let metrics = reader.take("metrics", None);
+    let shutdown = reader.take("shutdown", None);
+    let log = reader.take("log", None);
+    let checks = checks::read(reader.raw("checks"), problems);
+    let endpoints = read_endpoints(reader.raw("endpoints"), problems);
+    reader.finish();
+    let config = Config {
+        service: service?,
+        proxy: proxy?,
+        admin: admin?,
+        metrics: metrics?,
+        shutdown: shutdown?,
+        log: log?,
+        checks: checks?,
+        endpoints: endpoints?,
+        environment: environment.clone(),
+        tree: tree.clone(),
+    };
+    validate::validate(&config, &tree, problems);
+    Some(config)
+}
+
+fn read_endpoints(node: Option<&Node>, problems: &Problems) -> Option<Vec<(String, EndpointSettings)>> {
+    let Some(node) = node else {
+        return Some(Vec::new());
+    };
+    let Value::Table(table) = &node.value else {
+        problems.add(&node.origin, "`endpoints` must be a table");
+        return None;
+    };
+    let read: Vec<Option<(String, EndpointSettings)>> = table
+        .entries
+        .iter()
+        .map(|entry| {
+            let path = format!("endpoints.{:?}", entry.key);
+            let proper =
+                entry.key.starts_with('/') && entry.key.parse::<hyper::Uri>().is_ok_and(|uri| uri.query().is_none());
+            if !proper {
+                problems
+                    .add(&entry.origin, format!("`{path}`: an endpoint is a path that begins with / and has no query"));
+            }
+            let settings = EndpointSettings::read(&entry.node, &path, problems)?;
+            proper.then(|| (entry.key.clone(), settings))
+        })
+        .collect();
+    read.into_iter().collect()
+}

@@ -1,0 +1,137 @@
+use super::Config;
+use crate::admin::{Kind, Requirement};
+use crate::health::Group;
+use crate::settings::{Address, Origin, Problems, Scheme, Size, Table, Value};
+
+/// What no setting can know by itself: whether they fit together.
+pub(super) fn validate(config: &Config, tree: &Table, problems: &Problems) {
+    let origin = |path: &[&str]| place(tree, path);
+    service(config, problems, &origin);
+    if config.shutdown.lame_duck > config.shutdown.grace {
+        problems.add(
+            &origin(&["shutdown", "lame_duck"]),
+            "`shutdown.lame_duck` must not be longer than `shutdown.grace`: both count from the signal",
+        );
+    }
+    if config.proxy.limits.header_bytes < Size(8192) || config.proxy.limits.header_bytes > Size(1 << 20) {
+        problems.add(
+            &origin(&["proxy", "limits", "header_bytes"]),
+            "`proxy.limits.header_bytes` must be from 8KiB to 1MiB",
+        );
+    }
+    if config.proxy.limits.connections == 0 {
+        problems.add(&origin(&["proxy", "limits", "connections"]), "`proxy.limits.connections` must be at least 1");
+    }
+    if config.proxy.listen.is_empty() {
+        problems.add(&origin(&["proxy", "listen"]), "`proxy.listen` must name at least one address");
+    }
+    if leads_to_itself(config) {
+        problems.add(
+            &origin(&["proxy", "upstream"]),
+            "`proxy.upstream` leads back to `proxy.listen`: name the app's own port",
+        );
+    }
+    depends_on(config, problems);
+    endpoints(config, problems, &origin);
+}
+
+fn service(config: &Config, problems: &Problems, origin: &impl Fn(&[&str]) -> Origin) {
+    let is_name = |name: &str| {
+        name.starts_with(|c: char| c.is_ascii_alphabetic())
+            && name.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.'))
+    };
+    if !is_name(&config.service.name) {
+        problems.add(
+            &origin(&["service", "name"]),
+            "`service.name` must begin with a letter and be made of letters, digits, -, _ and .",
+        );
+    }
+    let namespace = config.metrics.namespace.as_deref();
+    if namespace.is_some_and(|name| !is_name(name) || name.contains(['-', '.'])) {
+        problems.add(
+            &origin(&["metrics", "namespace"]),
+            "`metrics.namespace` must begin with a letter and be made of letters, digits and _",
+        );
+    }
+}
+
+fn leads_to_itself(config: &Config) -> bool {
+    let upstream = &config.proxy.upstream.0;
+    config.proxy.listen.iter().any(|listen| match (listen, &upstream.scheme) {
+        (Address::Unix(path), Scheme::Unix(upstream)) => path == upstream,
+        (Address::Ip(address), Scheme::Http) => {
+            let host = upstream.host.parse::<std::net::IpAddr>();
+            let ours = match host {
+                Ok(host) => host == address.ip() || (host.is_loopback() && address.ip().is_unspecified()),
+                Err(_) => upstream.host == "localhost" && (address.ip().is_loopback() || address.ip().is_unspecified()),
+            };
+            address.port() != 0 && address.port() == upstream.port && ours
+        }
+        _ => false,
+    })
+}
+
+fn depends_on(config: &Config, problems: &Problems) {
+    for check in &config.checks {
+        for parent in &check.settings.depends_on {
+            if !config.checks.iter().any(|other| other.name == *parent) {
+                problems.add(
+                    &check.origin,
+                    format!("`checks.{}.depends_on` names a check that does not exist", check.name),
+                );
+            }
+        }
+        if reaches(config, &check.name, &check.name, config.checks.len()) {
+            problems.add(&check.origin, format!("`checks.{}.depends_on` leads back to itself", check.name));
+        }
+    }
+}
+
+fn reaches(config: &Config, from: &str, to: &str, steps: usize) -> bool {
+    let parents = config.checks.iter().find(|check| check.name == from).map(|check| &check.settings.depends_on);
+    steps > 0
+        && parents
+            .is_some_and(|parents| parents.iter().any(|parent| parent == to || reaches(config, parent, to, steps - 1)))
+}
+
+fn endpoints(config: &Config, problems: &Problems, origin: &impl Fn(&[&str]) -> Origin) {
+    for (path, endpoint) in &config.endpoints {
+        if matches!(endpoint.dialect, Kind::Off) {
+            continue;
+        }
+        if endpoint.access == Requirement::ApiKey && config.admin.api_keys.is_empty() {
+            problems.add(
+                &origin(&["endpoints", path, "access"]),
+                format!("`endpoints.{path:?}.access` asks for an API key, and `admin.api_keys` has none"),
+            );
+        }
+        let known = !matches!(endpoint.group, Group::Named(_))
+            || config.checks.iter().any(|check| check.settings.groups.contains(&endpoint.group));
+        if !known {
+            problems.add(
+                &origin(&["endpoints", path, "group"]),
+                format!("`endpoints.{path:?}.group` names a group that no check belongs to"),
+            );
+        }
+    }
+    for (index, secret) in config.admin.api_keys.iter().enumerate() {
+        if let Err(error) = secret.resolve(&config.environment) {
+            problems.add(&origin(&["admin", "api_keys"]), format!("`admin.api_keys[{index}]`: {error}"));
+        }
+    }
+}
+
+/// Where the value of a path was written, or its nearest parent.
+fn place(tree: &Table, path: &[&str]) -> Origin {
+    let mut table = tree;
+    let mut origin = Origin::Default;
+    for part in path {
+        let Some(node) = table.get(part) else { break };
+        origin = node.origin.clone();
+        match &node.value {
+            Value::Table(inner) => table = inner,
+            _ => break,
+        }
+    }
+    origin
+}

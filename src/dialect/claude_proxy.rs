@@ -1,0 +1,234 @@
+use serde_json::{Map, Value, json};
+
+use super::{Answer, Dialect, View};
+use crate::clock::rfc3339;
+use crate::health::{CheckReport, Fact, Status};
+
+/// The Claude proxy's own format: `status`, `service`, `timestamp`, and `components` in detail.
+#[derive(Debug)]
+pub(super) struct ClaudeProxy;
+
+/// Checks with a component of a fixed shape.
+const CLI: &str = "claude_cli";
+const LOGIN: &str = "authentication";
+const SERVER: &str = "api_server";
+
+impl Dialect for ClaudeProxy {
+    fn name(&self) -> &'static str {
+        "claude-proxy"
+    }
+
+    fn doc(&self) -> &'static str {
+        "The Claude proxy's JSON: status, service, timestamp; with detail the components and the configuration."
+    }
+
+    fn render(&self, view: &View<'_>) -> Answer {
+        let status = view.status();
+        let dead = view.report.is_overdue(view.now);
+        let word = match status {
+            _ if dead => "error",
+            Status::Healthy => "healthy",
+            Status::Degraded => "degraded",
+            Status::Unknown | Status::Unhealthy => "unhealthy",
+        };
+        let mut body = Map::new();
+        body.insert("status".into(), word.into());
+        body.insert("service".into(), view.service.name.as_str().into());
+        body.insert("timestamp".into(), rfc3339(view.now.unix.as_secs()).into());
+        if status.is_up() {
+            body.insert("version".into(), view.service.version.as_str().into());
+        } else {
+            explain(view, dead, &mut body);
+        }
+        if view.detail {
+            body.insert("components".into(), components(view).into());
+            body.insert("configuration".into(), configuration(view).into());
+        }
+        let code = if dead { 500 } else { view.codes.of(status) };
+        Answer { code, media_type: "application/json", body: Value::Object(body).to_string().into() }
+    }
+}
+
+/// `error` and, where there is more to say, `details`.
+fn explain(view: &View<'_>, dead: bool, body: &mut Map<String, Value>) {
+    if dead {
+        body.insert("error".into(), "the health engine has stopped".into());
+        return;
+    }
+    if view.is_draining() {
+        body.insert("error".into(), "shutting down".into());
+        return;
+    }
+    let Some(check) = view.report.weightiest(view.group) else {
+        return;
+    };
+    body.insert("error".into(), view.sentence(check).into());
+    let mut details = Map::new();
+    if let Some(paths) = fact(check, "searched_paths") {
+        details.insert("searched_paths".into(), value(paths));
+    }
+    if matches!(check.reason().map(|reason| reason.code), Some("not_authenticated" | "login_expired")) {
+        details.insert("claude_cli_status".into(), "not_authenticated".into());
+    }
+    if !details.is_empty() {
+        body.insert("details".into(), details.into());
+    }
+}
+
+fn components(view: &View<'_>) -> Map<String, Value> {
+    let mut components = Map::new();
+    for check in view.report.checks.iter().filter(|check| !check.built_in) {
+        let component = match (&*check.name, check.kind) {
+            (CLI, "cli") => cli(view, check),
+            (LOGIN, "credentials") => login(view, check),
+            (SERVER, _) => continue,
+            _ => other(view, check),
+        };
+        components.insert(check.name.to_string(), component.into());
+    }
+    components.insert(SERVER.into(), server(view).into());
+    components
+}
+
+fn cli(view: &View<'_>, check: &CheckReport) -> Map<String, Value> {
+    let broken = matches!(check.reason().map(|reason| reason.code), Some("cli_broken" | "cli_not_executable"));
+    let status = match check.state.status {
+        Status::Unhealthy if broken => "error",
+        status => status.word(),
+    };
+    let login = view.report.check(LOGIN).and_then(|login| fact(login, "logged_in"));
+    let mut component = Map::new();
+    component.insert("status".into(), status.into());
+    facts(view, check, &mut component);
+    component.insert("authenticated".into(), login.map_or(Value::Null, value));
+    component.insert("last_check".into(), last_check(check));
+    error(view, check, &mut component);
+    component
+}
+
+fn login(view: &View<'_>, check: &CheckReport) -> Map<String, Value> {
+    let status = match (check.state.status, check.reason().map(|reason| reason.code)) {
+        (Status::Unhealthy, Some("login_unreadable" | "login_malformed")) => "error",
+        (Status::Unhealthy, _) => "unauthenticated",
+        (status, _) => status.word(),
+    };
+    let mut component = Map::new();
+    component.insert("status".into(), status.into());
+    facts(view, check, &mut component);
+    component.insert("last_check".into(), last_check(check));
+    error(view, check, &mut component);
+    component
+}
+
+/// The app and the traffic through us. Up-time is our own: the app's cannot be seen from outside.
+fn server(view: &View<'_>) -> Map<String, Value> {
+    let uptime = view.now.since(view.service.started).as_secs();
+    let check = view.report.check(SERVER);
+    let mut component = Map::new();
+    component.insert("status".into(), check.map_or(Status::Unknown, |check| check.state.status).word().into());
+    component.insert("uptime".into(), spoken(uptime).into());
+    component.insert("uptime_seconds".into(), uptime.into());
+    component.insert("host".into(), view.service.host.as_str().into());
+    component.insert("port".into(), view.service.port.into());
+    component.insert("requests_processed".into(), view.totals.requests_total().into());
+    component.insert("errors".into(), view.totals.failures_total().into());
+    if let Some(check) = check {
+        rest(view, check, &mut component);
+    }
+    component
+}
+
+fn other(view: &View<'_>, check: &CheckReport) -> Map<String, Value> {
+    let mut component = Map::new();
+    component.insert("status".into(), check.state.status.word().into());
+    rest(view, check, &mut component);
+    component
+}
+
+/// What every check can tell.
+fn rest(view: &View<'_>, check: &CheckReport, component: &mut Map<String, Value>) {
+    component.insert("last_check".into(), last_check(check));
+    let took = check.state.last.as_ref().map(|last| (last.took.as_secs_f64() * 1e6).round() / 1e3);
+    component.insert("latency_ms".into(), json!(took));
+    component.insert("consecutive_failures".into(), check.state.consecutive_failures.into());
+    facts(view, check, component);
+    error(view, check, component);
+}
+
+fn facts(view: &View<'_>, check: &CheckReport, component: &mut Map<String, Value>) {
+    let last = check.state.last.as_ref();
+    for (name, fact) in last.into_iter().flat_map(|last| last.finding.facts.readable_by(view.audience)) {
+        component.insert(name.into(), value(fact));
+    }
+}
+
+fn error(view: &View<'_>, check: &CheckReport, component: &mut Map<String, Value>) {
+    if check.state.status == Status::Healthy {
+        return;
+    }
+    component.insert("error".into(), view.sentence(check).into());
+    let private = check.reason().and_then(|reason| reason.private.as_deref());
+    if let (crate::health::Audience::Trusted, Some(private)) = (view.audience, private) {
+        component.insert("error_detail".into(), private.into());
+    }
+}
+
+fn last_check(check: &CheckReport) -> Value {
+    check.state.last.as_ref().map_or(Value::Null, |last| rfc3339(last.at.unix.as_secs()).into())
+}
+
+fn configuration(view: &View<'_>) -> Map<String, Value> {
+    let service = view.service;
+    let mut configuration = Map::new();
+    configuration.insert("host".into(), service.host.as_str().into());
+    configuration.insert("port".into(), service.port.into());
+    configuration.insert("log_level".into(), service.log_level.to_uppercase().into());
+    configuration.insert("cors_enabled".into(), service.cors_enabled.into());
+    for (name, text) in &service.configuration {
+        configuration.insert(name.clone(), text.as_str().into());
+    }
+    configuration
+}
+
+fn fact<'a>(check: &'a CheckReport, name: &str) -> Option<&'a Fact> {
+    check.state.last.as_ref().and_then(|last| last.finding.facts.get(name))
+}
+
+fn value(fact: &Fact) -> Value {
+    match fact {
+        Fact::Null => Value::Null,
+        Fact::Flag(flag) => (*flag).into(),
+        Fact::Count(count) => (*count).into(),
+        // 200 reads better than 200.0.
+        Fact::Number(number) if number.fract() == 0.0 && number.abs() < 1e15 => (*number as i64).into(),
+        Fact::Number(number) => (*number).into(),
+        Fact::Text(text) => (&**text).into(),
+        Fact::Time(seconds) => rfc3339(*seconds).into(),
+        Fact::Texts(texts) => json!(&**texts),
+    }
+}
+
+/// `2h 15m 30s`, with days before and no leading zeroes.
+fn spoken(seconds: u64) -> String {
+    let (days, hours, minutes) = (seconds / 86_400, seconds / 3600 % 24, seconds / 60 % 60);
+    let mut spoken = String::new();
+    for (number, unit) in [(days, 'd'), (hours, 'h'), (minutes, 'm')] {
+        if number > 0 || !spoken.is_empty() {
+            spoken.push_str(&format!("{number}{unit} "));
+        }
+    }
+    spoken + &format!("{}s", seconds % 60)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::spoken;
+
+    #[test]
+    fn uptime_is_spoken_as_the_document_has_it() {
+        assert_eq!(spoken(2 * 3600 + 15 * 60 + 30), "2h 15m 30s");
+        assert_eq!(spoken(0), "0s");
+        assert_eq!(spoken(60), "1m 0s");
+        assert_eq!(spoken(86_400 + 1), "1d 0h 0m 1s");
+    }
+}

@@ -1,0 +1,123 @@
+use std::fmt::Write as _;
+
+use super::{Answer, Dialect, View};
+use crate::health::{CheckReport, Group, Lifecycle, Status};
+
+/// Text, as kube-apiserver answers `/livez` and `/readyz`, with 503 in place of its 500.
+#[derive(Debug)]
+pub(super) struct Kubernetes;
+
+impl Dialect for Kubernetes {
+    fn name(&self) -> &'static str {
+        "kubernetes"
+    }
+
+    fn doc(&self) -> &'static str {
+        "Text for probes: `ok`, or one line per failing check; `?verbose`, `?exclude=NAME`, `/NAME` for one check."
+    }
+
+    fn has_check_paths(&self) -> bool {
+        true
+    }
+
+    fn render(&self, view: &View<'_>) -> Answer {
+        if let Some(name) = view.query.check {
+            return one(view, name);
+        }
+        let lines = lines(view);
+        let failing = lines.iter().any(|line| line.failure.is_some());
+        let mut text = String::new();
+        if !failing && !view.query.verbose {
+            text.push_str("ok");
+        } else {
+            for line in lines.iter().filter(|line| view.query.verbose || line.failure.is_some()) {
+                line.write(&mut text);
+            }
+            for unknown in view.query.exclude.iter().filter(|name| !lines.iter().any(|line| line.name == **name)) {
+                let known = view.report.members(view.group).any(|check| &*check.name == *unknown);
+                if !known {
+                    let _ = writeln!(text, "warn: no check {} to exclude", printable(unknown));
+                }
+            }
+            let _ = writeln!(text, "{} check {}", path_word(view.group), if failing { "failed" } else { "passed" });
+        }
+        let code = if failing { view.codes.of(Status::Unhealthy) } else { view.codes.of(Status::Healthy) };
+        answer(code, text)
+    }
+}
+
+/// One thing that an endpoint asks for.
+struct Line<'a> {
+    name: &'a str,
+    failure: Option<String>,
+}
+
+impl Line<'_> {
+    fn write(&self, text: &mut String) {
+        let _ = match &self.failure {
+            None => writeln!(text, "[+]{} ok", self.name),
+            Some(failure) => writeln!(text, "[-]{} failed: {failure}", self.name),
+        };
+    }
+}
+
+fn lines<'a>(view: &'a View<'_>) -> Vec<Line<'a>> {
+    let excluded = |name: &str| view.query.exclude.contains(&name);
+    let overdue = view.report.is_overdue(view.now);
+    let mut lines = vec![Line { name: "ping", failure: None }];
+    lines.push(Line { name: "engine", failure: overdue.then(|| "the health engine has stopped".to_owned()) });
+    if *view.group == Group::Readiness {
+        lines.push(Line { name: "lifecycle", failure: phase(view) });
+    }
+    lines.extend(view.report.members(view.group).map(|check| line(view, check)));
+    lines.retain(|line| !excluded(line.name));
+    lines
+}
+
+fn phase(view: &View<'_>) -> Option<String> {
+    match view.report.lifecycle {
+        Lifecycle::Starting => Some("starting".into()),
+        Lifecycle::Draining if view.report.unready_when_draining => Some("draining".into()),
+        _ => None,
+    }
+}
+
+/// A liveness check that has not been asked yet must not restart the pod; for the other groups unknown is not green.
+fn line<'a>(view: &View<'_>, check: &'a CheckReport) -> Line<'a> {
+    let weighted = check.weighted();
+    let fine = weighted.is_up() || (*view.group == Group::Liveness && weighted == Status::Unknown);
+    Line { name: &check.name, failure: (!fine).then(|| view.sentence(check)) }
+}
+
+fn one(view: &View<'_>, name: &str) -> Answer {
+    let Some(line) = lines(view).into_iter().find(|line| line.name == name) else {
+        return answer(404, "no such check".into());
+    };
+    match &line.failure {
+        None => answer(view.codes.of(Status::Healthy), "ok".into()),
+        Some(_) => {
+            let mut text = String::new();
+            line.write(&mut text);
+            answer(view.codes.of(Status::Unhealthy), text)
+        }
+    }
+}
+
+fn answer(code: u16, text: String) -> Answer {
+    Answer { code, media_type: "text/plain; charset=utf-8", body: text.into() }
+}
+
+fn path_word(group: &Group) -> &str {
+    match group {
+        Group::Startup => "startupz",
+        Group::Liveness => "livez",
+        Group::Readiness => "readyz",
+        Group::Health => "healthz",
+        Group::Named(name) => name,
+    }
+}
+
+/// What a caller wrote, without what could confuse a terminal.
+fn printable(text: &str) -> String {
+    text.chars().take(64).map(|c| if c.is_ascii_graphic() { c } else { '?' }).collect()
+}

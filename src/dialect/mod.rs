@@ -1,0 +1,35 @@
+//! Dialects: the wire formats of a report. Pure functions from a [`View`] to an [`Answer`].
+//!
+//! A dialect is one file here and one line in [`DIALECTS`].
+
+mod claude_proxy;
+mod kubernetes;
+mod view;
+
+pub use self::view::{Answer, Query, Service, StatusCodes, View};
+
+/// One wire format.
+pub trait Dialect: Sync + std::fmt::Debug {
+    /// Its name in the configuration.
+    fn name(&self) -> &'static str;
+
+    /// What it is for, in a sentence.
+    fn doc(&self) -> &'static str;
+
+    /// Whether `PATH/NAME` asks for one check, as kube-apiserver has it.
+    fn has_check_paths(&self) -> bool {
+        false
+    }
+
+    /// Renders.
+    fn render(&self, view: &View<'_>) -> Answer;
+}
+
+/// Every dialect, in the order of the reference documentation.
+pub const DIALECTS: &[&dyn Dialect] = &[&claude_proxy::ClaudeProxy, &kubernetes::Kubernetes];
+
+/// The dialect of that name.
+#[must_use]
+pub fn find(name: &str) -> Option<&'static dyn Dialect> {
+    DIALECTS.iter().copied().find(|dialect| dialect.name() == name)
+}

@@ -1,0 +1,162 @@
+use bytes::Bytes;
+
+use crate::health::{Audience, CheckReport, Group, Lifecycle, Moment, Report, Status};
+use crate::traffic::Totals;
+
+/// All that a dialect may look at.
+#[derive(Clone, Debug)]
+pub struct View<'a> {
+    /// The report.
+    pub report: &'a Report,
+    /// The counters.
+    pub totals: &'a Totals,
+    /// Who we are.
+    pub service: &'a Service,
+    /// The group that the endpoint speaks of.
+    pub group: &'a Group,
+    /// Whether parts are shown.
+    pub detail: bool,
+    /// Who asks.
+    pub audience: Audience,
+    /// Which status is which code.
+    pub codes: StatusCodes,
+    /// What the query and the path add.
+    pub query: Query<'a>,
+    /// When.
+    pub now: Moment,
+}
+
+/// What a request may add to an endpoint's path.
+#[derive(Clone, Debug, Default)]
+pub struct Query<'a> {
+    /// `?verbose`: all checks, not only failing ones.
+    pub verbose: bool,
+    /// `?exclude=NAME`, repeatable: as if the check were not in the group.
+    pub exclude: Vec<&'a str>,
+    /// `PATH/NAME`: this check alone.
+    pub check: Option<&'a str>,
+}
+
+impl Query<'_> {
+    /// Whether nothing was added, so that the answer may be kept for the next request.
+    #[must_use]
+    pub fn is_plain(&self) -> bool {
+        !self.verbose && self.exclude.is_empty() && self.check.is_none()
+    }
+}
+
+/// Which HTTP code a status has at one endpoint.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StatusCodes {
+    /// Default 200.
+    pub healthy: u16,
+    /// Default 200.
+    pub degraded: u16,
+    /// Default 503.
+    pub unknown: u16,
+    /// Default 503.
+    pub unhealthy: u16,
+}
+
+impl Default for StatusCodes {
+    fn default() -> Self {
+        Self { healthy: 200, degraded: 200, unknown: 503, unhealthy: 503 }
+    }
+}
+
+impl StatusCodes {
+    /// The code of a status.
+    #[must_use]
+    pub fn of(&self, status: Status) -> u16 {
+        match status {
+            Status::Healthy => self.healthy,
+            Status::Degraded => self.degraded,
+            Status::Unknown => self.unknown,
+            Status::Unhealthy => self.unhealthy,
+        }
+    }
+}
+
+/// Who we are, as bodies say it.
+#[derive(Clone, Debug)]
+pub struct Service {
+    /// The service's name.
+    pub name: String,
+    /// Its version.
+    pub version: String,
+    /// When this process started.
+    pub started: Moment,
+    /// The address that traffic comes in at.
+    pub host: String,
+    /// The port that traffic comes in at; 0 for a Unix socket.
+    pub port: u16,
+    /// `info`, `debug`, …
+    pub log_level: String,
+    /// Whether browsers of other origins may read the endpoints.
+    pub cors_enabled: bool,
+    /// What the configuration adds to the `configuration` block.
+    pub configuration: Vec<(String, String)>,
+}
+
+/// A rendered answer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Answer {
+    /// The HTTP code.
+    pub code: u16,
+    /// The media type.
+    pub media_type: &'static str,
+    /// The body.
+    pub body: Bytes,
+}
+
+impl View<'_> {
+    /// The verdict of the endpoint's group, with what stands above all checks: a dead engine, and for readiness and
+    /// health a process that is stopping.
+    #[must_use]
+    pub fn status(&self) -> Status {
+        if self.report.is_overdue(self.now) || self.is_draining() {
+            return Status::Unhealthy;
+        }
+        let starting = *self.group == Group::Readiness && self.report.lifecycle == Lifecycle::Starting;
+        let checks = self.report.status(self.group);
+        if starting { checks.max(Status::Unknown) } else { checks }
+    }
+
+    /// Whether a stopping process is why this endpoint says no.
+    #[must_use]
+    pub fn is_draining(&self) -> bool {
+        self.report.lifecycle == Lifecycle::Draining
+            && self.report.unready_when_draining
+            && !matches!(self.group, Group::Liveness | Group::Startup)
+    }
+
+    /// The sentence for a check that is not healthy: its own reason, or what is being waited for.
+    #[must_use]
+    pub fn sentence(&self, check: &CheckReport) -> String {
+        let name = &check.name;
+        match (check.reason(), check.state.status) {
+            (Some(reason), Status::Unknown) if check.state.last_conclusive.is_some() && !self.is_waiting(check) => {
+                format!("{}; no conclusive result for too long", with_name(name, &reason.public))
+            }
+            (Some(reason), _) => with_name(name, &reason.public),
+            (None, Status::Unknown) if check.state.last.is_none() => {
+                format!("waiting for the first result of {name}")
+            }
+            (None, Status::Unknown) if self.is_waiting(check) => {
+                format!("waiting for {name} to pass again")
+            }
+            (None, _) => format!("no recent result of {name}"),
+        }
+    }
+
+    /// Whether the check is on its way to its first status, as against gone stale.
+    fn is_waiting(&self, check: &CheckReport) -> bool {
+        check.state.since == check.state.started
+    }
+}
+
+/// Sentences of presets name their object (`Claude CLI not found in PATH`); those of general kinds begin in lower case
+/// and want the check's name before them (`database cannot connect`).
+fn with_name(name: &str, sentence: &str) -> String {
+    if sentence.starts_with(|c: char| c.is_uppercase()) { sentence.to_owned() } else { format!("{name} {sentence}") }
+}

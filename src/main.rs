@@ -1,0 +1,15 @@
+//! The `pulsegate` program: arguments in, exit code out.
+
+use std::process::ExitCode;
+
+use clap::Parser as _;
+use pulsegate::commands::{Arguments, dispatch};
+use pulsegate::settings::Environment;
+
+fn main() -> ExitCode {
+    // What is not UTF-8 cannot be a setting.
+    let variables =
+        std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
+    let environment: Environment = variables.collect();
+    dispatch(Arguments::parse(), environment)
+}

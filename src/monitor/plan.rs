@@ -1,0 +1,58 @@
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::check::Check;
+use crate::health::{Group, Policy};
+
+/// All that the monitor is to do.
+#[derive(Debug)]
+pub struct Plan {
+    /// The checks in the order of the configuration.
+    pub checks: Vec<PlannedCheck>,
+    /// The groups that have a verdict.
+    pub groups: Vec<Group>,
+    /// Whether a draining process answers "not ready".
+    pub unready_when_draining: bool,
+}
+
+/// One check, when it is asked and what its answers mean.
+pub struct PlannedCheck {
+    /// Its name.
+    pub name: Arc<str>,
+    /// Its kind's name.
+    pub kind: &'static str,
+    /// Its groups.
+    pub groups: Vec<Group>,
+    /// What its outcomes mean.
+    pub policy: Policy,
+    /// When it is asked.
+    pub schedule: Schedule,
+    /// Checks that must not be failing for this one to be asked.
+    pub depends_on: Vec<Arc<str>>,
+    /// Part of the program, not of the configuration.
+    pub built_in: bool,
+    /// The question.
+    pub check: Box<dyn Check>,
+}
+
+/// When a check is asked.
+#[derive(Clone, Copy, Debug)]
+pub struct Schedule {
+    /// Between two runs, give or take a tenth, so that the pods of a fleet do not ask in step.
+    pub interval: Duration,
+    /// Between two runs while it does not pass.
+    pub fast_interval: Duration,
+    /// For one run.
+    pub timeout: Duration,
+    /// A run that takes longer is worth a warning.
+    pub slow_after: Duration,
+    /// Asked until it passes once, then never again.
+    pub run_until_pass: bool,
+}
+
+impl fmt::Debug for PlannedCheck {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "PlannedCheck({}, {})", self.name, self.kind)
+    }
+}

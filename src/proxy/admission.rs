@@ -1,0 +1,94 @@
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::Relaxed};
+use std::time::Duration;
+
+use pingora_limits::rate::Rate;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use super::{Limits, Rejection};
+
+/// The one thing that the data plane is told of health.
+#[derive(Debug, Default)]
+pub struct Gate(AtomicBool);
+
+impl Gate {
+    /// Closes or opens the gate.
+    pub fn set_closed(&self, closed: bool) {
+        self.0.store(closed, Relaxed);
+    }
+
+    pub(super) fn is_closed(&self) -> bool {
+        self.0.load(Relaxed)
+    }
+}
+
+/// Who may send a request now: the limit of requests in flight with its queue, and each client's rate. Shared by all
+/// workers.
+pub struct Admission {
+    in_flight: Option<Arc<Semaphore>>,
+    waiting: AtomicU32,
+    queue: u32,
+    queue_timeout: Duration,
+    rate: Option<(Rate, isize)>,
+}
+
+impl std::fmt::Debug for Admission {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Admission").field("queue", &self.queue).finish_non_exhaustive()
+    }
+}
+
+impl Admission {
+    /// Admission by these limits.
+    #[must_use]
+    pub fn new(limits: &Limits) -> Self {
+        let rate = limits.rate_per_client.0;
+        Self {
+            in_flight: (limits.in_flight > 0).then(|| Arc::new(Semaphore::new(limits.in_flight as usize))),
+            waiting: AtomicU32::new(0),
+            queue: limits.queue,
+            queue_timeout: limits.queue_timeout,
+            rate: (rate > 0).then(|| (Rate::new(Duration::from_secs(1)), rate as isize)),
+        }
+    }
+
+    /// Whether this client may send one more request this second.
+    pub(super) fn may_send(&self, client: Option<IpAddr>) -> Result<(), Rejection> {
+        match (&self.rate, client) {
+            (Some((rate, limit)), Some(client)) if rate.observe(&client, 1) > *limit => Err(Rejection::RateLimited),
+            _ => Ok(()),
+        }
+    }
+
+    /// Waits for a place among the requests in flight; the place is given back when the permit is dropped.
+    pub(super) async fn enter(&self) -> Result<Option<OwnedSemaphorePermit>, Rejection> {
+        let Some(in_flight) = &self.in_flight else {
+            return Ok(None);
+        };
+        if let Ok(permit) = in_flight.clone().try_acquire_owned() {
+            return Ok(Some(permit));
+        }
+        let _waiting = Waiting::join(&self.waiting, self.queue).ok_or(Rejection::Overloaded)?;
+        match tokio::time::timeout(self.queue_timeout, in_flight.clone().acquire_owned()).await {
+            Ok(Ok(permit)) => Ok(Some(permit)),
+            _ => Err(Rejection::QueueTimeout),
+        }
+    }
+}
+
+/// A place in the queue.
+struct Waiting<'a>(&'a AtomicU32);
+
+impl<'a> Waiting<'a> {
+    fn join(waiting: &'a AtomicU32, longest: u32) -> Option<Self> {
+        let joined = waiting.fetch_update(Relaxed, Relaxed, |length| (length < longest).then_some(length + 1));
+        joined.ok().map(|_| Self(waiting))
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Relaxed);
+    }
+}

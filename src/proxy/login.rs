@@ -1,0 +1,156 @@
+use std::collections::VecDeque;
+
+use memchr::memmem::Finder;
+
+use super::LoginSettings;
+use crate::clock;
+use crate::traffic::Traffic;
+
+/// At most so much of an answer is looked at: "not logged in" is all that such an answer says.
+const LOOKED_AT: usize = 4096;
+
+/// What Anthropic's API calls a refused credential.
+const AUTHENTICATION_ERROR: &str = "authentication_error";
+
+/// How answers are read for what they say about the login. One for all requests.
+#[derive(Debug)]
+pub(super) struct LoginWitness {
+    model_paths: Vec<String>,
+    refusals: Vec<Finder<'static>>,
+    unauthorized: Vec<Finder<'static>>,
+}
+
+impl LoginWitness {
+    pub(super) fn new(settings: &LoginSettings) -> Self {
+        let mut refusals = Vec::new();
+        for text in settings.refusals.iter().filter(|text| !text.is_empty()) {
+            refusals.push(Finder::new(text).into_owned());
+            // JSON may escape what is not ASCII.
+            let escaped = escape(text);
+            if escaped != *text {
+                refusals.push(Finder::new(&escaped).into_owned());
+            }
+        }
+        let unauthorized = vec![Finder::new(AUTHENTICATION_ERROR).into_owned()];
+        Self { model_paths: settings.model_paths.clone(), refusals, unauthorized }
+    }
+
+    /// Whether a model answers at this path.
+    pub(super) fn is_model_path(&self, path: &str) -> bool {
+        self.model_paths.iter().any(|end| path.ends_with(end))
+    }
+
+    /// What to look for in an answer, if it can say anything.
+    pub(super) fn look(&self, code: u16, asked_a_model: bool, encoded: bool) -> Option<Scan> {
+        match code {
+            401 if !encoded => Some(Scan::new(false)),
+            200..=299 if asked_a_model && !encoded => Some(Scan::new(true)),
+            _ => None,
+        }
+    }
+
+    fn patterns(&self, scan: &Scan) -> &[Finder<'static>] {
+        if scan.served { &self.refusals } else { &self.unauthorized }
+    }
+}
+
+/// One answer being read, a few bytes behind the client, never changing or holding up a byte.
+#[derive(Debug)]
+pub(super) struct Scan {
+    /// Whether the answer is a success, in which a refusal is looked for; otherwise it is a 401.
+    served: bool,
+    looked_at: usize,
+    /// The end of what was read, in which a text may have begun.
+    tail: VecDeque<u8>,
+    decided: bool,
+}
+
+impl Scan {
+    fn new(served: bool) -> Self {
+        Self { served, looked_at: 0, tail: VecDeque::new(), decided: false }
+    }
+
+    /// More of the answer.
+    pub(super) fn read(&mut self, bytes: &[u8], witness: &LoginWitness, traffic: &Traffic) {
+        if self.decided {
+            return;
+        }
+        let part = &bytes[..bytes.len().min(LOOKED_AT - self.looked_at)];
+        self.looked_at += part.len();
+        self.tail.extend(part);
+        let patterns = witness.patterns(self);
+        let longest = patterns.iter().map(|pattern| pattern.needle().len()).max().unwrap_or(0);
+        let window = self.tail.make_contiguous();
+        if patterns.iter().any(|pattern| pattern.find(window).is_some()) {
+            self.decided = true;
+            traffic.login.rejected(clock::unix());
+        } else if self.looked_at == LOOKED_AT {
+            self.end(traffic);
+        } else {
+            let spent = self.tail.len().saturating_sub(longest);
+            self.tail.drain(..spent);
+        }
+    }
+
+    /// The answer is complete, or enough of it was read.
+    pub(super) fn end(&mut self, traffic: &Traffic) {
+        if self.served && !self.decided && self.looked_at > 0 {
+            traffic.login.accepted(clock::unix());
+        }
+        self.decided = true;
+    }
+}
+
+fn escape(text: &str) -> String {
+    let mut escaped = String::new();
+    for c in text.chars() {
+        if c.is_ascii() {
+            escaped.push(c);
+        } else {
+            let mut units = [0; 2];
+            c.encode_utf16(&mut units).iter().for_each(|unit| escaped.push_str(&format!("\\u{unit:04x}")));
+        }
+    }
+    escaped
+}
+
+#[cfg(test)]
+mod tests {
+    use super::LoginWitness;
+    use crate::proxy::LoginSettings;
+    use crate::traffic::Traffic;
+
+    fn verdict(code: u16, chunks: &[&[u8]]) -> Option<bool> {
+        let refusals = vec!["Not logged in · Please run /login".to_owned()];
+        let settings = LoginSettings { model_paths: vec!["/v1/messages".into()], refusals };
+        let (witness, traffic) = (LoginWitness::new(&settings), Traffic::new(1));
+        assert!(witness.is_model_path("/claude/v1/messages") && !witness.is_model_path("/v1/models"));
+        let mut scan = witness.look(code, true, false)?;
+        for chunk in chunks {
+            scan.read(chunk, &witness, &traffic);
+        }
+        scan.end(&traffic);
+        traffic.login.verdict().map(|verdict| verdict.accepted)
+    }
+
+    #[test]
+    fn answers_testify() {
+        assert_eq!(verdict(200, &[b"{\"content\":\"hello\"}"]), Some(true));
+        assert_eq!(verdict(200, &[]), None, "an empty answer proves nothing");
+        assert_eq!(verdict(200, &["Not logged in · Please run /login".as_bytes()]), Some(false));
+        assert_eq!(verdict(200, &[br"Not logged in \u00b7 Please run /login"]), Some(false));
+        assert_eq!(verdict(401, &[b"{\"error\":{\"type\":\"authentication_error\"}}"]), Some(false));
+        assert_eq!(verdict(401, &[b"{\"error\":\"no key\"}"]), None, "some other gate's 401");
+        assert_eq!(verdict(429, &[b"authentication_error"]), None);
+        let late = [&[b'x'; 5000][..], "Not logged in · Please run /login".as_bytes()];
+        assert_eq!(verdict(200, &late), Some(true), "a model may talk about logins");
+    }
+
+    #[test]
+    fn a_text_split_anywhere_is_found() {
+        let text = "data: Not logged in · Please run /login\n".as_bytes();
+        for split in 0..=text.len() {
+            assert_eq!(verdict(200, &[&text[..split], &text[split..]]), Some(false), "split at {split}");
+        }
+    }
+}

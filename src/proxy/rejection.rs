@@ -1,0 +1,214 @@
+use bytes::Bytes;
+use http_body_util::Full;
+use hyper::header::{CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER};
+use hyper::{Response, StatusCode};
+
+use super::ProxyBody;
+use crate::traffic::Failure;
+
+/// Why a request gets an answer of ours in place of the app's. Each has a code for machines that stays the same.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Rejection {
+    /// The app refuses connections.
+    ConnectRefused,
+    /// The app's name does not resolve, or its host is not reachable.
+    ConnectFailed,
+    /// The app does not accept a connection in time.
+    ConnectTimeout,
+    /// The app did not begin its answer in time.
+    ResponseTimeout,
+    /// The app closed the connection before its answer.
+    UpstreamClosed,
+    /// The app's answer is not HTTP.
+    InvalidResponse,
+    /// The request has come through us before.
+    Loop,
+    /// Too much is in flight and waiting.
+    Overloaded,
+    /// Waited too long for others to end.
+    QueueTimeout,
+    /// We are not ready, and told to say so.
+    NotReady,
+    /// The client asks too often.
+    RateLimited,
+    /// The body is larger than allowed.
+    BodyTooLarge,
+    /// The body comes too slowly.
+    BodyTooSlow,
+    /// The body does not arrive in the form that its head promises.
+    BodyMalformed,
+    /// No Host, several, or one that cannot be.
+    BadHost,
+    /// CONNECT: we are no tunnel to elsewhere.
+    Connect,
+}
+
+/// RFC 9209: who answers in place of the app, and why.
+const PROXY_STATUS: HeaderName = HeaderName::from_static("proxy-status");
+
+/// When it makes sense to come back.
+const RETRY_SECONDS: &str = "1";
+
+impl Rejection {
+    /// All of them, for documentation and tests.
+    pub const ALL: [Self; 16] = [
+        Self::ConnectRefused,
+        Self::ConnectFailed,
+        Self::ConnectTimeout,
+        Self::ResponseTimeout,
+        Self::UpstreamClosed,
+        Self::InvalidResponse,
+        Self::Loop,
+        Self::Overloaded,
+        Self::QueueTimeout,
+        Self::NotReady,
+        Self::RateLimited,
+        Self::BodyTooLarge,
+        Self::BodyTooSlow,
+        Self::BodyMalformed,
+        Self::BadHost,
+        Self::Connect,
+    ];
+
+    /// Code, machine code, sentence, error type of RFC 9209 section 2.3, and what it counts as.
+    fn parts(self) -> (u16, &'static str, &'static str, &'static str, Failure) {
+        use Failure as F;
+        match self {
+            Self::ConnectRefused => (
+                502,
+                "upstream_connect_refused",
+                "the app refuses connections",
+                "connection_refused",
+                F::UpstreamConnect,
+            ),
+            Self::ConnectFailed => (
+                502,
+                "upstream_unreachable",
+                "the app cannot be reached",
+                "destination_unavailable",
+                F::UpstreamConnect,
+            ),
+            Self::ConnectTimeout => (
+                504,
+                "upstream_connect_timeout",
+                "the app does not accept connections in time",
+                "connection_timeout",
+                F::UpstreamTimeout,
+            ),
+            Self::ResponseTimeout => (
+                504,
+                "upstream_response_timeout",
+                "the app does not answer in time",
+                "http_response_timeout",
+                F::UpstreamTimeout,
+            ),
+            Self::UpstreamClosed => (
+                502,
+                "upstream_closed",
+                "the app closed the connection before its answer",
+                "connection_terminated",
+                F::UpstreamReset,
+            ),
+            Self::InvalidResponse => (
+                502,
+                "upstream_invalid_response",
+                "the app's answer is not valid HTTP",
+                "http_protocol_error",
+                F::UpstreamProtocol,
+            ),
+            Self::Loop => (
+                502,
+                "proxy_loop",
+                "the request came back to this proxy: its upstream leads to itself",
+                "proxy_loop_detected",
+                F::UpstreamProtocol,
+            ),
+            Self::Overloaded => {
+                (503, "overloaded", "too many requests are in flight", "http_request_denied", F::RejectedOverload)
+            }
+            Self::QueueTimeout => (
+                503,
+                "queue_timeout",
+                "too many requests were in flight for too long",
+                "http_request_denied",
+                F::RejectedOverload,
+            ),
+            Self::NotReady => (503, "not_ready", "the app is not ready", "http_request_denied", F::RejectedOverload),
+            Self::RateLimited => {
+                (429, "rate_limited", "this client sends too many requests", "http_request_denied", F::RejectedLimit)
+            }
+            Self::BodyTooLarge => {
+                (413, "body_too_large", "the request's body is too large", "http_request_denied", F::RejectedLimit)
+            }
+            Self::BodyTooSlow => (
+                408,
+                "request_body_timeout",
+                "the request's body came too slowly",
+                "http_request_denied",
+                F::RejectedLimit,
+            ),
+            Self::BodyMalformed => (
+                400,
+                "malformed_body",
+                "the request's body is not framed as its head says",
+                "http_request_error",
+                F::InvalidRequest,
+            ),
+            Self::BadHost => {
+                (400, "bad_host", "the request must have one valid Host field", "http_request_error", F::InvalidRequest)
+            }
+            Self::Connect => {
+                (400, "connect_refused", "CONNECT is not served here", "http_request_denied", F::InvalidRequest)
+            }
+        }
+    }
+
+    /// The HTTP code.
+    #[must_use]
+    pub fn status(self) -> u16 {
+        self.parts().0
+    }
+
+    /// The code for machines.
+    #[must_use]
+    pub fn code(self) -> &'static str {
+        self.parts().1
+    }
+
+    /// What it counts as.
+    #[must_use]
+    pub fn failure(self) -> Failure {
+        self.parts().4
+    }
+
+    /// The answer.
+    pub(super) fn response(self) -> Response<ProxyBody> {
+        let (status, code, message, error, _) = self.parts();
+        let body = format!("{{\"error\":{{\"code\":\"{code}\",\"message\":\"{message}\"}}}}");
+        let mut response = Response::new(ProxyBody::Own(Full::new(Bytes::from(body))));
+        *response.status_mut() = StatusCode::from_u16(status).unwrap_or(StatusCode::BAD_GATEWAY);
+        let headers = response.headers_mut();
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        if let Ok(value) = HeaderValue::try_from(format!("pulsegate; error={error}; details=\"{code}\"")) {
+            headers.insert(PROXY_STATUS, value);
+        }
+        if matches!(status, 429 | 503) {
+            headers.insert(RETRY_AFTER, HeaderValue::from_static(RETRY_SECONDS));
+        }
+        response
+    }
+
+    /// Why no connection came to be.
+    pub(super) fn of_connect(error: &std::io::Error) -> Self {
+        match error.kind() {
+            std::io::ErrorKind::ConnectionRefused | std::io::ErrorKind::NotFound => Self::ConnectRefused,
+            std::io::ErrorKind::TimedOut => Self::ConnectTimeout,
+            _ => Self::ConnectFailed,
+        }
+    }
+
+    /// Why no answer came over a connection.
+    pub(super) fn of_exchange(error: &hyper::Error) -> Self {
+        if error.is_parse() { Self::InvalidResponse } else { Self::UpstreamClosed }
+    }
+}

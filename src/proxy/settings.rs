@@ -1,0 +1,163 @@
+use std::fmt;
+use std::time::Duration;
+
+use ipnet::IpNet;
+
+use crate::settings::{Address, Line, Node, Problems, Reader, Scheme, Setting, Size, Url, Value};
+
+crate::settings! {
+    /// The data plane.
+    pub struct ProxySettings {
+        /// Where traffic comes in: "0.0.0.0:8000", "[::]:8000", "unix:/run/pulsegate.sock"; a list is allowed.
+        listen: Vec<Address> = "0.0.0.0:8000",
+        /// The app: "http://127.0.0.1:8080" or "unix:/run/app.sock".
+        upstream: Upstream = "http://127.0.0.1:8080",
+        /// Worker threads; "auto" follows the container's CPU quota.
+        threads: Threads = "auto",
+        /// Peers whose X-Forwarded-* and Forwarded fields are believed and appended to; others' are replaced.
+        trusted_proxies: Vec<IpNet> = "[\"127.0.0.0/8\", \"::1/128\"]",
+        /// Answer traffic with 503 while readiness says no.
+        reject_when_unready: bool = "false",
+        /// Deadlines; 0 means none.
+        timeouts: Timeouts,
+        /// Limits; 0 means none.
+        limits: Limits,
+        /// What is tried again.
+        retry: Retry,
+        /// What the answers say about the app's login.
+        login: LoginSettings,
+    }
+}
+
+crate::settings! {
+    /// Deadlines of the data plane; 0 means none.
+    pub struct Timeouts {
+        /// For a connection to the app.
+        connect: Duration = "2s",
+        /// For a whole request head, from its first byte.
+        request_header: Duration = "10s",
+        /// For the head of the app's answer, from the end of the request. A model may think for minutes.
+        response_header: Duration = "0",
+        /// Between two requests of a connection.
+        idle: Duration = "75s",
+        /// Silence in the middle of a body or an upgraded connection.
+        stream_idle: Duration = "10m",
+        /// For a client that takes nothing off the wire.
+        write: Duration = "60s",
+    }
+}
+
+crate::settings! {
+    /// Limits of the data plane; 0 means none, unless it says otherwise.
+    pub struct Limits {
+        /// Open client connections over all workers; at least 1.
+        connections: u32 = "10000",
+        /// Requests at the app at the same time.
+        in_flight: u32 = "0",
+        /// Requests that wait when `in_flight` is reached; more are refused at once.
+        queue: u32 = "100",
+        /// How long a request waits in the queue.
+        queue_timeout: Duration = "5s",
+        /// A request head; at least 8 KiB.
+        header_bytes: Size = "64KiB",
+        /// A request body.
+        body_bytes: Size = "0",
+        /// Requests per second of one client address.
+        rate_per_client: PerSecond = "0/s",
+    }
+}
+
+crate::settings! {
+    /// What is tried again.
+    pub struct Retry {
+        /// Further attempts after a connection to the app fails or turns out stale. Only what was not sent, or may be
+        /// sent twice.
+        attempts: u32 = "1",
+    }
+}
+
+crate::settings! {
+    /// What the answers of the app say about its login, for the `credentials` check.
+    pub struct LoginSettings {
+        /// Ends of the paths at which a model answers.
+        model_paths: Vec<String> = "[\"/v1/messages\", \"/v1/chat/completions\", \"/v1/responses\"]",
+        /// Texts in a 200 answer that mean that nobody is logged in.
+        refusals: Vec<String> = "[\"Not logged in · Please run /login\"]",
+    }
+}
+
+/// How many workers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Threads(pub usize);
+
+/// More workers than this never help a sidecar.
+const MOST_THREADS: usize = 64;
+
+impl Setting for Threads {
+    const EXPECTS: &'static str = "\"auto\" or a number from 1 to 64";
+
+    fn read(node: &Node, path: &str, problems: &Problems) -> Option<Self> {
+        let count = match &node.value {
+            // Follows the CPU affinity and the quota of cgroup v1 and v2.
+            Value::Text(text) if text == "auto" => std::thread::available_parallelism().map_or(1, usize::from),
+            Value::Integer(count) => usize::try_from(*count).unwrap_or(0),
+            _ => 0,
+        };
+        if (1..=MOST_THREADS).contains(&count) {
+            return Some(Self(count));
+        }
+        if count > MOST_THREADS && matches!(node.value, Value::Text(_)) {
+            return Some(Self(MOST_THREADS));
+        }
+        problems.add(&node.origin, format!("`{path}` must be {}", Self::EXPECTS));
+        None
+    }
+}
+
+/// The app: a URL without path.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Upstream(pub Url);
+
+impl Setting for Upstream {
+    const EXPECTS: &'static str = "a URL without path, such as \"http://127.0.0.1:8080\" or \"unix:/run/app.sock\"";
+
+    fn read(node: &Node, path: &str, problems: &Problems) -> Option<Self> {
+        let url = Url::read(node, path, problems)?;
+        if url.path != "/" {
+            problems.add(&node.origin, format!("`{path}` must be {}", Self::EXPECTS));
+            return None;
+        }
+        if url.scheme == Scheme::Https {
+            problems.add(&node.origin, format!("`{path}`: the app is spoken to in plain text: use http:// or unix:"));
+            return None;
+        }
+        Some(Self(url))
+    }
+
+    fn dump(node: &Node, path: &str, lines: &mut Vec<Line>) {
+        Url::dump(node, path, lines);
+    }
+}
+
+impl fmt::Display for Upstream {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// A rate such as `10/s`; 0 means none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PerSecond(pub u32);
+
+impl Setting for PerSecond {
+    const EXPECTS: &'static str = "a rate such as \"10/s\", or \"0/s\" for none";
+
+    fn read(node: &Node, path: &str, problems: &Problems) -> Option<Self> {
+        let text = Reader::text(node, path, problems, Self::EXPECTS)?;
+        let rate = text.strip_suffix("/s").and_then(|number| number.trim().parse().ok());
+        if rate.is_none() {
+            problems.add(&node.origin, format!("`{path}` must be {}", Self::EXPECTS));
+        }
+        rate.map(Self)
+    }
+}

@@ -1,0 +1,82 @@
+use std::cell::Cell;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
+
+use hyper::upgrade::OnUpgrade;
+use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
+use tokio::time::Instant;
+
+use super::exchange::Exchange;
+use crate::traffic::Failure;
+
+/// The answer that begins a tunnel.
+const SWITCHING_PROTOCOLS: u16 = 101;
+
+/// How much is read at once.
+const CHUNK: usize = 16 * 1024;
+
+/// Passes bytes both ways until one side ends and the other has been told, or nothing moves for too long.
+pub(super) async fn tunnel(client: OnUpgrade, app: OnUpgrade, mut exchange: Exchange, silence: Duration) {
+    let (client, app) = match tokio::try_join!(client, app) {
+        Ok(both) => both,
+        Err(_) => return,
+    };
+    let (mut from_client, mut to_client) = tokio::io::split(TokioIo::new(client));
+    let (mut from_app, mut to_app) = tokio::io::split(TokioIo::new(app));
+    let moved = Cell::new(Instant::now());
+    let up = copy(&mut from_client, &mut to_app, &moved, |bytes| {
+        exchange.shard().received.fetch_add(bytes, Relaxed);
+    });
+    let down = copy(&mut from_app, &mut to_client, &moved, |bytes| {
+        exchange.shard().sent.fetch_add(bytes, Relaxed);
+    });
+    let end = tokio::select! {
+        // Each direction ends by itself: half-closed is a state of its own.
+        (up, down) = async { tokio::join!(up, down) } => match (up, down) {
+            (_, Err(Side::Read)) | (Err(Side::Write), _) => Some(Failure::UpstreamReset),
+            (Err(_), _) | (_, Err(_)) => Some(Failure::ClientClosed),
+            _ => None,
+        },
+        () = silent(&moved, silence) => Some(Failure::UpstreamTimeout),
+    };
+    exchange.end(SWITCHING_PROTOCOLS, end);
+}
+
+/// Which end of a copy broke.
+enum Side {
+    Read,
+    Write,
+}
+
+async fn copy(
+    from: &mut (impl AsyncRead + Unpin),
+    to: &mut (impl AsyncWrite + Unpin),
+    moved: &Cell<Instant>,
+    count: impl Fn(u64),
+) -> Result<(), Side> {
+    let mut chunk = vec![0; CHUNK];
+    loop {
+        let length = from.read(&mut chunk).await.map_err(|_| Side::Read)?;
+        if length == 0 {
+            return to.shutdown().await.map_err(|_| Side::Write);
+        }
+        moved.set(Instant::now());
+        to.write_all(&chunk[..length]).await.map_err(|_| Side::Write)?;
+        moved.set(Instant::now());
+        count(length as u64);
+    }
+}
+
+async fn silent(moved: &Cell<Instant>, limit: Duration) {
+    if limit.is_zero() {
+        std::future::pending::<()>().await;
+    }
+    loop {
+        let deadline = moved.get() + limit;
+        if Instant::now() >= deadline {
+            return;
+        }
+        tokio::time::sleep_until(deadline).await;
+    }
+}

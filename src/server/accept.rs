@@ -1,0 +1,125 @@
+use std::io;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
+
+use futures_util::FutureExt as _;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+
+use super::connection::serve;
+use super::hub::{Hub, Phase, Tally};
+use super::io::{Counted, Io};
+use super::listener::Listener;
+use super::watch::Watch;
+use super::{Bound, Client, Handler};
+use crate::traffic::Shard;
+
+/// How long accepting pauses when no file descriptor is free: some connection must end first.
+const EXHAUSTED_PAUSE: Duration = Duration::from_millis(50);
+
+/// Limits and deadlines of one connection; zero means none.
+#[derive(Clone, Copy, Debug)]
+pub struct ConnectionSettings {
+    /// For a whole head, from its first byte.
+    pub request_header: Duration,
+    /// Between two requests.
+    pub idle: Duration,
+    /// For a client that takes nothing off the wire.
+    pub write: Duration,
+    /// For one head, in bytes. At least 8 KiB.
+    pub header_bytes: usize,
+}
+
+/// Accepts the connections of one worker.
+#[derive(Clone, Debug)]
+pub struct Acceptor<H> {
+    /// What answers.
+    pub handler: H,
+    /// Limits and deadlines.
+    pub settings: ConnectionSettings,
+    /// The worker's connections.
+    pub hub: Rc<Hub>,
+    /// The connections of all workers, which end before the process does.
+    pub tally: Arc<Tally>,
+    /// One permit per connection, shared by all workers, taken before accepting: what cannot be served waits in the
+    /// kernel's queue in place of being accepted and starved.
+    pub permits: Arc<Semaphore>,
+    /// Where connections are counted.
+    pub shard: Arc<Shard>,
+    /// Accepting ends with [`Phase::Closing`].
+    pub phases: watch::Receiver<Phase>,
+}
+
+impl<H: Handler> Acceptor<H> {
+    /// Accepts until the phase is [`Phase::Closing`]; connections live on as tasks of this runtime.
+    ///
+    /// # Errors
+    /// The socket cannot be made part of this runtime.
+    pub async fn run(mut self, bound: Bound) -> io::Result<()> {
+        let listener = bound.listen()?;
+        let mut phases = self.phases.clone();
+        let closing = async move {
+            // An error means that the sender is gone, and the process with it.
+            let _ = phases.wait_for(|phase| *phase == Phase::Closing).await;
+        };
+        tokio::select! {
+            biased;
+            () = self.accept_all(&listener) => {}
+            () = closing => {}
+        }
+        // What the kernel has accepted for us already would be reset when the socket closes.
+        while let Ok(permit) = self.permits.clone().try_acquire_owned() {
+            match self.accept(&listener, permit).now_or_never() {
+                Some(Ok(())) => {}
+                Some(Err(error)) if is_the_connections_own(&error) => {}
+                _ => break,
+            }
+        }
+        Ok(())
+    }
+
+    async fn accept_all(&mut self, listener: &Listener) {
+        let mut exhausted = false;
+        loop {
+            // Closed never: the semaphore lives as long as the process.
+            let Ok(permit) = self.permits.clone().acquire_owned().await else {
+                return;
+            };
+            match self.accept(listener, permit).await {
+                Ok(()) => exhausted = false,
+                // The client has gone again, or the network had a hiccup: nothing is wrong with us.
+                Err(error) if is_the_connections_own(&error) => {}
+                Err(error) => {
+                    self.shard.accept_failures.fetch_add(1, Relaxed);
+                    if !exhausted {
+                        tracing::error!(%error, "cannot accept connections: raise the limit of open files");
+                    }
+                    exhausted = true;
+                    tokio::time::sleep(EXHAUSTED_PAUSE).await;
+                }
+            }
+        }
+    }
+
+    async fn accept(&self, listener: &Listener, permit: OwnedSemaphorePermit) -> io::Result<()> {
+        let (stream, peer) = listener.accept().await?;
+        let watch = Arc::new(Watch::new());
+        let client = Client { peer, hub: self.hub.clone() };
+        let connection = Rc::new(self.handler.connected(&client));
+        let io = Io {
+            stream,
+            watch: watch.clone(),
+            _counted: Counted::new(self.shard.clone()),
+            _permit: permit,
+            _seat: self.tally.seat(),
+        };
+        tokio::task::spawn_local(serve(io, watch, self.handler.clone(), connection, client, self.settings));
+        Ok(())
+    }
+}
+
+fn is_the_connections_own(error: &io::Error) -> bool {
+    use io::ErrorKind::{ConnectionAborted, ConnectionReset, HostUnreachable, Interrupted, NetworkUnreachable};
+    matches!(error.kind(), ConnectionAborted | ConnectionReset | HostUnreachable | Interrupted | NetworkUnreachable)
+}

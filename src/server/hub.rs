@@ -1,0 +1,100 @@
+use std::cell::{Cell, RefCell};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::Waker;
+
+use slab::Slab;
+use tokio::sync::Notify;
+
+/// How far a worker is on its way to the end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Phase {
+    /// Normal work.
+    Serving,
+    /// Told to stop: still accepting, and telling clients to come back on another connection.
+    Draining,
+    /// Accepting nothing more; idle connections close, busy ones finish.
+    Closing,
+}
+
+/// One worker's connections, so that all of them can be told of a new phase without any of them having to listen.
+#[derive(Debug)]
+pub struct Hub {
+    phase: Cell<Phase>,
+    wakers: RefCell<Slab<Waker>>,
+}
+
+impl Default for Hub {
+    fn default() -> Self {
+        Self { phase: Cell::new(Phase::Serving), wakers: RefCell::default() }
+    }
+}
+
+impl Hub {
+    /// The phase now.
+    #[must_use]
+    pub fn phase(&self) -> Phase {
+        self.phase.get()
+    }
+
+    /// Enters a phase and wakes every connection.
+    pub fn enter(&self, phase: Phase) {
+        self.phase.set(phase);
+        let wakers: Vec<Waker> = self.wakers.borrow().iter().map(|(_, waker)| waker.clone()).collect();
+        wakers.iter().for_each(Waker::wake_by_ref);
+    }
+
+    pub(super) fn join(&self, waker: &Waker) -> usize {
+        self.wakers.borrow_mut().insert(waker.clone())
+    }
+
+    pub(super) fn leave(&self, key: usize) {
+        self.wakers.borrow_mut().try_remove(key);
+    }
+}
+
+/// Counts what must end before the process may: connections of all workers, upgraded ones included.
+#[derive(Debug, Default)]
+pub struct Tally {
+    count: AtomicUsize,
+    empty: Notify,
+}
+
+/// One place in a [`Tally`].
+#[derive(Debug)]
+pub(super) struct Seat(Arc<Tally>);
+
+impl Tally {
+    pub(super) fn seat(self: &Arc<Self>) -> Seat {
+        self.count.fetch_add(1, Ordering::SeqCst);
+        Seat(self.clone())
+    }
+
+    /// Waits until nothing is counted.
+    pub async fn wait_empty(&self) {
+        loop {
+            let empty = self.empty.notified();
+            tokio::pin!(empty);
+            // Registered before looking, so that the last one to leave is not missed.
+            empty.as_mut().enable();
+            if self.count.load(Ordering::SeqCst) == 0 {
+                return;
+            }
+            empty.await;
+        }
+    }
+
+    /// How many there are.
+    #[must_use]
+    pub fn count(&self) -> usize {
+        self.count.load(Ordering::SeqCst)
+    }
+}
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        if self.0.count.fetch_sub(1, Ordering::SeqCst) == 1 {
+            self.0.empty.notify_waiters();
+        }
+    }
+}

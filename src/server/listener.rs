@@ -1,0 +1,160 @@
+use std::fmt;
+use std::io;
+use std::net::SocketAddr;
+use std::os::unix::net::{UnixListener as StdUnixListener, UnixStream as StdUnixStream};
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use socket2::{Domain, Socket, Type};
+use tokio::net::{TcpListener, UnixListener};
+
+use super::io::Stream;
+use crate::settings::Address;
+
+/// Connections that the kernel holds until we accept them.
+const BACKLOG: i32 = 1024;
+
+/// A socket that is bound and listening, not yet part of any runtime.
+#[derive(Debug)]
+pub struct Bound {
+    address: Address,
+    socket: BoundSocket,
+}
+
+#[derive(Debug)]
+enum BoundSocket {
+    Tcp(std::net::TcpListener),
+    Unix(StdUnixListener, Arc<Unlink>),
+}
+
+/// Removes a socket file when the last user of the listener is gone.
+#[derive(Debug)]
+pub(super) struct Unlink(PathBuf);
+
+impl Drop for Unlink {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(&self.0);
+    }
+}
+
+/// Why an address cannot be listened at.
+#[derive(Debug)]
+pub enum BindError {
+    /// Somebody else listens there.
+    Taken(Address),
+    /// Any other reason.
+    Other(Address, io::Error),
+}
+
+impl fmt::Display for BindError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Taken(Address::Ip(address)) => {
+                write!(f, "Port {} already in use", address.port())
+            }
+            Self::Taken(address) => write!(f, "{address} already in use"),
+            Self::Other(address, error) => write!(f, "cannot listen at {address}: {error}"),
+        }
+    }
+}
+
+impl std::error::Error for BindError {}
+
+impl Bound {
+    /// Binds and listens.
+    ///
+    /// # Errors
+    /// The address is taken, not ours, or not permitted.
+    pub fn bind(address: &Address) -> Result<Self, BindError> {
+        let failed = |error: io::Error| match error.kind() {
+            io::ErrorKind::AddrInUse => BindError::Taken(address.clone()),
+            _ => BindError::Other(address.clone(), error),
+        };
+        match address {
+            Address::Ip(ip) => {
+                let listener = bind_tcp(*ip).map_err(failed)?;
+                let address = Address::Ip(listener.local_addr().map_err(failed)?);
+                Ok(Self { address, socket: BoundSocket::Tcp(listener) })
+            }
+            Address::Unix(path) => {
+                // A file that nobody answers at was left behind by a process that was killed.
+                if path.exists()
+                    && StdUnixStream::connect(path).is_err_and(|error| error.kind() == io::ErrorKind::ConnectionRefused)
+                {
+                    let _ = std::fs::remove_file(path);
+                }
+                let listener = StdUnixListener::bind(path).map_err(failed)?;
+                listener.set_nonblocking(true).map_err(failed)?;
+                let unlink = Arc::new(Unlink(path.clone()));
+                Ok(Self { address: address.clone(), socket: BoundSocket::Unix(listener, unlink) })
+            }
+        }
+    }
+
+    /// Where it listens; the port is the real one, also when port 0 was asked for.
+    #[must_use]
+    pub fn address(&self) -> &Address {
+        &self.address
+    }
+
+    /// The same socket once more, for another worker. Not one socket each (`SO_REUSEPORT`): the kernel would give a
+    /// connection to a worker that is busy while another idles, would reset what waits at a closed one, and a second
+    /// process of the same user would silently take half of the port's connections.
+    ///
+    /// # Errors
+    /// No file descriptor is free.
+    pub fn try_clone(&self) -> io::Result<Self> {
+        let socket = match &self.socket {
+            BoundSocket::Tcp(listener) => BoundSocket::Tcp(listener.try_clone()?),
+            BoundSocket::Unix(listener, unlink) => BoundSocket::Unix(listener.try_clone()?, unlink.clone()),
+        };
+        Ok(Self { address: self.address.clone(), socket })
+    }
+
+    /// Makes it a part of the runtime that this is called on.
+    pub(super) fn listen(self) -> io::Result<Listener> {
+        Ok(match self.socket {
+            BoundSocket::Tcp(listener) => Listener::Tcp(TcpListener::from_std(listener)?),
+            BoundSocket::Unix(listener, unlink) => Listener::Unix(UnixListener::from_std(listener)?, unlink),
+        })
+    }
+}
+
+fn bind_tcp(address: SocketAddr) -> io::Result<std::net::TcpListener> {
+    let socket = match Socket::new(Domain::for_address(address), Type::STREAM, None) {
+        // A machine without IPv6: `[::]` means every address, so every address of IPv4 is what is left.
+        Err(_) if address.is_ipv6() && address.ip().is_unspecified() => {
+            return bind_tcp(SocketAddr::from(([0; 4], address.port())));
+        }
+        socket => socket?,
+    };
+    if address.is_ipv6() {
+        socket.set_only_v6(false)?;
+    }
+    socket.set_reuse_address(true)?;
+    socket.set_nonblocking(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(BACKLOG)?;
+    Ok(socket.into())
+}
+
+/// A listening socket of one runtime.
+#[derive(Debug)]
+pub(super) enum Listener {
+    Tcp(TcpListener),
+    Unix(UnixListener, #[expect(dead_code, reason = "held for its Drop")] Arc<Unlink>),
+}
+
+impl Listener {
+    pub(super) async fn accept(&self) -> io::Result<(Stream, Option<std::net::IpAddr>)> {
+        match self {
+            Self::Tcp(listener) => {
+                let (stream, peer) = listener.accept().await?;
+                // Answers leave at once; fails only on a socket that is already dead.
+                let _ = stream.set_nodelay(true);
+                Ok((Stream::Tcp(stream), Some(peer.ip().to_canonical())))
+            }
+            Self::Unix(listener, _) => Ok((Stream::Unix(listener.accept().await?.0), None)),
+        }
+    }
+}
