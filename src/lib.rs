@@ -6,6 +6,7 @@ pub mod clock;
 pub mod commands;
 pub mod config;
 pub mod dialect;
+pub mod drain;
 pub mod fetch;
 pub mod health;
 pub mod monitor;

@@ -72,7 +72,7 @@ impl Admin {
 
     /// Answers a request for an endpoint.
     #[must_use]
-    pub fn answer<B>(&self, target: Target<'_>, request: &Request<B>) -> Response<Full<Bytes>> {
+    pub fn answer<B>(&self, target: Target<'_>, request: &Request<B>) -> Response<Bytes> {
         let mut response = self.respond(target, request);
         let headers = response.headers_mut();
         headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
@@ -83,7 +83,7 @@ impl Admin {
         response
     }
 
-    fn respond<B>(&self, Target { endpoint, check }: Target<'_>, request: &Request<B>) -> Response<Full<Bytes>> {
+    fn respond<B>(&self, Target { endpoint, check }: Target<'_>, request: &Request<B>) -> Response<Bytes> {
         if request.method() != Method::GET && request.method() != Method::HEAD {
             let mut response = problem(405, "method_not_allowed", "this endpoint answers GET and HEAD");
             response.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
@@ -110,7 +110,7 @@ impl Admin {
         }
     }
 
-    fn report(&self, endpoint: &Endpoint, audience: Audience, query: Query<'_>) -> Response<Full<Bytes>> {
+    fn report(&self, endpoint: &Endpoint, audience: Audience, query: Query<'_>) -> Response<Bytes> {
         let report = self.board.report();
         let now = self.clock.now();
         let (second, overdue) = (now.unix.as_secs(), report.is_overdue(now));
@@ -165,14 +165,14 @@ fn query<'a>(text: &'a str, check: Option<&'a str>) -> Query<'a> {
     query
 }
 
-fn full(code: u16, media_type: &'static str, body: Bytes) -> Response<Full<Bytes>> {
-    let mut response = Response::new(Full::new(body));
+fn full(code: u16, media_type: &'static str, body: Bytes) -> Response<Bytes> {
+    let mut response = Response::new(body);
     *response.status_mut() = StatusCode::from_u16(code).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(media_type));
     response
 }
 
-fn problem(code: u16, name: &str, message: &str) -> Response<Full<Bytes>> {
+fn problem(code: u16, name: &str, message: &str) -> Response<Bytes> {
     let body = format!("{{\"error\":{{\"code\":\"{name}\",\"message\":\"{message}\"}}}}");
     full(code, "application/json", body.into())
 }
@@ -200,6 +200,6 @@ impl<B> tower::Service<Request<B>> for Management {
             Some(target) => self.admin.answer(target, &request),
             None => problem(404, "not_found", "there is no such endpoint on this port"),
         };
-        ready(Ok(response))
+        ready(Ok(response.map(Full::new)))
     }
 }

@@ -24,10 +24,11 @@ use crate::check::{Pulse, Resources};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::dialect::Service;
+use crate::drain::Phase;
 use crate::health::{Group, Lifecycle};
 use crate::monitor::{Board, Monitor, MonitorHandle};
 use crate::proxy::{Admission, Gate};
-use crate::server::{Bound, Phase};
+use crate::server::Bound;
 use crate::settings::Address;
 use crate::traffic::Traffic;
 

@@ -1,4 +1,3 @@
-use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -9,34 +8,43 @@ use hyper::{Request, Response};
 use tower::ServiceExt as _;
 
 use crate::admin::{Admin, Management, Port};
-use crate::proxy::{Proxy, ProxyBody, ProxyClient};
-use crate::server::{Client, Handler, Refusal};
+use crate::proxy::{ClientStream, Local, LocalRequest, Proxy};
+use crate::server::{Client, Handler, Io, Serve};
 
-/// The traffic port: endpoints by their exact paths, everything else to the app.
+/// The traffic port.
 #[derive(Clone)]
-pub(super) struct Router {
-    pub(super) admin: Arc<Admin>,
-    pub(super) proxy: Proxy,
+pub(super) struct Traffic(pub(super) Rc<Proxy<Endpoints>>);
+
+impl Serve for Traffic {
+    async fn serve(self, io: Io, client: Client) {
+        self.0.serve(io, client.peer, &client.hub).await;
+    }
 }
 
-impl Handler for Router {
-    type Body = ProxyBody;
-    type Connection = ProxyClient;
-
-    fn connected(&self, client: &Client) -> ProxyClient {
-        self.proxy.connected(client.peer)
+impl ClientStream for Io {
+    fn reset_on_close(&self) {
+        Self::reset_on_close(self);
     }
+}
 
-    async fn handle(&self, request: Request<Incoming>, client: Rc<ProxyClient>) -> Response<ProxyBody> {
-        if let Some(target) = self.admin.find(Port::Traffic, request.uri().path()) {
-            return self.admin.answer(target, &request).map(ProxyBody::Own);
+/// The endpoints on the traffic port, by their exact paths; everything else is for the app.
+pub(super) struct Endpoints(pub(super) Arc<Admin>);
+
+/// The fields that an endpoint's answer depends on.
+const LOOKED_AT: [&str; 3] = ["x-api-key", "authorization", "origin"];
+
+impl Local for Endpoints {
+    fn answer(&self, request: &LocalRequest<'_>) -> Option<Response<Bytes>> {
+        let target = self.0.find(Port::Traffic, request.path)?;
+        let mut builder = Request::builder().method(request.method).uri(request.path_and_query);
+        for name in LOOKED_AT {
+            if let Some(value) = request.field(name) {
+                builder = builder.header(name, value);
+            }
         }
-        self.proxy.forward(request, &client).await
-    }
-
-    fn refused(&self, refusal: Refusal) {
-        let (code, failure) = refusal.counts_as();
-        self.proxy.refused(code, failure);
+        // Method, target and fields were parsed before, so this always builds.
+        let request = builder.body(()).ok()?;
+        Some(self.0.answer(target, &request))
     }
 }
 
@@ -45,14 +53,7 @@ impl Handler for Router {
 pub(super) struct AdminOnly(pub(super) Management);
 
 impl Handler for AdminOnly {
-    type Body = Full<Bytes>;
-    type Connection = Option<IpAddr>;
-
-    fn connected(&self, client: &Client) -> Option<IpAddr> {
-        client.peer
-    }
-
-    async fn handle(&self, request: Request<Incoming>, _: Rc<Option<IpAddr>>) -> Response<Full<Bytes>> {
+    async fn handle(&self, request: Request<Incoming>) -> Response<Full<Bytes>> {
         match self.0.clone().oneshot(request).await {
             Ok(response) => response,
             Err(never) => match never {},

@@ -4,8 +4,8 @@ use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
 
 use crate::config::ShutdownSettings;
+use crate::drain::{Phase, Tally};
 use crate::monitor::MonitorHandle;
-use crate::server::{Phase, Tally};
 
 /// How far the process has been told to stop.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

@@ -1,4 +1,3 @@
-use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -7,18 +6,19 @@ use tokio::runtime::{Builder, LocalOptions};
 use tokio::sync::{Semaphore, watch};
 
 use super::StartError;
-use super::router::{AdminOnly, Router};
+use super::router::{AdminOnly, Endpoints, Traffic};
 use crate::admin::{Admin, Management, Port};
 use crate::check::Pulse;
+use crate::drain::{Hub, Phase, Tally};
 use crate::proxy::{Admission, Gate, Proxy, ProxySettings};
-use crate::server::{Acceptor, Bound, ConnectionSettings, Handler, Hub, Phase, Tally};
-use crate::traffic::{Shard, Traffic};
+use crate::server::{Acceptor, Bound, ConnectionSettings, HyperServer, Serve};
+use crate::traffic::{Shard, Traffic as Counters};
 
 /// What all workers of the data plane share.
 #[derive(Clone)]
 pub(super) struct Plane {
     pub(super) settings: ProxySettings,
-    pub(super) traffic: Arc<Traffic>,
+    pub(super) traffic: Arc<Counters>,
     pub(super) admission: Arc<Admission>,
     pub(super) gate: Arc<Gate>,
     pub(super) admin: Arc<Admin>,
@@ -89,12 +89,13 @@ impl Worker {
     async fn serve(self) {
         let Self { index, plane, sockets, mut phases, tally, permits } = self;
         let shard = plane.traffic.shard(index);
-        let proxy =
-            Proxy::new(plane.settings.clone(), index, plane.traffic, plane.admission, plane.gate, &plane.pseudonym);
+        let endpoints = Endpoints(plane.admin);
+        let (traffic, admission, gate) = (plane.traffic, plane.admission, plane.gate);
+        let proxy = Proxy::new(plane.settings, index, traffic, admission, gate, &plane.pseudonym, endpoints);
+        let proxy = Rc::new(proxy);
         let hub = Rc::new(Hub::default());
         let acceptor = Acceptor {
-            handler: Router { admin: plane.admin, proxy },
-            settings: connection_settings(&plane.settings),
+            service: Traffic(proxy.clone()),
             hub: hub.clone(),
             tally,
             permits,
@@ -104,7 +105,8 @@ impl Worker {
         for socket in sockets {
             tokio::task::spawn_local(accept(acceptor.clone(), socket));
         }
-        tokio::task::spawn_local(plane.pulse.answer(index));
+        // What is to be done now and then is done with the beat, so that an idle worker wakes up for nothing else.
+        tokio::task::spawn_local(plane.pulse.answer(index, move || proxy.sweep()));
         // Ends when the sender is dropped: then everything has ended, or its time is over.
         while phases.changed().await.is_ok() {
             let phase = *phases.borrow_and_update();
@@ -116,8 +118,10 @@ impl Worker {
 /// Serves the management port on the runtime of the health plane: a saturated data plane never delays it.
 pub(super) async fn serve_admin(socket: Bound, admin: Arc<Admin>, phases: watch::Sender<Phase>) {
     let acceptor = Acceptor {
-        handler: AdminOnly(Management { admin, port: Port::Admin }),
-        settings: ADMIN_CONNECTION,
+        service: HyperServer {
+            handler: AdminOnly(Management { admin, port: Port::Admin }),
+            settings: ADMIN_CONNECTION,
+        },
         hub: Rc::new(Hub::default()),
         tally: Arc::default(),
         permits: Arc::new(Semaphore::new(ADMIN_CONNECTIONS)),
@@ -127,32 +131,18 @@ pub(super) async fn serve_admin(socket: Bound, admin: Arc<Admin>, phases: watch:
     accept(acceptor, socket).await;
 }
 
-async fn accept<H: Handler>(acceptor: Acceptor<H>, socket: Bound) {
+async fn accept<S: Serve>(acceptor: Acceptor<S>, socket: Bound) {
     let address = socket.address().clone();
-    if let Err(error) = run(acceptor, socket).await {
+    if let Err(error) = acceptor.run(socket).await {
         tracing::error!(%address, %error, "cannot accept connections");
     }
-}
-
-async fn run<H: Handler>(acceptor: Acceptor<H>, socket: Bound) -> io::Result<()> {
-    acceptor.run(socket).await
 }
 
 /// Connections of the management port at the same time: kubelet, Prometheus, a load balancer, a few people.
 const ADMIN_CONNECTIONS: usize = 256;
 
 const ADMIN_CONNECTION: ConnectionSettings = ConnectionSettings {
-    request_header: std::time::Duration::from_secs(5),
-    idle: std::time::Duration::from_secs(75),
-    write: std::time::Duration::from_secs(10),
+    request_header: std::time::Duration::from_secs(30),
+    lifetime: std::time::Duration::from_secs(120),
     header_bytes: 16 * 1024,
 };
-
-fn connection_settings(settings: &ProxySettings) -> ConnectionSettings {
-    ConnectionSettings {
-        request_header: settings.timeouts.request_header,
-        idle: settings.timeouts.idle,
-        write: settings.timeouts.write,
-        header_bytes: usize::try_from(settings.limits.header_bytes.0).unwrap_or(usize::MAX),
-    }
-}

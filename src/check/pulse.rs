@@ -28,13 +28,15 @@ impl Pulse {
         Arc::new(Self { beat: watch::Sender::new(0), answers, answered: Notify::new() })
     }
 
-    /// A worker's side: answers each beat from the worker's own event loop, for ever.
-    pub async fn answer(self: Arc<Self>, worker: usize) {
+    /// A worker's side: answers each beat from the worker's own event loop, for ever, and does with it what is to be done
+    /// now and then.
+    pub async fn answer(self: Arc<Self>, worker: usize, with_each_beat: impl Fn()) {
         let mut beats = self.beat.subscribe();
         while beats.changed().await.is_ok() {
             let beat = *beats.borrow_and_update();
             self.answers[worker].store(beat, Relaxed);
             self.answered.notify_one();
+            with_each_beat();
         }
     }
 

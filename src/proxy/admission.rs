@@ -54,9 +54,10 @@ impl Admission {
     }
 
     /// Whether this client may send one more request this second.
-    pub(super) fn may_send(&self, client: Option<IpAddr>) -> Result<(), Rejection> {
-        match (&self.rate, client) {
-            (Some((rate, limit)), Some(client)) if rate.observe(&client, 1) > *limit => Err(Rejection::RateLimited),
+    pub(super) fn may_send(&self, client: impl FnOnce() -> Option<IpAddr>) -> Result<(), Rejection> {
+        let Some((rate, limit)) = &self.rate else { return Ok(()) };
+        match client() {
+            Some(client) if rate.observe(&client, 1) > *limit => Err(Rejection::RateLimited),
             _ => Ok(()),
         }
     }

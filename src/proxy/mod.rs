@@ -2,22 +2,29 @@
 //!
 //! Knows nothing of health except one thing that it may be told through [`Gate`]: "reject, we are not ready".
 //!
-//! The seam for another engine is [`Proxy`]: `connected`, `forward` and `refused` are all that the rest of the program
-//! knows of it.
+//! HTTP/1.1 to HTTP/1.1 by a codec and a relay of our own: a head is parsed where it was read, written anew into one
+//! buffer, and sent in one write with the first bytes of the body. Bytes are read into one buffer per worker; a connection
+//! owns memory only for what is incomplete, so an idle one costs a small future. Everything runs on one thread per worker.
 
 mod admission;
-mod body;
+mod connection;
 mod exchange;
-mod forward;
-mod headers;
+mod http1;
+mod local;
 mod login;
 mod pool;
 mod rejection;
+mod relay;
+mod rewrite;
 mod settings;
+mod timer;
 mod tunnel;
+mod worker;
 
 pub use self::admission::{Admission, Gate};
-pub use self::body::ProxyBody;
-pub use self::forward::{Proxy, ProxyClient, Shared};
+pub use self::connection::ClientStream;
+pub use self::http1::Malformed;
+pub use self::local::{Local, LocalRequest};
 pub use self::rejection::Rejection;
-pub use self::settings::{Limits, LoginSettings, PerSecond, ProxySettings, Retry, Timeouts, Upstream};
+pub use self::settings::{Limits, LoginSettings, PerSecond, ProxySettings, Retry, Threads, Timeouts, Upstream};
+pub use self::worker::Proxy;

@@ -1,53 +1,58 @@
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
+use std::collections::VecDeque;
 use std::io;
+use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use hyper::client::conn::http1::{self, SendRequest};
-use hyper_util::rt::TokioIo;
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 use tokio::time::Instant;
 
 use super::Rejection;
-use super::body::Upload;
 use crate::settings::{Scheme, Url};
 use crate::traffic::Shard;
 
 /// At most so many idle connections are kept per worker.
 const MOST_IDLE: usize = 1024;
 
-/// An idle connection older than this is closed when the next one comes back.
+/// An idle connection older than this is closed.
 const LONGEST_IDLE: Duration = Duration::from_secs(60);
 
 /// One worker's connections to the app.
+#[derive(Debug)]
 pub(super) struct Pool {
     upstream: Url,
     connect_timeout: Duration,
     shard: Arc<Shard>,
     /// The last one in is the first one out: the others may grow old and be closed.
-    idle: RefCell<std::collections::VecDeque<Idle>>,
+    idle: RefCell<VecDeque<Idle>>,
 }
 
+#[derive(Debug)]
 struct Idle {
-    link: Link,
+    stream: AppStream,
     since: Instant,
 }
 
-/// One connection to the app.
-struct Link {
-    sender: SendRequest<Upload>,
-    gauge: Rc<Gauge>,
+/// A byte stream to the app.
+#[derive(Debug)]
+pub(super) enum AppStream {
+    Tcp(TcpStream),
+    Unix(UnixStream),
 }
 
-/// Borrowed from the pool for one exchange; dropped, it closes the connection; given back, it is used again.
+/// A connection that one exchange has to itself. Dropped, it is closed; given back, the next exchange may have it.
+#[derive(Debug)]
 pub(super) struct Lease {
-    link: Link,
-    pool: Rc<Pool>,
+    /// Present until it is given back.
+    stream: Option<AppStream>,
     /// Whether it has served before, so that the app may have closed it meanwhile.
     pub(super) reused: bool,
+    pool: Rc<Pool>,
 }
 
 impl Pool {
@@ -55,13 +60,13 @@ impl Pool {
         Rc::new(Self { upstream, connect_timeout, shard, idle: RefCell::default() })
     }
 
-    /// A connection that was used before and is still open.
+    /// A connection that was used before and is still open, as far as can be seen without asking the kernel.
     pub(super) fn reuse(self: &Rc<Self>) -> Option<Lease> {
         let mut idle = self.idle.borrow_mut();
-        while let Some(Idle { link, .. }) = idle.pop_back() {
-            if link.sender.is_ready() {
-                link.gauge.set(Use::Active);
-                return Some(Lease { link, pool: self.clone(), reused: true });
+        while let Some(Idle { mut stream, .. }) = idle.pop_back() {
+            self.shard.upstream_idle.fetch_sub(1, Relaxed);
+            if is_quiet(&mut stream) {
+                return Some(self.lease(stream, true));
             }
         }
         None
@@ -71,115 +76,105 @@ impl Pool {
     pub(super) async fn connect(self: &Rc<Self>) -> Result<Lease, Rejection> {
         let connecting = async {
             match &self.upstream.scheme {
-                Scheme::Unix(path) => {
-                    let stream = UnixStream::connect(path).await.map_err(|error| Rejection::of_connect(&error))?;
-                    self.link(stream).await
-                }
+                Scheme::Unix(path) => UnixStream::connect(path).await.map(AppStream::Unix),
                 _ => {
-                    let address = (self.upstream.host.as_str(), self.upstream.port);
-                    let stream = TcpStream::connect(address).await.map_err(|error| Rejection::of_connect(&error))?;
-                    stream.set_nodelay(true).map_err(|error| Rejection::of_connect(&error))?;
-                    self.link(stream).await
+                    let stream = TcpStream::connect((self.upstream.host.as_str(), self.upstream.port)).await?;
+                    stream.set_nodelay(true)?;
+                    Ok(AppStream::Tcp(stream))
                 }
             }
         };
-        let link = if self.connect_timeout.is_zero() {
-            connecting.await?
+        let connected = if self.connect_timeout.is_zero() {
+            connecting.await
         } else {
             match tokio::time::timeout(self.connect_timeout, connecting).await {
-                Ok(connected) => connected?,
+                Ok(connected) => connected,
                 Err(_) => return Err(Rejection::ConnectTimeout),
             }
         };
-        Ok(Lease { link, pool: self.clone(), reused: false })
+        connected.map(|stream| self.lease(stream, false)).map_err(|error| Rejection::of_connect(&error))
     }
 
-    async fn link<S>(&self, stream: S) -> Result<Link, Rejection>
-    where
-        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-    {
-        let handshake = http1::Builder::new().handshake(TokioIo::new(stream)).await;
-        let (sender, connection) = handshake.map_err(|error| Rejection::of_exchange(&error))?;
-        let gauge = Rc::new(Gauge::new(self.shard.clone()));
-        let counted = gauge.clone();
-        tokio::task::spawn_local(async move {
-            // How it ended, the exchange that was on it is told; on an idle one it does not matter.
-            let _ = connection.with_upgrades().await;
-            counted.set(Use::Closed);
-        });
-        Ok(Link { sender, gauge })
+    /// Closes what the app has closed, and what is too old. Called now and then.
+    pub(super) fn sweep(&self) {
+        let now = Instant::now();
+        let mut idle = self.idle.borrow_mut();
+        let before = idle.len();
+        idle.retain_mut(|kept| now - kept.since <= LONGEST_IDLE && is_quiet(&mut kept.stream));
+        let closed = i64::try_from(before - idle.len()).unwrap_or(0);
+        self.shard.upstream_idle.fetch_sub(closed, Relaxed);
     }
+
+    fn lease(self: &Rc<Self>, stream: AppStream, reused: bool) -> Lease {
+        self.shard.upstream_active.fetch_add(1, Relaxed);
+        Lease { stream: Some(stream), reused, pool: self.clone() }
+    }
+}
+
+/// Whether nothing has come on an idle connection, not even its end. Costs a system call only if something has.
+fn is_quiet(stream: &mut AppStream) -> bool {
+    let mut byte = [0];
+    let mut buffer = ReadBuf::new(&mut byte);
+    Pin::new(stream).poll_read(&mut Context::from_waker(Waker::noop()), &mut buffer).is_pending()
 }
 
 impl Lease {
-    pub(super) fn sender(&mut self) -> &mut SendRequest<Upload> {
-        &mut self.link.sender
+    /// The byte stream.
+    pub(super) fn stream(&mut self) -> Pin<&mut AppStream> {
+        match &mut self.stream {
+            Some(stream) => Pin::new(stream),
+            None => unreachable!("given back by value"),
+        }
     }
 
     /// Its exchange is over in both directions: the next one may have it.
-    pub(super) fn give_back(self) {
-        let Self { link, pool, .. } = self;
-        if link.sender.is_closed() {
-            return;
-        }
-        link.gauge.set(Use::Idle);
-        let now = Instant::now();
-        let mut idle = pool.idle.borrow_mut();
-        while idle.front().is_some_and(|first| now - first.since > LONGEST_IDLE) || idle.len() >= MOST_IDLE {
-            idle.pop_front();
-        }
-        idle.push_back(Idle { link, since: now });
-    }
-}
-
-/// Which gauge a connection counts in.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Use {
-    Active,
-    Idle,
-    Closed,
-}
-
-struct Gauge {
-    shard: Arc<Shard>,
-    counted: Cell<Use>,
-}
-
-impl Gauge {
-    fn new(shard: Arc<Shard>) -> Self {
-        shard.upstream_active.fetch_add(1, Relaxed);
-        Self { shard, counted: Cell::new(Use::Active) }
-    }
-
-    fn set(&self, now: Use) {
-        let before = self.counted.get();
-        if before == now || before == Use::Closed {
-            return;
-        }
-        self.counted.set(now);
-        for (kind, change) in [(before, -1), (now, 1)] {
-            match kind {
-                Use::Active => self.shard.upstream_active.fetch_add(change, Relaxed),
-                Use::Idle => self.shard.upstream_idle.fetch_add(change, Relaxed),
-                Use::Closed => 0,
-            };
+    pub(super) fn give_back(mut self) {
+        let mut idle = self.pool.idle.borrow_mut();
+        if let (Some(stream), true) = (self.stream.take(), idle.len() < MOST_IDLE) {
+            self.pool.shard.upstream_idle.fetch_add(1, Relaxed);
+            idle.push_back(Idle { stream, since: Instant::now() });
         }
     }
 }
 
-/// Why a failed connection attempt is worth another.
-pub(super) fn is_worth_another_attempt(rejection: Rejection) -> bool {
-    matches!(rejection, Rejection::ConnectRefused | Rejection::ConnectFailed)
+impl Drop for Lease {
+    fn drop(&mut self) {
+        self.pool.shard.upstream_active.fetch_sub(1, Relaxed);
+    }
 }
 
-/// The io error at the bottom of a hyper error.
-pub(super) fn io_kind(error: &hyper::Error) -> Option<io::ErrorKind> {
-    let mut source = std::error::Error::source(error);
-    while let Some(inner) = source {
-        if let Some(io) = inner.downcast_ref::<io::Error>() {
-            return Some(io.kind());
-        }
-        source = inner.source();
+impl Drop for Pool {
+    fn drop(&mut self) {
+        let idle = i64::try_from(self.idle.get_mut().len()).unwrap_or(0);
+        self.shard.upstream_idle.fetch_sub(idle, Relaxed);
     }
-    None
+}
+
+impl AsyncRead for AppStream {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Tcp(stream) => Pin::new(stream).poll_read(cx, buffer),
+            Self::Unix(stream) => Pin::new(stream).poll_read(cx, buffer),
+        }
+    }
+}
+
+impl AsyncWrite for AppStream {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        match self.get_mut() {
+            Self::Tcp(stream) => Pin::new(stream).poll_write(cx, bytes),
+            Self::Unix(stream) => Pin::new(stream).poll_write(cx, bytes),
+        }
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Tcp(stream) => Pin::new(stream).poll_shutdown(cx),
+            Self::Unix(stream) => Pin::new(stream).poll_shutdown(cx),
+        }
+    }
 }

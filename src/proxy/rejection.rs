@@ -1,9 +1,8 @@
 use bytes::Bytes;
-use http_body_util::Full;
 use hyper::header::{CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER};
 use hyper::{Response, StatusCode};
 
-use super::ProxyBody;
+use super::http1::Malformed;
 use crate::traffic::Failure;
 
 /// Why a request gets an answer of ours in place of the app's. Each has a code for machines that stays the same.
@@ -35,10 +34,12 @@ pub enum Rejection {
     BodyTooLarge,
     /// The body comes too slowly.
     BodyTooSlow,
-    /// The body does not arrive in the form that its head promises.
-    BodyMalformed,
-    /// No Host, several, or one that cannot be.
-    BadHost,
+    /// The head came too slowly.
+    HeadTooSlow,
+    /// The head is larger than allowed, or has too many fields.
+    HeadTooLarge,
+    /// The request, or its body, is not well-formed.
+    Malformed(Malformed),
     /// CONNECT: we are no tunnel to elsewhere.
     Connect,
 }
@@ -50,8 +51,8 @@ const PROXY_STATUS: HeaderName = HeaderName::from_static("proxy-status");
 const RETRY_SECONDS: &str = "1";
 
 impl Rejection {
-    /// All of them, for documentation and tests.
-    pub const ALL: [Self; 16] = [
+    /// All of them, for documentation and tests; one stands for all malformed requests.
+    pub const ALL: [Self; 17] = [
         Self::ConnectRefused,
         Self::ConnectFailed,
         Self::ConnectTimeout,
@@ -65,8 +66,9 @@ impl Rejection {
         Self::RateLimited,
         Self::BodyTooLarge,
         Self::BodyTooSlow,
-        Self::BodyMalformed,
-        Self::BadHost,
+        Self::HeadTooSlow,
+        Self::HeadTooLarge,
+        Self::Malformed(Malformed::RequestLine),
         Self::Connect,
     ];
 
@@ -147,15 +149,18 @@ impl Rejection {
                 "http_request_denied",
                 F::RejectedLimit,
             ),
-            Self::BodyMalformed => (
-                400,
-                "malformed_body",
-                "the request's body is not framed as its head says",
-                "http_request_error",
-                F::InvalidRequest,
+            Self::HeadTooSlow => (
+                408,
+                "request_header_timeout",
+                "the request's head came too slowly",
+                "http_request_denied",
+                F::RejectedLimit,
             ),
-            Self::BadHost => {
-                (400, "bad_host", "the request must have one valid Host field", "http_request_error", F::InvalidRequest)
+            Self::HeadTooLarge => {
+                (431, "head_too_large", "the request's head is too large", "http_request_denied", F::RejectedLimit)
+            }
+            Self::Malformed(malformed) => {
+                (400, malformed.code(), malformed.sentence(), "http_request_error", F::InvalidRequest)
             }
             Self::Connect => {
                 (400, "connect_refused", "CONNECT is not served here", "http_request_denied", F::InvalidRequest)
@@ -182,10 +187,10 @@ impl Rejection {
     }
 
     /// The answer.
-    pub(super) fn response(self) -> Response<ProxyBody> {
+    pub(super) fn response(self) -> Response<Bytes> {
         let (status, code, message, error, _) = self.parts();
         let body = format!("{{\"error\":{{\"code\":\"{code}\",\"message\":\"{message}\"}}}}");
-        let mut response = Response::new(ProxyBody::Own(Full::new(Bytes::from(body))));
+        let mut response = Response::new(Bytes::from(body));
         *response.status_mut() = StatusCode::from_u16(status).unwrap_or(StatusCode::BAD_GATEWAY);
         let headers = response.headers_mut();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
@@ -207,8 +212,8 @@ impl Rejection {
         }
     }
 
-    /// Why no answer came over a connection.
-    pub(super) fn of_exchange(error: &hyper::Error) -> Self {
-        if error.is_parse() { Self::InvalidResponse } else { Self::UpstreamClosed }
+    /// Whether a connection that could not be made is worth another attempt.
+    pub(super) fn is_worth_another_attempt(self) -> bool {
+        matches!(self, Self::ConnectRefused | Self::ConnectFailed)
     }
 }

@@ -2,8 +2,6 @@ use std::cell::Cell;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
-use hyper::upgrade::OnUpgrade;
-use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::time::Instant;
 
@@ -16,14 +14,19 @@ const SWITCHING_PROTOCOLS: u16 = 101;
 /// How much is read at once.
 const CHUNK: usize = 16 * 1024;
 
-/// Passes bytes both ways until one side ends and the other has been told, or nothing moves for too long.
-pub(super) async fn tunnel(client: OnUpgrade, app: OnUpgrade, mut exchange: Exchange, silence: Duration) {
-    let (client, app) = match tokio::try_join!(client, app) {
-        Ok(both) => both,
-        Err(_) => return,
-    };
-    let (mut from_client, mut to_client) = tokio::io::split(TokioIo::new(client));
-    let (mut from_app, mut to_app) = tokio::io::split(TokioIo::new(app));
+/// Passes bytes both ways until one side ends and the other has been told, or nothing moves for too long. What each side
+/// has sent already goes first.
+pub(super) async fn tunnel(
+    client: impl AsyncRead + AsyncWrite + Unpin,
+    app: impl AsyncRead + AsyncWrite + Unpin,
+    (from_client_first, from_app_first): (&[u8], &[u8]),
+    exchange: &mut Exchange,
+    silence: Duration,
+) {
+    let (from_client, mut to_client) = tokio::io::split(client);
+    let (from_app, mut to_app) = tokio::io::split(app);
+    let mut from_client = from_client_first.chain(from_client);
+    let mut from_app = from_app_first.chain(from_app);
     let moved = Cell::new(Instant::now());
     let up = copy(&mut from_client, &mut to_app, &moved, |bytes| {
         exchange.shard().received.fetch_add(bytes, Relaxed);

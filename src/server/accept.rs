@@ -7,37 +7,31 @@ use std::time::Duration;
 use futures_util::FutureExt as _;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
-use super::connection::serve;
-use super::hub::{Hub, Phase, Tally};
 use super::io::{Counted, Io};
 use super::listener::Listener;
-use super::watch::Watch;
-use super::{Bound, Client, Handler};
+use super::{Bound, Client, Serve};
+use crate::drain::{Hub, Phase, Tally};
 use crate::traffic::Shard;
 
 /// How long accepting pauses when no file descriptor is free: some connection must end first.
 const EXHAUSTED_PAUSE: Duration = Duration::from_millis(50);
 
-/// Limits and deadlines of one connection; zero means none.
+/// Limits and deadlines of one connection.
 #[derive(Clone, Copy, Debug)]
 pub struct ConnectionSettings {
-    /// For a whole head, from its first byte.
+    /// For the next whole head, from the end of the last answer.
     pub request_header: Duration,
-    /// Between two requests.
-    pub idle: Duration,
-    /// For a client that takes nothing off the wire.
-    pub write: Duration,
-    /// For one head, in bytes. At least 8 KiB.
+    /// For the connection: a client that reads nothing must not hold it for ever.
+    pub lifetime: Duration,
+    /// For one head, in bytes.
     pub header_bytes: usize,
 }
 
 /// Accepts the connections of one worker.
 #[derive(Clone, Debug)]
-pub struct Acceptor<H> {
-    /// What answers.
-    pub handler: H,
-    /// Limits and deadlines.
-    pub settings: ConnectionSettings,
+pub struct Acceptor<S> {
+    /// What becomes of the connections.
+    pub service: S,
     /// The worker's connections.
     pub hub: Rc<Hub>,
     /// The connections of all workers, which end before the process does.
@@ -51,7 +45,7 @@ pub struct Acceptor<H> {
     pub phases: watch::Receiver<Phase>,
 }
 
-impl<H: Handler> Acceptor<H> {
+impl<S: Serve> Acceptor<S> {
     /// Accepts until the phase is [`Phase::Closing`]; connections live on as tasks of this runtime.
     ///
     /// # Errors
@@ -104,17 +98,9 @@ impl<H: Handler> Acceptor<H> {
 
     async fn accept(&self, listener: &Listener, permit: OwnedSemaphorePermit) -> io::Result<()> {
         let (stream, peer) = listener.accept().await?;
-        let watch = Arc::new(Watch::new());
         let client = Client { peer, hub: self.hub.clone() };
-        let connection = Rc::new(self.handler.connected(&client));
-        let io = Io {
-            stream,
-            watch: watch.clone(),
-            _counted: Counted::new(self.shard.clone()),
-            _permit: permit,
-            _seat: self.tally.seat(),
-        };
-        tokio::task::spawn_local(serve(io, watch, self.handler.clone(), connection, client, self.settings));
+        let io = Io::new(stream, Counted::new(self.shard.clone()), permit, self.tally.seat());
+        tokio::task::spawn_local(self.service.clone().serve(io, client));
         Ok(())
     }
 }

@@ -1,65 +1,30 @@
-use std::net::IpAddr;
-use std::rc::Rc;
-
 use bytes::Bytes;
-use hyper::body::{Body, Incoming};
+use http_body_util::Full;
+use hyper::body::Incoming;
 use hyper::{Request, Response};
 
-use super::Hub;
-use crate::traffic::Failure;
+use super::connection::serve;
+use super::{Client, ConnectionSettings, Io, Serve};
 
-/// What answers the requests of a listener. One per worker; never leaves its thread.
+/// What answers requests with bodies that are there already.
 pub trait Handler: Clone + 'static {
-    /// The body of its answers.
-    type Body: Body<Data = Bytes, Error: Into<Box<dyn std::error::Error + Send + Sync>>> + Unpin + 'static;
-    /// What it keeps per connection.
-    type Connection: 'static;
-
-    /// A connection has been accepted.
-    fn connected(&self, client: &Client) -> Self::Connection;
-
-    /// Answers one request. Dropped when the client goes away before the answer is complete.
-    fn handle(
-        &self,
-        request: Request<Incoming>,
-        connection: Rc<Self::Connection>,
-    ) -> impl Future<Output = Response<Self::Body>>;
-
-    /// A request was refused before it could be handled.
-    fn refused(&self, _refusal: Refusal) {}
+    /// Answers one request.
+    fn handle(&self, request: Request<Incoming>) -> impl Future<Output = Response<Full<Bytes>>>;
 }
 
-/// Who is at the other end.
+/// An HTTP/1.1 server on hyper.
 #[derive(Clone, Debug)]
-pub struct Client {
-    /// Its address; `None` over a Unix socket.
-    pub peer: Option<IpAddr>,
-    /// The worker's connections.
-    pub hub: Rc<Hub>,
+pub struct HyperServer<H> {
+    /// What answers.
+    pub handler: H,
+    /// Limits and deadlines.
+    pub settings: ConnectionSettings,
 }
 
-/// Why a request never reached a handler.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Refusal {
-    /// It is not HTTP/1.1, or not well-formed.
-    Malformed,
-    /// Its head is too large.
-    HeadTooLarge,
-    /// Its head came too slowly.
-    HeadTooSlow,
-    /// The client left in the middle of the head.
-    Abandoned,
-}
-
-impl Refusal {
-    /// The code that the client was given, 499 where there is nobody left to give it to, and what it counts as.
-    #[must_use]
-    pub fn counts_as(self) -> (u16, Failure) {
-        match self {
-            Self::Malformed => (400, Failure::InvalidRequest),
-            Self::HeadTooLarge => (431, Failure::RejectedLimit),
-            Self::HeadTooSlow => (408, Failure::RejectedLimit),
-            Self::Abandoned => (499, Failure::ClientClosed),
-        }
+impl<H: Handler> Serve for HyperServer<H> {
+    fn serve(self, io: Io, client: Client) -> impl Future<Output = ()> + 'static {
+        // Nothing of it depends on who asks.
+        let _ = client;
+        serve(io, self.handler, self.settings)
     }
 }

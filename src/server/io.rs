@@ -8,8 +8,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 use tokio::sync::OwnedSemaphorePermit;
 
-use super::hub::Seat;
-use super::watch::Watch;
+use crate::drain::Seat;
 use crate::traffic::Shard;
 
 /// A client's byte stream.
@@ -19,15 +18,27 @@ pub(super) enum Stream {
     Unix(UnixStream),
 }
 
-/// A client's byte stream with everything that must be given back when it closes, also when it closes long after the
-/// connection was upgraded, and with a witness of what happens on it.
+/// A client's byte stream with everything that must be given back when it closes.
 #[derive(Debug)]
-pub(super) struct Io {
-    pub(super) stream: Stream,
-    pub(super) watch: Arc<Watch>,
-    pub(super) _counted: Counted,
-    pub(super) _permit: OwnedSemaphorePermit,
-    pub(super) _seat: Seat,
+pub struct Io {
+    stream: Stream,
+    _counted: Counted,
+    _permit: OwnedSemaphorePermit,
+    _seat: Seat,
+}
+
+impl Io {
+    pub(super) fn new(stream: Stream, counted: Counted, permit: OwnedSemaphorePermit, seat: Seat) -> Self {
+        Self { stream, _counted: counted, _permit: permit, _seat: seat }
+    }
+
+    /// Makes the coming close a reset.
+    pub fn reset_on_close(&self) {
+        if let Stream::Tcp(stream) = &self.stream {
+            // Fails only on a socket that is already dead.
+            let _ = socket2::SockRef::from(stream).set_linger(Some(std::time::Duration::ZERO));
+        }
+    }
 }
 
 /// Keeps the gauge of open connections.
@@ -90,20 +101,13 @@ impl AsyncWrite for Stream {
 
 impl AsyncRead for Io {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        let this = self.get_mut();
-        let before = buffer.filled().len();
-        let polled = Pin::new(&mut this.stream).poll_read(cx, buffer);
-        if polled.is_ready() && buffer.filled().len() > before {
-            this.watch.bytes_came();
-        }
-        polled
+        Pin::new(&mut self.get_mut().stream).poll_read(cx, buffer)
     }
 }
 
 impl AsyncWrite for Io {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        let this = self.get_mut();
-        this.watch.wrote(Pin::new(&mut this.stream).poll_write(cx, bytes))
+        Pin::new(&mut self.get_mut().stream).poll_write(cx, bytes)
     }
 
     fn poll_write_vectored(
@@ -111,8 +115,7 @@ impl AsyncWrite for Io {
         cx: &mut Context<'_>,
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        let this = self.get_mut();
-        this.watch.wrote(Pin::new(&mut this.stream).poll_write_vectored(cx, slices))
+        Pin::new(&mut self.get_mut().stream).poll_write_vectored(cx, slices)
     }
 
     fn is_write_vectored(&self) -> bool {

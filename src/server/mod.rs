@@ -1,17 +1,17 @@
-//! Listeners, accept loops, HTTP/1.1 connections with their limits and deadlines, and how they end.
+//! Listeners, accept loops, the limit of connections, and an HTTP/1.1 server on hyper for the management port.
 //!
-//! Knows nothing of what is served: that is a [`Handler`]. Everything here runs on one single-threaded runtime per
+//! Knows nothing of what is served: that is a [`Serve`]. Everything here runs on one single-threaded runtime per
 //! worker; the workers share nothing but the listening sockets and the connection limit.
 
 mod accept;
+mod client;
 mod connection;
 mod handler;
-mod hub;
 mod io;
 mod listener;
-mod watch;
 
 pub use self::accept::{Acceptor, ConnectionSettings};
-pub use self::handler::{Client, Handler, Refusal};
-pub use self::hub::{Hub, Phase, Tally};
+pub use self::client::{Client, Serve};
+pub use self::handler::{Handler, HyperServer};
+pub use self::io::Io;
 pub use self::listener::{BindError, Bound};

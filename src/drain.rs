@@ -1,3 +1,5 @@
+//! How far the process is on its way to the end, and who must end before it may.
+
 use std::cell::{Cell, RefCell};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -44,12 +46,22 @@ impl Hub {
         wakers.iter().for_each(Waker::wake_by_ref);
     }
 
-    pub(super) fn join(&self, waker: &Waker) -> usize {
-        self.wakers.borrow_mut().insert(waker.clone())
+    /// Asks to be woken at every change of phase, until the member is dropped.
+    pub fn join(&self, waker: &Waker) -> Member<'_> {
+        Member { hub: self, key: self.wakers.borrow_mut().insert(waker.clone()) }
     }
+}
 
-    pub(super) fn leave(&self, key: usize) {
-        self.wakers.borrow_mut().try_remove(key);
+/// One connection's place in a [`Hub`].
+#[derive(Debug)]
+pub struct Member<'a> {
+    hub: &'a Hub,
+    key: usize,
+}
+
+impl Drop for Member<'_> {
+    fn drop(&mut self) {
+        self.hub.wakers.borrow_mut().try_remove(self.key);
     }
 }
 
@@ -62,10 +74,12 @@ pub struct Tally {
 
 /// One place in a [`Tally`].
 #[derive(Debug)]
-pub(super) struct Seat(Arc<Tally>);
+pub struct Seat(Arc<Tally>);
 
 impl Tally {
-    pub(super) fn seat(self: &Arc<Self>) -> Seat {
+    /// One more that must end.
+    #[must_use]
+    pub fn seat(self: &Arc<Self>) -> Seat {
         self.count.fetch_add(1, Ordering::SeqCst);
         Seat(self.clone())
     }

@@ -1,0 +1,35 @@
+//! HTTP/1.1 as bytes: heads, fields, body framing. No I/O, no clock, no allocation per field.
+//!
+//! Strict by RFC 9112: what two parsers could read differently is refused, never repaired, because whatever stands behind
+//! us may read it the other way. Every refusal is a [`Malformed`] with a code of its own.
+
+mod body;
+mod chunked;
+mod field;
+mod malformed;
+mod request;
+mod response;
+
+pub(super) use self::body::{BodyReader, Framing, Progress};
+pub(super) use self::field::{Field, trim};
+pub use self::malformed::Malformed;
+pub(super) use self::request::{RequestHead, parse_request};
+pub(super) use self::response::{ResponseHead, parse_response};
+
+/// At most so many fields in one head.
+pub(super) const MOST_FIELDS: usize = 100;
+
+/// The result of looking for a head in some bytes.
+#[derive(Debug)]
+pub(super) enum Parsed<T> {
+    /// There it is, and so many bytes it takes.
+    Complete(T, usize),
+    /// More bytes are needed.
+    Partial,
+}
+
+/// Whether every line ends in CRLF, and no CR stands alone (RFC 9112 section 2.2 lets a recipient accept a bare LF; what
+/// stands behind us may not).
+pub(super) fn has_bare_line_ends(head: &[u8]) -> bool {
+    memchr::memchr_iter(b'\n', head).any(|at| at == 0 || head[at - 1] != b'\r')
+}

@@ -1,0 +1,280 @@
+use std::mem::MaybeUninit;
+
+use httparse::Header;
+
+use super::{Field, Framing, MOST_FIELDS, Malformed, Parsed, has_bare_line_ends, trim};
+
+/// A request's head that keeps to the rules. Borrows from the bytes that it was read from.
+#[derive(Debug)]
+pub(in crate::proxy) struct RequestHead<'h, 'b> {
+    pub(in crate::proxy) method: &'b str,
+    pub(in crate::proxy) target: Target<'b>,
+    pub(in crate::proxy) is_http10: bool,
+    pub(in crate::proxy) fields: &'h [Header<'b>],
+    pub(in crate::proxy) framing: Framing,
+    /// What the client wants of the connection: kept, unless it says otherwise.
+    pub(in crate::proxy) keep_alive: bool,
+    /// Whether a WebSocket is asked for (RFC 6455 section 4.1).
+    pub(in crate::proxy) websocket: bool,
+    /// Whether `Connection` names fields that concern this connection only.
+    pub(in crate::proxy) names_fields: bool,
+}
+
+/// A request's target, taken apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::proxy) struct Target<'b> {
+    /// The host, where the target or the Host field names one.
+    pub(in crate::proxy) host: Option<&'b str>,
+    /// Path and query, as they are to reach the app.
+    pub(in crate::proxy) path_and_query: &'b str,
+}
+
+impl Target<'_> {
+    /// The path without the query.
+    pub(in crate::proxy) fn path(&self) -> &str {
+        self.path_and_query.split('?').next().unwrap_or_default()
+    }
+}
+
+/// Reads a request's head from the beginning of some bytes.
+pub(in crate::proxy) fn parse_request<'h, 'b>(
+    bytes: &'b [u8],
+    fields: &'h mut [MaybeUninit<Header<'b>>; MOST_FIELDS],
+) -> Result<Parsed<RequestHead<'h, 'b>>, Malformed> {
+    let mut request = httparse::Request::new(&mut []);
+    let length = match request.parse_with_uninit_headers(bytes, fields) {
+        Ok(httparse::Status::Complete(length)) => length,
+        Ok(httparse::Status::Partial) => return Ok(Parsed::Partial),
+        Err(error) => return Err(malformed(error)),
+    };
+    if has_bare_line_ends(&bytes[..length]) {
+        return Err(Malformed::BareLineEnd);
+    }
+    let (Some(method), Some(target), Some(version)) = (request.method, request.path, request.version) else {
+        return Err(Malformed::RequestLine);
+    };
+    let fields: &'h [Header<'b>] = request.headers;
+    let is_http10 = version == 0;
+    let seen = Seen::of(fields)?;
+    let framing = seen.framing(is_http10)?;
+    let target = target_of(method, target, seen.host, is_http10)?;
+    let head = RequestHead {
+        method,
+        target,
+        is_http10,
+        fields,
+        framing,
+        keep_alive: if is_http10 { seen.keep_alive && !seen.close } else { !seen.close },
+        websocket: seen.websocket && seen.upgrade && !is_http10 && method == "GET" && framing == Framing::Empty,
+        names_fields: seen.names_fields,
+    };
+    Ok(Parsed::Complete(head, length))
+}
+
+fn malformed(error: httparse::Error) -> Malformed {
+    match error {
+        httparse::Error::HeaderName | httparse::Error::TooManyHeaders => Malformed::FieldName,
+        httparse::Error::HeaderValue => Malformed::FieldValue,
+        httparse::Error::NewLine => Malformed::BareLineEnd,
+        httparse::Error::Version => Malformed::Version,
+        httparse::Error::Status | httparse::Error::Token => Malformed::RequestLine,
+    }
+}
+
+/// What the fields of a request say to a proxy.
+#[derive(Default)]
+struct Seen<'b> {
+    host: Option<&'b str>,
+    length: Option<u64>,
+    chunked: bool,
+    close: bool,
+    keep_alive: bool,
+    upgrade: bool,
+    websocket: bool,
+    names_fields: bool,
+}
+
+impl<'b> Seen<'b> {
+    fn of(fields: &[Header<'b>]) -> Result<Self, Malformed> {
+        let mut seen = Self::default();
+        for field in fields {
+            match Field::of(field.name) {
+                Field::Host => {
+                    let host = std::str::from_utf8(trim(field.value)).map_err(|_| Malformed::Host)?;
+                    if seen.host.replace(host).is_some() {
+                        return Err(Malformed::Host);
+                    }
+                }
+                Field::ContentLength => {
+                    if seen.length.replace(content_length(field.value)?).is_some() {
+                        return Err(Malformed::ContentLength);
+                    }
+                }
+                Field::TransferEncoding => {
+                    if seen.chunked || !trim(field.value).eq_ignore_ascii_case(b"chunked") {
+                        return Err(Malformed::TransferEncoding);
+                    }
+                    seen.chunked = true;
+                }
+                Field::Connection => seen.connection(field.value),
+                Field::Upgrade => seen.websocket = trim(field.value).eq_ignore_ascii_case(b"websocket"),
+                _ => {}
+            }
+        }
+        Ok(seen)
+    }
+
+    fn connection(&mut self, value: &[u8]) {
+        for token in value.split(|byte| *byte == b',').map(trim) {
+            if token.eq_ignore_ascii_case(b"close") {
+                self.close = true;
+            } else if token.eq_ignore_ascii_case(b"keep-alive") {
+                self.keep_alive = true;
+            } else if token.eq_ignore_ascii_case(b"upgrade") {
+                self.upgrade = true;
+            } else {
+                self.names_fields = true;
+            }
+        }
+    }
+
+    fn framing(&self, is_http10: bool) -> Result<Framing, Malformed> {
+        match (self.length, self.chunked) {
+            (Some(_), true) => Err(Malformed::TwoLengths),
+            (None, true) if is_http10 => Err(Malformed::ChunkedHttp10),
+            (None, true) => Ok(Framing::Chunked),
+            (Some(0) | None, false) => Ok(Framing::Empty),
+            (Some(length), false) => Ok(Framing::Length(length)),
+        }
+    }
+}
+
+/// One number of digits (RFC 9110 section 8.6): no sign, no list, no overflow.
+pub(super) fn content_length(value: &[u8]) -> Result<u64, Malformed> {
+    let digits = trim(value);
+    if digits.is_empty() || !digits.iter().all(u8::is_ascii_digit) {
+        return Err(Malformed::ContentLength);
+    }
+    let text = std::str::from_utf8(digits).map_err(|_| Malformed::ContentLength)?;
+    text.parse().map_err(|_| Malformed::ContentLength)
+}
+
+/// Origin form, absolute form, or `*` for OPTIONS (RFC 9112 section 3.2). CONNECT's form is for the caller to refuse.
+fn target_of<'b>(
+    method: &str,
+    target: &'b str,
+    host: Option<&'b str>,
+    is_http10: bool,
+) -> Result<Target<'b>, Malformed> {
+    if !target.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'#') {
+        return Err(Malformed::Target);
+    }
+    match host {
+        Some(host) if !is_host(host) => return Err(Malformed::Host),
+        None if !is_http10 => return Err(Malformed::Host),
+        _ => {}
+    }
+    if target.starts_with('/') || (target == "*" && method == "OPTIONS") || method == "CONNECT" {
+        return Ok(Target { host, path_and_query: target });
+    }
+    let (scheme, rest) = target.split_once("://").ok_or(Malformed::Target)?;
+    if !scheme.eq_ignore_ascii_case("http") && !scheme.eq_ignore_ascii_case("https") {
+        return Err(Malformed::Target);
+    }
+    let end = rest.find(['/', '?']).unwrap_or(rest.len());
+    let (authority, path) = rest.split_at(end);
+    if authority.is_empty() || !is_host(authority) || path.starts_with('?') {
+        return Err(Malformed::Target);
+    }
+    Ok(Target { host: Some(authority), path_and_query: if path.is_empty() { "/" } else { path } })
+}
+
+/// A host and perhaps a port: no user, no path, no white space (RFC 9110 section 4.2.4, RFC 3986 section 3.2.2).
+fn is_host(host: &str) -> bool {
+    let allowed = |byte: u8| {
+        byte.is_ascii_alphanumeric()
+            || matches!(
+                byte,
+                b'.' | b'-' | b'_' | b'~' | b':' | b'[' | b']' | b'%' | b'!' | b'$' | b'&'..=b'+' | b';' | b'='
+            )
+    };
+    host.bytes().all(allowed)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::mem::MaybeUninit;
+
+    use super::{Framing, Malformed, Parsed, parse_request};
+
+    fn parse(head: &str) -> Result<(Framing, bool), Malformed> {
+        let mut fields = [const { MaybeUninit::uninit() }; super::MOST_FIELDS];
+        match parse_request(head.as_bytes(), &mut fields)? {
+            Parsed::Complete(head, _) => Ok((head.framing, head.keep_alive)),
+            Parsed::Partial => panic!("partial: {head:?}"),
+        }
+    }
+
+    fn with(fields: &str) -> Result<(Framing, bool), Malformed> {
+        parse(&format!("POST /a HTTP/1.1\r\nHost: a\r\n{fields}\r\n"))
+    }
+
+    #[test]
+    fn what_could_be_read_in_two_ways_is_refused() {
+        let refused = [
+            ("Content-Length: 1\r\nTransfer-Encoding: chunked\r\n", Malformed::TwoLengths),
+            ("Content-Length: 1\r\nContent-Length: 1\r\n", Malformed::ContentLength),
+            ("Content-Length: +1\r\n", Malformed::ContentLength),
+            ("Content-Length: 1, 1\r\n", Malformed::ContentLength),
+            ("Content-Length: 1 1\r\n", Malformed::ContentLength),
+            ("Content-Length:\r\n", Malformed::ContentLength),
+            ("Content-Length: 99999999999999999999\r\n", Malformed::ContentLength),
+            ("Content-Length: 0x1\r\n", Malformed::ContentLength),
+            ("Transfer-Encoding: gzip, chunked\r\n", Malformed::TransferEncoding),
+            ("Transfer-Encoding: chunked, chunked\r\n", Malformed::TransferEncoding),
+            ("Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n", Malformed::TransferEncoding),
+            ("Transfer-Encoding: xchunked\r\n", Malformed::TransferEncoding),
+            ("Transfer-Encoding: \"chunked\"\r\n", Malformed::TransferEncoding),
+            ("Transfer-Encoding:\r\n", Malformed::TransferEncoding),
+            ("Transfer-Encoding : chunked\r\n", Malformed::FieldName),
+            (" folded: 1\r\n", Malformed::FieldName),
+            ("A: 1\r\n folded\r\n", Malformed::FieldName),
+            ("A: 1\nB: 2\r\n", Malformed::BareLineEnd),
+            ("A: 1\rB: 2\r\n", Malformed::FieldValue),
+            ("A: \u{0}\r\n", Malformed::FieldValue),
+            (": 1\r\n", Malformed::FieldName),
+            ("Host: b\r\n", Malformed::Host),
+        ];
+        for (fields, expected) in refused {
+            assert_eq!(with(fields), Err(expected), "{fields:?}");
+        }
+        assert_eq!(parse("POST / HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n"), Err(Malformed::ChunkedHttp10));
+        assert_eq!(parse("GET / HTTP/1.1\r\n\r\n"), Err(Malformed::Host));
+        assert_eq!(parse("GET / HTTP/2.0\r\nHost: a\r\n\r\n"), Err(Malformed::Version));
+        assert_eq!(parse("GET  / HTTP/1.1\r\nHost: a\r\n\r\n"), Err(Malformed::RequestLine));
+        for host in ["user@a", "a/b", "a b", "a?b", "a#b", "a\\b"] {
+            assert_eq!(parse(&format!("GET / HTTP/1.1\r\nHost: {host}\r\n\r\n")), Err(Malformed::Host), "{host}");
+        }
+        for target in ["a", "*", "http://", "http://u@h/", "ftp://h/", "http:/h", "/a#b", "//h\u{e9}"] {
+            let found = parse(&format!("GET {target} HTTP/1.1\r\nHost: a\r\n\r\n"));
+            assert!(found.is_err(), "{target} must be refused");
+        }
+    }
+
+    #[test]
+    fn lengths_and_persistence_are_read() {
+        assert_eq!(with(""), Ok((Framing::Empty, true)));
+        assert_eq!(with("content-length:  7 \r\n"), Ok((Framing::Length(7), true)));
+        assert_eq!(with("TRANSFER-ENCODING: Chunked\r\nConnection: x, Close\r\n"), Ok((Framing::Chunked, false)));
+        assert_eq!(parse("GET / HTTP/1.0\r\n\r\n"), Ok((Framing::Empty, false)));
+        assert_eq!(parse("GET / HTTP/1.0\r\nConnection: Keep-Alive\r\n\r\n"), Ok((Framing::Empty, true)));
+    }
+
+    #[test]
+    fn the_absolute_form_names_the_host() {
+        let head = "GET http://h:1/p?q HTTP/1.1\r\nHost: other\r\n\r\n";
+        let mut fields = [const { MaybeUninit::uninit() }; super::MOST_FIELDS];
+        let Ok(Parsed::Complete(head, _)) = parse_request(head.as_bytes(), &mut fields) else { panic!("valid") };
+        assert_eq!((head.target.host, head.target.path_and_query, head.target.path()), (Some("h:1"), "/p?q", "/p"));
+    }
+}

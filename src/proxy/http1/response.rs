@@ -1,0 +1,147 @@
+use std::mem::MaybeUninit;
+
+use httparse::Header;
+
+use super::request::content_length;
+use super::{Field, Framing, MOST_FIELDS, Malformed, Parsed, has_bare_line_ends, trim};
+
+/// An answer's head that keeps to the rules.
+#[derive(Debug)]
+pub(in crate::proxy) struct ResponseHead<'h, 'b> {
+    pub(in crate::proxy) code: u16,
+    pub(in crate::proxy) reason: &'b str,
+    pub(in crate::proxy) fields: &'h [Header<'b>],
+    pub(in crate::proxy) framing: Framing,
+    /// Whether the app will keep the connection.
+    pub(in crate::proxy) keep_alive: bool,
+    /// Whether `Connection` names fields that concern this connection only.
+    pub(in crate::proxy) names_fields: bool,
+    /// Whether the body is in a coding that we do not read.
+    pub(in crate::proxy) is_encoded: bool,
+}
+
+/// Reads an answer's head from the beginning of some bytes; the request's method decides whether there is a body.
+pub(in crate::proxy) fn parse_response<'h, 'b>(
+    bytes: &'b [u8],
+    fields: &'h mut [MaybeUninit<Header<'b>>; MOST_FIELDS],
+    to_head: bool,
+) -> Result<Parsed<ResponseHead<'h, 'b>>, Malformed> {
+    let mut response = httparse::Response::new(&mut []);
+    let config = httparse::ParserConfig::default();
+    let length = match config.parse_response_with_uninit_headers(&mut response, bytes, fields) {
+        Ok(httparse::Status::Complete(length)) => length,
+        Ok(httparse::Status::Partial) => return Ok(Parsed::Partial),
+        Err(httparse::Error::HeaderName | httparse::Error::TooManyHeaders) => return Err(Malformed::FieldName),
+        Err(httparse::Error::HeaderValue) => return Err(Malformed::FieldValue),
+        Err(httparse::Error::NewLine) => return Err(Malformed::BareLineEnd),
+        Err(httparse::Error::Version) => return Err(Malformed::Version),
+        Err(_) => return Err(Malformed::StatusLine),
+    };
+    if has_bare_line_ends(&bytes[..length]) {
+        return Err(Malformed::BareLineEnd);
+    }
+    let (Some(code @ 100..=599), Some(version)) = (response.code, response.version) else {
+        return Err(Malformed::StatusLine);
+    };
+    let fields: &'h [Header<'b>] = response.headers;
+    let mut length_field = None;
+    let mut chunked = false;
+    let (mut close, mut keep, mut names_fields, mut is_encoded) = (false, false, false, false);
+    for field in fields {
+        match Field::of(field.name) {
+            Field::ContentLength => {
+                if length_field.replace(content_length(field.value)?).is_some() {
+                    return Err(Malformed::ContentLength);
+                }
+            }
+            Field::TransferEncoding => {
+                if chunked || !trim(field.value).eq_ignore_ascii_case(b"chunked") {
+                    return Err(Malformed::TransferEncoding);
+                }
+                chunked = true;
+            }
+            Field::Connection => {
+                for token in field.value.split(|byte| *byte == b',').map(trim) {
+                    if token.eq_ignore_ascii_case(b"close") {
+                        close = true;
+                    } else if token.eq_ignore_ascii_case(b"keep-alive") {
+                        keep = true;
+                    } else {
+                        names_fields = true;
+                    }
+                }
+            }
+            Field::ContentEncoding => is_encoded = !trim(field.value).eq_ignore_ascii_case(b"identity"),
+            _ => {}
+        }
+    }
+    // RFC 9112 section 6.3.
+    let framing = match (code, length_field, chunked) {
+        (_, Some(_), true) => return Err(Malformed::TwoLengths),
+        (_, _, true) if version == 0 => return Err(Malformed::ChunkedHttp10),
+        (100..=199 | 204 | 304, ..) => Framing::Empty,
+        _ if to_head => Framing::Empty,
+        (_, _, true) => Framing::Chunked,
+        (_, Some(0), _) => Framing::Empty,
+        (_, Some(length), _) => Framing::Length(length),
+        (_, None, _) => Framing::UntilClose,
+    };
+    let keep_alive = framing != Framing::UntilClose && if version == 0 { keep && !close } else { !close };
+    let head = ResponseHead {
+        code,
+        reason: response.reason.unwrap_or_default(),
+        fields,
+        framing,
+        keep_alive,
+        names_fields,
+        is_encoded,
+    };
+    Ok(Parsed::Complete(head, length))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::mem::MaybeUninit;
+
+    use super::{Framing, Malformed, Parsed, parse_response};
+
+    fn parse(head: &str, to_head: bool) -> Result<(u16, Framing, bool), Malformed> {
+        let mut fields = [const { MaybeUninit::uninit() }; super::MOST_FIELDS];
+        match parse_response(head.as_bytes(), &mut fields, to_head)? {
+            Parsed::Complete(head, _) => Ok((head.code, head.framing, head.keep_alive)),
+            Parsed::Partial => panic!("partial: {head:?}"),
+        }
+    }
+
+    #[test]
+    fn the_length_of_an_answer_follows_the_rfc() {
+        let found = |head: &str| parse(head, false).expect("valid");
+        assert_eq!(found("HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\n"), (200, Framing::Length(3), true));
+        assert_eq!(found("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"), (200, Framing::Chunked, true));
+        assert_eq!(found("HTTP/1.1 200 OK\r\n\r\n"), (200, Framing::UntilClose, false));
+        assert_eq!(found("HTTP/1.1 204 No Content\r\nContent-Length: 3\r\n\r\n"), (204, Framing::Empty, true));
+        assert_eq!(found("HTTP/1.1 304 Not Modified\r\nContent-Length: 3\r\n\r\n"), (304, Framing::Empty, true));
+        assert_eq!(found("HTTP/1.0 200 OK\r\nContent-Length: 3\r\n\r\n"), (200, Framing::Length(3), false));
+        assert_eq!(
+            found("HTTP/1.1 200\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"),
+            (200, Framing::Empty, false)
+        );
+        assert_eq!(parse("HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\n", true), Ok((200, Framing::Empty, true)));
+    }
+
+    #[test]
+    fn an_app_is_held_to_the_same_rules() {
+        for (head, expected) in [
+            ("HTTP/1.1 99 X\r\n\r\n", Malformed::StatusLine),
+            ("HTTP/1.1 099 X\r\n\r\n", Malformed::StatusLine),
+            ("HTTP/1.1 600 X\r\n\r\n", Malformed::StatusLine),
+            ("SSH-2.0-OpenSSH\r\n\r\n", Malformed::Version),
+            ("HTTP/1.1 200 OK\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n", Malformed::ContentLength),
+            ("HTTP/1.1 200 OK\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n", Malformed::TwoLengths),
+            ("HTTP/1.1 200 OK\nContent-Length: 1\n\n", Malformed::BareLineEnd),
+            ("HTTP/1.1 200 OK\r\nA : 1\r\n\r\n", Malformed::FieldName),
+        ] {
+            assert_eq!(parse(head, false), Err(expected), "{head:?}");
+        }
+    }
+}

@@ -1,0 +1,290 @@
+use std::net::IpAddr;
+
+use httparse::Header;
+use ipnet::IpNet;
+
+use super::http1::{Field, Framing, RequestHead, ResponseHead, trim};
+
+/// What every request of one connection is told about its client.
+#[derive(Debug)]
+pub(super) struct Forwarded {
+    pub(super) peer: Option<IpAddr>,
+    trusted: bool,
+    /// The peer's address.
+    address: String,
+    /// The peer as an element of `Forwarded` (RFC 7239 section 4).
+    element: String,
+    /// All fields of a client about which nothing was told before.
+    whole: Vec<u8>,
+}
+
+impl Forwarded {
+    pub(super) fn new(peer: Option<IpAddr>, trusted: &[IpNet]) -> Self {
+        let address = peer.map_or_else(|| "unknown".to_owned(), |peer| peer.to_string());
+        let element = match peer {
+            Some(IpAddr::V6(_)) => format!("for=\"[{address}]\";proto=http"),
+            _ => format!("for={address};proto=http"),
+        };
+        // Who can open our Unix socket is on this machine, by our own file permissions.
+        let trusted = peer.is_none_or(|peer| trusted.iter().any(|net| net.contains(&peer)));
+        let whole =
+            format!("X-Forwarded-For: {address}\r\nX-Forwarded-Proto: http\r\nForwarded: {element}\r\n").into_bytes();
+        Self { peer, trusted, address, element, whole }
+    }
+
+    /// The client itself: what the nearest trusted proxy says, else the peer.
+    pub(super) fn client(&self, fields: &[Header<'_>]) -> Option<IpAddr> {
+        if !self.trusted {
+            return self.peer;
+        }
+        let told = fields.iter().rev().find(|field| Field::of(field.name) == Field::ForwardedFor);
+        let last =
+            told.and_then(|field| std::str::from_utf8(field.value).ok()).and_then(|list| list.rsplit(',').next());
+        last.and_then(|address| address.trim().parse().ok()).or(self.peer)
+    }
+}
+
+/// What earlier proxies told, to be told on by a trusted peer.
+#[derive(Default)]
+struct Told {
+    for_: Vec<u8>,
+    forwarded: Vec<u8>,
+    proto: bool,
+    host: bool,
+}
+
+impl Told {
+    fn is_empty(&self) -> bool {
+        self.for_.is_empty() && self.forwarded.is_empty() && !self.proto
+    }
+}
+
+/// Writes a request's head for the app: the same method, target and fields in the same order, but for what concerns the
+/// client's connection and what is told about the client.
+pub(super) fn write_request(
+    out: &mut Vec<u8>,
+    head: &RequestHead<'_, '_>,
+    forwarded: &Forwarded,
+    host: &str,
+    via: &[u8],
+) {
+    let host = head.target.host.filter(|host| !host.is_empty()).unwrap_or(host);
+    out.extend_from_slice(head.method.as_bytes());
+    out.push(b' ');
+    out.extend_from_slice(head.target.path_and_query.as_bytes());
+    out.extend_from_slice(b" HTTP/1.1\r\n");
+    let mut told = Told::default();
+    let mut host_written = false;
+    for field in head.fields {
+        match Field::of(field.name) {
+            Field::Host => {
+                write_field(out, field.name, host.as_bytes());
+                host_written = true;
+            }
+            Field::Connection | Field::Upgrade | Field::HopByHop | Field::Shadow => {}
+            Field::Te => {
+                // The one coding that is not about this connection alone (RFC 9110 section 10.1.4).
+                if field.value.split(|byte| *byte == b',').any(|part| trim(part).eq_ignore_ascii_case(b"trailers")) {
+                    write_field(out, field.name, b"trailers");
+                }
+            }
+            Field::ForwardedFor if forwarded.trusted => add_to_list(&mut told.for_, field.value),
+            Field::Forwarded if forwarded.trusted => add_to_list(&mut told.forwarded, field.value),
+            Field::ForwardedProto if forwarded.trusted => {
+                told.proto = true;
+                write_field(out, field.name, field.value);
+            }
+            Field::ForwardedHost if forwarded.trusted => {
+                told.host = true;
+                write_field(out, field.name, field.value);
+            }
+            Field::ForwardedFor | Field::Forwarded | Field::ForwardedProto | Field::ForwardedHost => {}
+            Field::Other if head.names_fields && is_named(head.fields, field.name) => {}
+            _ => write_field(out, field.name, field.value),
+        }
+    }
+    if !host_written {
+        write_field(out, "Host", host.as_bytes());
+    }
+    if told.is_empty() {
+        out.extend_from_slice(&forwarded.whole);
+    } else {
+        add_to_list(&mut told.for_, forwarded.address.as_bytes());
+        add_to_list(&mut told.forwarded, forwarded.element.as_bytes());
+        write_field(out, "X-Forwarded-For", &told.for_);
+        write_field(out, "Forwarded", &told.forwarded);
+        if !told.proto {
+            write_field(out, "X-Forwarded-Proto", b"http");
+        }
+    }
+    if !told.host {
+        write_field(out, "X-Forwarded-Host", host.as_bytes());
+    }
+    write_field(out, "Via", via);
+    if head.websocket {
+        out.extend_from_slice(b"Connection: upgrade\r\nUpgrade: websocket\r\n");
+    }
+    out.extend_from_slice(b"\r\n");
+}
+
+/// How an answer reaches the client.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Delivery {
+    /// The connection ends with it.
+    pub(super) close: bool,
+    /// The client speaks HTTP/1.0.
+    pub(super) to_http10: bool,
+    /// The body goes out in chunks.
+    pub(super) chunked: bool,
+}
+
+/// Writes an answer's head for the client.
+pub(super) fn write_response(out: &mut Vec<u8>, head: &ResponseHead<'_, '_>, delivery: Delivery, date: &str) {
+    write_status(out, head.code, head.reason);
+    let bodiless = head.code < 200 || head.code == 204;
+    let mut dated = bodiless && head.code < 200;
+    for field in head.fields {
+        match Field::of(field.name) {
+            Field::Connection | Field::HopByHop | Field::Upgrade | Field::TransferEncoding => {}
+            // RFC 9110 section 8.6: not in an answer that cannot have a body.
+            Field::ContentLength if bodiless => {}
+            Field::Other if head.names_fields && is_named(head.fields, field.name) => {}
+            Field::Date => {
+                dated = true;
+                write_field(out, field.name, field.value);
+            }
+            _ => write_field(out, field.name, field.value),
+        }
+    }
+    if !dated {
+        write_field(out, "Date", date.as_bytes());
+    }
+    if delivery.chunked {
+        out.extend_from_slice(b"Transfer-Encoding: chunked\r\n");
+    }
+    if head.code == 101 {
+        out.extend_from_slice(b"Connection: upgrade\r\nUpgrade: websocket\r\n");
+    } else if head.code >= 200 {
+        write_persistence(out, delivery.close, delivery.to_http10);
+    }
+    out.extend_from_slice(b"\r\n");
+}
+
+/// Writes an answer of our own, whole.
+pub(super) fn write_own(
+    out: &mut Vec<u8>,
+    response: &hyper::Response<bytes::Bytes>,
+    to_head: bool,
+    delivery: Delivery,
+    date: &str,
+) {
+    let (status, body) = (response.status(), response.body());
+    write_status(out, status.as_u16(), status.canonical_reason().unwrap_or_default());
+    for (name, value) in response.headers() {
+        write_field(out, name.as_str(), value.as_bytes());
+    }
+    write_field(out, "date", date.as_bytes());
+    write_field(out, "content-length", body.len().to_string().as_bytes());
+    write_persistence(out, delivery.close, delivery.to_http10);
+    out.extend_from_slice(b"\r\n");
+    if !to_head {
+        out.extend_from_slice(body);
+    }
+}
+
+/// How a body is framed for the client, and whether its end can only be told by closing.
+pub(super) fn delivery_of(framing: Framing, to_http10: bool, close: bool) -> Delivery {
+    let unknown = matches!(framing, Framing::Chunked | Framing::UntilClose);
+    Delivery { close: close || (unknown && to_http10), to_http10, chunked: unknown && !to_http10 }
+}
+
+fn write_status(out: &mut Vec<u8>, code: u16, reason: &str) {
+    let digits = [b'0' + (code / 100 % 10) as u8, b'0' + (code / 10 % 10) as u8, b'0' + (code % 10) as u8];
+    out.extend_from_slice(b"HTTP/1.1 ");
+    out.extend_from_slice(&digits);
+    out.push(b' ');
+    out.extend_from_slice(reason.as_bytes());
+    out.extend_from_slice(b"\r\n");
+}
+
+fn write_persistence(out: &mut Vec<u8>, close: bool, to_http10: bool) {
+    match (close, to_http10) {
+        (true, _) => out.extend_from_slice(b"Connection: close\r\n"),
+        (false, true) => out.extend_from_slice(b"Connection: keep-alive\r\n"),
+        (false, false) => {}
+    }
+}
+
+fn write_field(out: &mut Vec<u8>, name: &str, value: &[u8]) {
+    out.extend_from_slice(name.as_bytes());
+    out.extend_from_slice(b": ");
+    out.extend_from_slice(value);
+    out.extend_from_slice(b"\r\n");
+}
+
+fn add_to_list(list: &mut Vec<u8>, value: &[u8]) {
+    if !list.is_empty() {
+        list.extend_from_slice(b", ");
+    }
+    list.extend_from_slice(trim(value));
+}
+
+/// Whether `Connection` names this field (RFC 9110 section 7.6.1).
+fn is_named(fields: &[Header<'_>], name: &str) -> bool {
+    let lists = fields.iter().filter(|field| Field::of(field.name) == Field::Connection);
+    lists
+        .flat_map(|field| field.value.split(|byte| *byte == b','))
+        .any(|token| trim(token).eq_ignore_ascii_case(name.as_bytes()))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::mem::MaybeUninit;
+
+    use super::super::http1::{MOST_FIELDS, Parsed, parse_request};
+    use super::{Forwarded, write_request};
+
+    fn rewritten(peer: &str, fields: &str) -> String {
+        let head = format!("GET /p?q HTTP/1.1\r\nHost: a.example\r\n{fields}\r\n");
+        let mut parsed = [const { MaybeUninit::uninit() }; MOST_FIELDS];
+        let Ok(Parsed::Complete(head, _)) = parse_request(head.as_bytes(), &mut parsed) else { panic!("valid") };
+        let forwarded = Forwarded::new(peer.parse().ok(), &["127.0.0.0/8".parse().expect("a network")]);
+        let mut out = Vec::new();
+        write_request(&mut out, &head, &forwarded, "app:8080", b"1.1 us");
+        String::from_utf8(out).expect("text")
+    }
+
+    #[test]
+    fn what_a_stranger_tells_about_itself_is_replaced() {
+        let told = "X-Forwarded-For: 10.1.2.3\r\nX-Forwarded-Proto: https\r\nForwarded: for=10.1.2.3\r\nX_Forwarded_For: 6\r\n";
+        assert_eq!(
+            rewritten("192.0.2.7", told),
+            "GET /p?q HTTP/1.1\r\nHost: a.example\r\nX-Forwarded-For: 192.0.2.7\r\nX-Forwarded-Proto: http\r\n\
+             Forwarded: for=192.0.2.7;proto=http\r\nX-Forwarded-Host: a.example\r\nVia: 1.1 us\r\n\r\n"
+        );
+        assert!(rewritten("2001:db8::1", "").contains("Forwarded: for=\"[2001:db8::1]\";proto=http\r\n"));
+    }
+
+    #[test]
+    fn what_a_trusted_peer_tells_is_told_on() {
+        let told = "X-Forwarded-For: 10.1.2.3\r\nA: 1\r\nX-Forwarded-Proto: https\r\nForwarded: for=10.1.2.3\r\n";
+        assert_eq!(
+            rewritten("127.0.0.1", told),
+            "GET /p?q HTTP/1.1\r\nHost: a.example\r\nA: 1\r\nX-Forwarded-Proto: https\r\n\
+             X-Forwarded-For: 10.1.2.3, 127.0.0.1\r\nForwarded: for=10.1.2.3, for=127.0.0.1;proto=http\r\n\
+             X-Forwarded-Host: a.example\r\nVia: 1.1 us\r\n\r\n"
+        );
+    }
+
+    #[test]
+    fn fields_of_the_connection_end_here_and_the_others_keep_their_case_and_order() {
+        let fields = "b: 2\r\nConnection: keep-alive, X-Private\r\nX-Private: 1\r\nKeep-Alive: timeout=5\r\n\
+                      Upgrade: h2c\r\nProxy-Authorization: Basic eA==\r\nTE: gzip, trailers\r\nA-Field:  v \r\n";
+        let out = rewritten("192.0.2.7", fields);
+        let kept: Vec<&str> = out.lines().skip(2).take(3).collect();
+        assert_eq!(kept, ["b: 2", "TE: trailers", "A-Field: v"]);
+        for gone in ["X-Private", "Keep-Alive", "h2c", "Proxy-Authorization", "Connection"] {
+            assert!(!out.contains(gone), "{gone} must go: {out}");
+        }
+    }
+}

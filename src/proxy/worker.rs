@@ -1,0 +1,113 @@
+use std::cell::RefCell;
+use std::net::IpAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use super::admission::{Admission, Gate};
+use super::connection::{ClientStream, Connection};
+use super::local::Local;
+use super::login::LoginWitness;
+use super::pool::Pool;
+use super::settings::ProxySettings;
+use crate::clock;
+use crate::drain::Hub;
+use crate::traffic::{Shard, Traffic};
+
+/// Forwards the requests of one worker. Never leaves its thread.
+pub struct Proxy<L> {
+    pub(super) settings: ProxySettings,
+    pub(super) traffic: Arc<Traffic>,
+    pub(super) shard: Arc<Shard>,
+    pub(super) admission: Arc<Admission>,
+    pub(super) gate: Arc<Gate>,
+    pub(super) login: LoginWitness,
+    pub(super) pool: Rc<Pool>,
+    pub(super) local: L,
+    /// The app, as a Host field that the client did not give.
+    pub(super) host: String,
+    /// Us, in `Via`: a name that no other process has, so that a request that comes back is known.
+    pub(super) via: Vec<u8>,
+    /// Where every connection reads: what is in it is dealt with before anybody waits.
+    pub(super) scratch: RefCell<Box<[u8]>>,
+    spare: RefCell<Vec<Vec<u8>>>,
+    date: RefCell<(u64, String)>,
+}
+
+/// How much is read at once.
+pub(super) const SCRATCH: usize = 64 * 1024;
+
+/// Buffers that are kept for the next exchange, and how large each may be.
+const MOST_SPARE: usize = 64;
+const LARGEST_SPARE: usize = 16 * 1024;
+
+impl<L: Local> Proxy<L> {
+    /// A proxy for one worker. `pseudonym` names this process in `Via`; `local` answers what is not for the app.
+    #[must_use]
+    pub fn new(
+        settings: ProxySettings,
+        worker: usize,
+        traffic: Arc<Traffic>,
+        admission: Arc<Admission>,
+        gate: Arc<Gate>,
+        pseudonym: &str,
+        local: L,
+    ) -> Self {
+        let shard = traffic.shard(worker);
+        let upstream = settings.upstream.0.clone();
+        Self {
+            login: LoginWitness::new(&settings.login),
+            host: upstream.authority(),
+            via: format!("1.1 {pseudonym}").into_bytes(),
+            pool: Pool::new(upstream, settings.timeouts.connect, shard.clone()),
+            settings,
+            traffic,
+            shard,
+            admission,
+            gate,
+            local,
+            scratch: RefCell::new(vec![0; SCRATCH].into_boxed_slice()),
+            spare: RefCell::default(),
+            date: RefCell::default(),
+        }
+    }
+
+    /// Serves one client connection to its end.
+    pub async fn serve(&self, stream: impl ClientStream, peer: Option<IpAddr>, hub: &Hub) {
+        Connection::new(self, stream, peer, hub).run().await;
+    }
+
+    /// Closes connections that the app has closed; to be called now and then.
+    pub fn sweep(&self) {
+        self.pool.sweep();
+    }
+
+    /// An empty buffer.
+    pub(super) fn buffer(&self) -> Vec<u8> {
+        self.spare.borrow_mut().pop().unwrap_or_default()
+    }
+
+    /// A buffer that is not needed any more.
+    pub(super) fn give_back(&self, mut buffer: Vec<u8>) {
+        let mut spare = self.spare.borrow_mut();
+        if spare.len() < MOST_SPARE && (1..=LARGEST_SPARE).contains(&buffer.capacity()) {
+            buffer.clear();
+            spare.push(buffer);
+        }
+    }
+
+    /// The present second as a Date field says it (RFC 9110 section 5.6.7), made once a second.
+    pub(super) fn with_date<T>(&self, write: impl FnOnce(&str) -> T) -> T {
+        let now = clock::unix();
+        let mut date = self.date.borrow_mut();
+        if date.0 != now.as_secs() || date.1.is_empty() {
+            *date = (now.as_secs(), httpdate::fmt_http_date(std::time::UNIX_EPOCH + now));
+        }
+        write(&date.1)
+    }
+}
+
+impl<L> std::fmt::Debug for Proxy<L> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Proxy").field("upstream", &self.host).finish_non_exhaustive()
+    }
+}

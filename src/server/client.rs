@@ -1,0 +1,20 @@
+use std::net::IpAddr;
+use std::rc::Rc;
+
+use super::Io;
+use crate::drain::Hub;
+
+/// What becomes of the connections of a listener. One per worker; never leaves its thread.
+pub trait Serve: Clone + 'static {
+    /// Serves one connection to its end.
+    fn serve(self, io: Io, client: Client) -> impl Future<Output = ()> + 'static;
+}
+
+/// Who is at the other end.
+#[derive(Clone, Debug)]
+pub struct Client {
+    /// Its address; `None` over a Unix socket.
+    pub peer: Option<IpAddr>,
+    /// The worker's connections.
+    pub hub: Rc<Hub>,
+}
