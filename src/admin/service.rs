@@ -115,12 +115,13 @@ impl Admin {
         let now = self.clock.now();
         let (second, overdue) = (now.unix.as_secs(), report.is_overdue(now));
         let plain = query.is_plain();
-        if plain {
-            if let Some(kept) = &*endpoint.kept_for(audience).load() {
-                if kept.report == report.number && kept.second == second && kept.overdue == overdue {
-                    return full(kept.code, kept.media_type, kept.body.clone());
-                }
-            }
+        if plain
+            && let Some(kept) = &*endpoint.kept_for(audience).load()
+            && kept.report == report.number
+            && kept.second == second
+            && kept.overdue == overdue
+        {
+            return full(kept.code, kept.media_type, kept.body.clone());
         }
         let Kind::Dialect(dialect) = endpoint.kind else {
             return problem(404, "not_found", "there is no such endpoint");

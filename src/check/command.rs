@@ -72,7 +72,7 @@ impl CommandCheck {
     fn judge(&self, output: &super::subprocess::Output) -> Finding {
         let mut facts = Facts::default();
         let code = output.status.code();
-        facts.public("exit_code", code.map(|code| f64::from(code)));
+        facts.public("exit_code", code.map(f64::from));
         let reason = match code {
             None => Reason::new("killed", "was killed by a signal"),
             Some(code) if i64::from(code) != self.settings.expect_exit => {

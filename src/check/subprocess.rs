@@ -121,10 +121,11 @@ pub fn reap_orphans() {
         let Ok(stat) = process.stat() else { continue };
         let orphan = stat.state == 'Z' && u32::try_from(stat.ppid) == Ok(me);
         let ours = ours();
-        if orphan && !ours.contains(&stat.pid) {
-            if let Some(pid) = Pid::from_raw(stat.pid) {
-                let _ = waitpid(Some(pid), WaitOptions::NOHANG);
-            }
+        if orphan
+            && !ours.contains(&stat.pid)
+            && let Some(pid) = Pid::from_raw(stat.pid)
+        {
+            let _ = waitpid(Some(pid), WaitOptions::NOHANG);
         }
     }
 }

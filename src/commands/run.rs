@@ -23,7 +23,18 @@ pub(super) fn run(sources: &Sources) -> ExitCode {
     }
 }
 
+/// Each connection needs a file descriptor or two, and the usual soft limit of 1024 is long past being useful: what the
+/// system allows is taken.
+fn raise_file_limit() {
+    use rustix::process::{Resource, getrlimit, setrlimit};
+    let mut limit = getrlimit(Resource::Nofile);
+    limit.current = limit.maximum;
+    // With the lower limit accepting pauses when it is reached, and says so.
+    let _ = setrlimit(Resource::Nofile, limit);
+}
+
 fn serve(config: Config, sources: &Sources) -> Result<(), StartError> {
+    raise_file_limit();
     let upstream = config.proxy.upstream.to_string();
     let app = App::bind(config)?;
     let signals = listen_for_signals(app.stop_handle());

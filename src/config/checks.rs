@@ -210,10 +210,10 @@ fn fill_defaults(general: &mut Table, kind: &Kind) {
     let default_timeout = general.get("timeout").is_some_and(|node| node.origin == Origin::Default);
     let scratch = Problems::default();
     let duration = |node: Option<&Node>| node.and_then(|node| Duration::read(node, "", &scratch));
-    if let (true, Some(quick)) = (default_timeout, quick) {
-        if duration(Some(&quick)) < duration(general.get("timeout")) {
-            general.set("timeout", &Origin::Default, Node { value: quick.value, origin: Origin::Default });
-        }
+    if let (true, Some(quick)) = (default_timeout, quick)
+        && duration(Some(&quick)) < duration(general.get("timeout"))
+    {
+        general.set("timeout", &Origin::Default, Node { value: quick.value, origin: Origin::Default });
     }
 }
 

@@ -129,23 +129,28 @@ fn set_port(tree: &mut Table, value: &str, origin: &Origin, problems: &Problems)
         problems.add(origin, "the port must be a whole number from 0 to 65535");
         return;
     };
-    let proxy = tree.table_mut("proxy", origin);
-    let first = match proxy.get("listen").map(|node| &node.value) {
-        Some(Value::Text(text)) => Some(text.clone()),
-        Some(Value::List(items)) => items.first().and_then(|item| match &item.value {
-            Value::Text(text) => Some(text.clone()),
-            _ => None,
-        }),
-        _ => None,
-    };
-    let address = match first.as_deref().and_then(Address::parse) {
+    let with_port = |text: &str| match Address::parse(text) {
         Some(Address::Ip(mut address)) => {
             address.set_port(port);
             address.to_string()
         }
         _ => format!("0.0.0.0:{port}"),
     };
-    proxy.set("listen", origin, Node { value: Value::Text(address), origin: origin.clone() });
+    let text = |text| Node { value: Value::Text(text), origin: origin.clone() };
+    let proxy = tree.table_mut("proxy", origin);
+    let listen = match proxy.get("listen").map(|node| &node.value) {
+        Some(Value::Text(first)) => text(with_port(first)),
+        Some(Value::List(all)) => {
+            let mut all = all.clone();
+            match all.first_mut() {
+                Some(Node { value: Value::Text(first), .. }) => *first = with_port(first),
+                _ => all = vec![text(with_port(""))],
+            }
+            Node { value: Value::List(all), origin: origin.clone() }
+        }
+        _ => text(with_port("")),
+    };
+    proxy.set("listen", origin, listen);
 }
 
 /// `CLAUDE_CLI_PATH` is the path of every check that looks at the Claude CLI.

@@ -81,12 +81,14 @@ fn components(view: &View<'_>) -> Map<String, Value> {
         let component = match (&*check.name, check.kind) {
             (CLI, "cli") => cli(view, check),
             (LOGIN, "credentials") => login(view, check),
-            (SERVER, _) => continue,
+            (SERVER, _) => server(view),
             _ => other(view, check),
         };
         components.insert(check.name.to_string(), component.into());
     }
-    components.insert(SERVER.into(), server(view).into());
+    if !components.contains_key(SERVER) {
+        components.insert(SERVER.into(), server(view).into());
+    }
     components
 }
 

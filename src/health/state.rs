@@ -81,10 +81,11 @@ impl State {
         [stale, unhealthy, Some(started)].into_iter().flatten().filter(|due| *due > now.monotonic).min()
     }
 
-    /// Whether a conclusive answer was had, or the time to wait for one is over.
+    /// Whether a conclusive answer was had; or any, with the time to wait for a conclusive one over.
     #[must_use]
     pub fn has_started(&self, policy: &Policy, now: Moment) -> bool {
-        self.last_conclusive.is_some() || now.since(self.started) >= policy.start_period
+        let waited = now.since(self.started) >= policy.start_period;
+        self.last_conclusive.is_some() || (waited && self.last.is_some())
     }
 
     /// Takes in one run; tells the status that a success asks for.

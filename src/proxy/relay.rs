@@ -332,8 +332,7 @@ impl<'a, L: Local, S: ClientStream> Relay<'a, L, S> {
                     }
                     return Ok(());
                 }
-                Ok(Parsed::Partial) => return Err(Step::Failed(Rejection::InvalidResponse)),
-                Err(_) => return Err(Step::Failed(Rejection::InvalidResponse)),
+                Ok(Parsed::Partial) | Err(_) => return Err(self.fail(Rejection::InvalidResponse)),
             };
             match head.code {
                 101 if self.job.websocket => {
@@ -341,7 +340,7 @@ impl<'a, L: Local, S: ClientStream> Relay<'a, L, S> {
                     self.job.exchange.answered();
                     return Err(Step::Tunnel(bytes[length..].to_vec()));
                 }
-                101 => return Err(Step::Failed(Rejection::InvalidResponse)),
+                101 => return Err(self.fail(Rejection::InvalidResponse)),
                 100..=199 => {
                     self.pass_interim(&head)?;
                     bytes = &mut bytes[length..];
@@ -366,7 +365,7 @@ impl<'a, L: Local, S: ClientStream> Relay<'a, L, S> {
         if let Down::Head { interim, .. } = &mut self.down {
             *interim += 1;
             if *interim > MOST_INTERIM {
-                return Err(Step::Failed(Rejection::InvalidResponse));
+                return Err(self.fail(Rejection::InvalidResponse));
             }
         }
         if !self.job.is_http10 {
@@ -451,8 +450,8 @@ impl<'a, L: Local, S: ClientStream> Relay<'a, L, S> {
     fn app_broke(&mut self) -> Step {
         match &self.down {
             Down::Head { partial, interim: 0 } if partial.is_empty() => Step::Stale,
-            Down::Head { .. } if self.down_out.is_empty() => Step::Failed(Rejection::UpstreamClosed),
-            _ => self.cut(Failure::UpstreamReset),
+            Down::Head { .. } => self.fail(Rejection::UpstreamClosed),
+            Down::Body(_) => self.cut(Failure::UpstreamReset),
         }
     }
 
@@ -475,10 +474,15 @@ impl<'a, L: Local, S: ClientStream> Relay<'a, L, S> {
         Step::Cut
     }
 
-    /// The client's fault: an answer, if none has begun.
+    /// It cannot go on: an answer of ours, if no part of another has been sent.
     fn fail(&mut self, rejection: Rejection) -> Step {
         match &self.down {
-            Down::Head { .. } => Step::Failed(rejection),
+            // Interim answers are whole with the client, or did not leave at all.
+            Down::Head { .. } if self.down_written == 0 => Step::Failed(rejection),
+            Down::Head { .. } => {
+                self.job.exchange.end(rejection.status(), Some(rejection.failure()));
+                Step::Cut
+            }
             Down::Body(_) => self.cut(rejection.failure()),
         }
     }
@@ -506,9 +510,9 @@ impl<'a, L: Local, S: ClientStream> Relay<'a, L, S> {
         } else if in_body {
             self.cut(Failure::UpstreamTimeout)
         } else if uploading && !app_takes_nothing {
-            Step::Failed(Rejection::BodyTooSlow)
+            self.fail(Rejection::BodyTooSlow)
         } else {
-            Step::Failed(Rejection::ResponseTimeout)
+            self.fail(Rejection::ResponseTimeout)
         })
     }
 }

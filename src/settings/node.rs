@@ -169,6 +169,7 @@ impl fmt::Display for Node {
                 }
                 f.write_str("]")
             }
+            Value::Table(table) if table.entries.is_empty() => f.write_str("{}"),
             Value::Table(table) => {
                 f.write_str("{ ")?;
                 for (index, entry) in table.entries.iter().enumerate() {

@@ -28,10 +28,10 @@ pub(super) struct AuthStatus {
 
 impl AuthStatus {
     pub(super) async fn ask(&mut self, resources: &Resources, path: Option<&std::path::Path>) -> Reading {
-        if let Some((reading, at)) = &self.last {
-            if at.elapsed() < INTERVAL {
-                return reading.clone();
-            }
+        if let Some((reading, at)) = &self.last
+            && at.elapsed() < INTERVAL
+        {
+            return reading.clone();
         }
         let running = self.running.get_or_insert_with(|| {
             let (resources, path) = (resources.clone(), path.map(std::path::Path::to_owned));

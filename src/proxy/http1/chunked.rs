@@ -160,8 +160,11 @@ mod tests {
 
     use super::super::{BodyReader, Framing, Malformed};
 
-    /// Reads a body in pieces; tells what was passed on, the data, and what was left over.
-    fn read(body: &[u8], piece: usize, keep: bool) -> Result<(Vec<u8>, Vec<u8>, Vec<u8>, bool), Malformed> {
+    /// What was passed on, the data, what was left over, and whether the end was found.
+    type Reading = (Vec<u8>, Vec<u8>, Vec<u8>, bool);
+
+    /// Reads a body in pieces.
+    fn read(body: &[u8], piece: usize, keep: bool) -> Result<Reading, Malformed> {
         let mut reader = BodyReader::new(Framing::Chunked, keep);
         let (mut passed, mut data, mut left) = (Vec::new(), Vec::new(), Vec::new());
         for part in body.chunks(piece.max(1)) {

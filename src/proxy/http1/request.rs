@@ -105,10 +105,8 @@ impl<'b> Seen<'b> {
                         return Err(Malformed::Host);
                     }
                 }
-                Field::ContentLength => {
-                    if seen.length.replace(content_length(field.value)?).is_some() {
-                        return Err(Malformed::ContentLength);
-                    }
+                Field::ContentLength if seen.length.replace(content_length(field.value)?).is_some() => {
+                    return Err(Malformed::ContentLength);
                 }
                 Field::TransferEncoding => {
                     if seen.chunked || !trim(field.value).eq_ignore_ascii_case(b"chunked") {

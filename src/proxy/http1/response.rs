@@ -49,10 +49,8 @@ pub(in crate::proxy) fn parse_response<'h, 'b>(
     let (mut close, mut keep, mut names_fields, mut is_encoded) = (false, false, false, false);
     for field in fields {
         match Field::of(field.name) {
-            Field::ContentLength => {
-                if length_field.replace(content_length(field.value)?).is_some() {
-                    return Err(Malformed::ContentLength);
-                }
+            Field::ContentLength if length_field.replace(content_length(field.value)?).is_some() => {
+                return Err(Malformed::ContentLength);
             }
             Field::TransferEncoding => {
                 if chunked || !trim(field.value).eq_ignore_ascii_case(b"chunked") {
