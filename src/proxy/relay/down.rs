@@ -1,0 +1,212 @@
+use std::mem::MaybeUninit;
+use std::ops::Range;
+use std::pin::Pin;
+use std::sync::atomic::Ordering::Relaxed;
+use std::task::{Context, Poll};
+
+use tokio::io::AsyncWrite as _;
+
+use super::super::connection::ClientStream;
+use super::super::http1::{BodyReader, Framing, MOST_FIELDS, Parsed, ResponseHead, parse_response};
+use super::super::local::Local;
+use super::super::rejection::Rejection;
+use super::super::rewrite::{delivery_of, write_response};
+use super::{Down, Download, LARGEST_HEAD, MOST_INTERIM, Relay, Step, read};
+use crate::drain::Phase;
+use crate::traffic::Failure;
+
+/// The way from the app to the client.
+impl<L: Local, S: ClientStream> Relay<'_, L, S> {
+    /// Moves the answer on; tells whether anything moved.
+    pub(super) fn poll_down(&mut self, cx: &mut Context<'_>) -> Result<bool, Step> {
+        let proxy = self.proxy;
+        let mut scratch = proxy.scratch.borrow_mut();
+        let mut moved = false;
+        loop {
+            while self.down_written < self.down_out.len() {
+                match Pin::new(&mut *self.client).poll_write(cx, &self.down_out[self.down_written..]) {
+                    Poll::Ready(Ok(length @ 1..)) => {
+                        self.down_written += length;
+                        moved = true;
+                    }
+                    Poll::Ready(_) => return Err(Step::ClientGone),
+                    Poll::Pending => return self.note(moved),
+                }
+            }
+            self.down_out.clear();
+            self.down_written = 0;
+            if matches!(&self.down, Down::Body(download) if download.reader.is_done()) {
+                return Err(self.complete());
+            }
+            match read(self.lease.stream(), cx, &mut scratch) {
+                Poll::Pending => return self.note(moved),
+                Poll::Ready(Ok(0)) => self.app_closed()?,
+                Poll::Ready(Ok(length)) => {
+                    let rest = self.take_in(&mut scratch[..length])?;
+                    self.write_through(cx, &scratch[rest]);
+                }
+                Poll::Ready(Err(_)) => return Err(self.app_broke()),
+            }
+            moved = true;
+        }
+    }
+
+    /// Sends what needs no change straight from where it was read, and keeps what the client does not take.
+    fn write_through(&mut self, cx: &mut Context<'_>, mut bytes: &[u8]) {
+        while !bytes.is_empty() && self.down_out.is_empty() {
+            match Pin::new(&mut *self.client).poll_write(cx, bytes) {
+                Poll::Ready(Ok(length @ 1..)) => bytes = &bytes[length..],
+                // An error shows itself again at the next attempt.
+                _ => break,
+            }
+        }
+        self.down_out.extend_from_slice(bytes);
+    }
+
+    /// Takes in bytes of the app. Tells which of them go to the client as they are, after `down_out`.
+    fn take_in(&mut self, bytes: &mut [u8]) -> Result<Range<usize>, Step> {
+        match &mut self.down {
+            Down::Body(_) => self.take_in_body(bytes),
+            Down::Head { partial, .. } if partial.is_empty() => self.take_in_head(bytes).map(|()| 0..0),
+            Down::Head { partial, .. } => {
+                let mut all = std::mem::take(partial);
+                all.extend_from_slice(bytes);
+                self.take_in_head(&mut all).map(|()| 0..0)
+            }
+        }
+    }
+
+    fn take_in_head(&mut self, mut bytes: &mut [u8]) -> Result<(), Step> {
+        loop {
+            let mut fields = [const { MaybeUninit::uninit() }; MOST_FIELDS];
+            let (head, length) = match parse_response(bytes, &mut fields, self.job.to_head) {
+                Ok(Parsed::Complete(head, length)) => (head, length),
+                Ok(Parsed::Partial) if bytes.len() <= LARGEST_HEAD => {
+                    if let Down::Head { partial, .. } = &mut self.down {
+                        *partial = bytes.to_vec();
+                    }
+                    return Ok(());
+                }
+                Ok(Parsed::Partial) | Err(_) => return Err(self.fail(Rejection::InvalidResponse)),
+            };
+            match head.code {
+                101 if self.job.websocket => {
+                    self.write_head(&head, false);
+                    self.job.exchange.answered();
+                    return Err(Step::Tunnel(bytes[length..].to_vec()));
+                }
+                101 => return Err(self.fail(Rejection::InvalidResponse)),
+                100..=199 => {
+                    self.pass_interim(&head)?;
+                    bytes = &mut bytes[length..];
+                    if bytes.is_empty() {
+                        return Ok(());
+                    }
+                }
+                _ => {
+                    self.begin_body(&head);
+                    let rest = &mut bytes[length..];
+                    // One write with the head.
+                    let passed = self.take_in_body(rest)?;
+                    self.down_out.extend_from_slice(&rest[passed]);
+                    return Ok(());
+                }
+            }
+        }
+    }
+
+    /// An interim answer goes to every client that knows what that is (RFC 9110 section 15.2).
+    fn pass_interim(&mut self, head: &ResponseHead<'_, '_>) -> Result<(), Step> {
+        if let Down::Head { interim, .. } = &mut self.down {
+            *interim += 1;
+            if *interim > MOST_INTERIM {
+                return Err(self.fail(Rejection::InvalidResponse));
+            }
+        }
+        if !self.job.is_http10 {
+            self.write_head(head, false);
+        }
+        Ok(())
+    }
+
+    fn begin_body(&mut self, head: &ResponseHead<'_, '_>) {
+        self.job.exchange.answered();
+        // An answer that comes before the request is complete ends the connection: the rest would be taken for a request.
+        let early = !self.job.upload.is_done();
+        let close = !self.job.keep_alive || early || self.hub.phase() != Phase::Serving;
+        let close = self.write_head(head, close);
+        let make_chunks = head.framing == Framing::UntilClose && !self.job.is_http10;
+        self.down = Down::Body(Box::new(Download {
+            code: head.code,
+            reader: BodyReader::new(head.framing, !self.job.is_http10),
+            make_chunks,
+            scan: self.proxy.login.look(head.code, self.job.asks_a_model, head.is_encoded),
+            reusable: head.keep_alive,
+            close,
+            needs_reset: self.job.is_http10 && matches!(head.framing, Framing::Chunked | Framing::UntilClose),
+        }));
+    }
+
+    fn write_head(&mut self, head: &ResponseHead<'_, '_>, close: bool) -> bool {
+        let delivery = delivery_of(head.framing, self.job.is_http10, close);
+        let out = &mut self.down_out;
+        self.proxy.with_date(|date| write_response(out, head, delivery, date));
+        delivery.close
+    }
+
+    fn take_in_body(&mut self, bytes: &mut [u8]) -> Result<Range<usize>, Step> {
+        let Down::Body(download) = &mut self.down else { return Ok(0..0) };
+        let (proxy, scan) = (self.proxy, &mut download.scan);
+        let mut data = 0;
+        let taken = download.reader.advance(bytes, |part| {
+            data += part.len() as u64;
+            if let Some(scan) = scan {
+                scan.read(part, &proxy.login, &proxy.traffic);
+            }
+        });
+        let progress = match taken {
+            Ok(progress) => progress,
+            Err(_) => return Err(self.cut(Failure::UpstreamProtocol)),
+        };
+        proxy.shard.sent.fetch_add(data, Relaxed);
+        // Whoever sends more than it promised cannot be trusted with the next request.
+        download.reusable &= progress.consumed == bytes.len();
+        let passed = 0..progress.passed;
+        if !download.make_chunks && progress.trailer.is_empty() {
+            return Ok(passed);
+        }
+        if download.make_chunks && progress.passed > 0 {
+            self.down_out.extend_from_slice(format!("{:x}\r\n", progress.passed).as_bytes());
+        }
+        self.down_out.extend_from_slice(&bytes[passed]);
+        if download.make_chunks && progress.passed > 0 {
+            self.down_out.extend_from_slice(b"\r\n");
+        }
+        self.down_out.extend_from_slice(&progress.trailer);
+        Ok(0..0)
+    }
+
+    /// The app has closed its side.
+    fn app_closed(&mut self) -> Result<(), Step> {
+        match &mut self.down {
+            Down::Head { .. } => Err(self.app_broke()),
+            Down::Body(download) => {
+                if !download.reader.close() {
+                    return Err(self.cut(Failure::UpstreamReset));
+                }
+                if download.make_chunks {
+                    self.down_out.extend_from_slice(b"0\r\n\r\n");
+                }
+                Ok(())
+            }
+        }
+    }
+
+    fn app_broke(&mut self) -> Step {
+        match &self.down {
+            Down::Head { partial, interim: 0 } if partial.is_empty() => Step::Stale,
+            Down::Head { .. } => self.fail(Rejection::UpstreamClosed),
+            Down::Body(_) => self.cut(Failure::UpstreamReset),
+        }
+    }
+}

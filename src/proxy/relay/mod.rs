@@ -1,0 +1,263 @@
+mod down;
+mod up;
+
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use tokio::io::{AsyncRead, ReadBuf};
+use tokio::time::Instant;
+
+use super::connection::{ClientStream, Job};
+use super::http1::BodyReader;
+use super::local::Local;
+use super::login::Scan;
+use super::pool::Lease;
+use super::rejection::Rejection;
+use super::timer::Timer;
+use super::worker::Proxy;
+use crate::drain::Hub;
+use crate::traffic::Failure;
+
+/// One exchange with the app: the request's body up, the answer down, both at once, with one buffer's worth of memory in
+/// each direction. Written as a poll function, so that whatever becomes possible is done at once, whoever woke us.
+pub(super) struct Relay<'a, L, S> {
+    proxy: &'a Proxy<L>,
+    client: &'a mut S,
+    lease: Lease,
+    job: &'a mut Job,
+    /// What the client sends beyond this request.
+    ahead: &'a mut Vec<u8>,
+    timer: &'a mut Timer,
+    hub: &'a Hub,
+
+    up: Up,
+    down: Down,
+    /// On its way to the client.
+    down_out: Vec<u8>,
+    down_written: usize,
+    /// When bytes last moved, in either direction.
+    moved: Instant,
+}
+
+/// The way up.
+struct Up {
+    /// How much of `job.out` the app has taken.
+    written: usize,
+    /// Whether `job.out` is still all that was sent.
+    whole: bool,
+    /// The app takes no more; what it answered may still come.
+    broken: bool,
+    /// When all of it was sent.
+    ended: Option<Instant>,
+}
+
+/// The way down.
+enum Down {
+    /// Waiting for the head; what came of it, and how many interim answers came before.
+    Head {
+        partial: Vec<u8>,
+        interim: u8,
+    },
+    Body(Box<Download>),
+}
+
+/// An answer's body on its way.
+struct Download {
+    code: u16,
+    reader: BodyReader,
+    /// Chunks are made here, because the app gave the body no length.
+    make_chunks: bool,
+    scan: Option<Scan>,
+    /// The app may have the connection back afterwards.
+    reusable: bool,
+    /// The client's connection ends with the answer.
+    close: bool,
+    /// Should it break off, only a reset can tell the client.
+    needs_reset: bool,
+}
+
+/// How an exchange ended.
+pub(super) enum Ended {
+    /// The answer has been passed on.
+    Complete {
+        /// The client's connection can go on.
+        keep: bool,
+    },
+    /// Both speak another protocol now.
+    Tunnel {
+        lease: Lease,
+        /// The head that says so, on its way to the client.
+        head: Vec<u8>,
+        /// What the app said after it.
+        first: Vec<u8>,
+    },
+    /// The connection turned out closed before any byte of an answer came.
+    Stale {
+        /// Whether the app may have seen something.
+        sent: bool,
+        /// Whether all that was sent is still there to be sent again.
+        whole: bool,
+    },
+    /// No answer, and nothing of one has been passed on.
+    Failed(Rejection),
+    /// The answer broke off after a part of it was passed on.
+    Cut {
+        /// Only a reset can tell the client: it knows no length, and has no chunks.
+        reset: bool,
+    },
+    /// Nobody waits for the answer any more.
+    ClientGone,
+}
+
+/// More interim answers than this are an attack.
+const MOST_INTERIM: u8 = 32;
+
+/// A head of an answer may be this large.
+const LARGEST_HEAD: usize = 256 * 1024;
+
+impl<'a, L: Local, S: ClientStream> Relay<'a, L, S> {
+    pub(super) fn new(
+        proxy: &'a Proxy<L>,
+        client: &'a mut S,
+        lease: Lease,
+        job: &'a mut Job,
+        ahead: &'a mut Vec<u8>,
+        timer: &'a mut Timer,
+        hub: &'a Hub,
+    ) -> Self {
+        let up = Up { written: 0, whole: true, broken: false, ended: None };
+        let down = Down::Head { partial: Vec::new(), interim: 0 };
+        let (down_out, moved) = (proxy.buffer(), Instant::now());
+        Self { proxy, client, lease, job, ahead, timer, hub, up, down, down_out, down_written: 0, moved }
+    }
+
+    pub(super) async fn run(mut self) -> Ended {
+        let ended = std::future::poll_fn(|cx| self.poll(cx)).await;
+        let Self { proxy, lease, up, down, down_out, job, .. } = self;
+        if let Step::Tunnel(first) = ended {
+            return Ended::Tunnel { lease, head: down_out, first };
+        }
+        proxy.give_back(down_out);
+        match ended {
+            Step::Complete => {
+                let Down::Body(download) = down else { return Ended::Complete { keep: false } };
+                let keep = !download.close && job.upload.is_done() && !up.broken;
+                if download.reusable && job.upload.is_done() && up.ended.is_some() {
+                    lease.give_back();
+                }
+                Ended::Complete { keep }
+            }
+            Step::Stale => {
+                let whole = up.whole && job.upload.is_done();
+                Ended::Stale { sent: up.written > 0 || !up.whole, whole }
+            }
+            Step::Failed(rejection) => Ended::Failed(rejection),
+            Step::Cut => Ended::Cut { reset: matches!(&down, Down::Body(download) if download.needs_reset) },
+            Step::ClientGone | Step::Tunnel(_) => Ended::ClientGone,
+        }
+    }
+
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Step> {
+        loop {
+            let up = self.poll_up(cx);
+            let down = self.poll_down(cx);
+            match (up, down) {
+                (Err(step), _) | (_, Err(step)) => return Poll::Ready(step),
+                (Ok(false), Ok(false)) => match self.poll_deadline(cx) {
+                    Poll::Ready(step) => return Poll::Ready(step),
+                    Poll::Pending => return Poll::Pending,
+                },
+                _ => {}
+            }
+        }
+    }
+
+    fn note(&mut self, moved: bool) -> Result<bool, Step> {
+        if moved {
+            self.moved = Instant::now();
+        }
+        Ok(moved)
+    }
+
+    /// All of the answer is with the client.
+    fn complete(&mut self) -> Step {
+        if let Down::Body(download) = &mut self.down {
+            self.job.exchange.end(download.code, Failure::of_code(download.code));
+            if let Some(scan) = &mut download.scan {
+                scan.end(&self.proxy.traffic);
+            }
+        }
+        Step::Complete
+    }
+
+    /// The code was sent already; what failed after it counts as the failure.
+    fn cut(&mut self, failure: Failure) -> Step {
+        if let Down::Body(download) = &self.down {
+            self.job.exchange.end(download.code, Some(failure));
+        }
+        Step::Cut
+    }
+
+    /// It cannot go on: an answer of ours, if no part of another has been sent.
+    fn fail(&mut self, rejection: Rejection) -> Step {
+        match &self.down {
+            // Interim answers are whole with the client, or did not leave at all.
+            Down::Head { .. } if self.down_written == 0 => Step::Failed(rejection),
+            Down::Head { .. } => {
+                self.job.exchange.end(rejection.status(), Some(rejection.failure()));
+                Step::Cut
+            }
+            Down::Body(_) => self.cut(rejection.failure()),
+        }
+    }
+
+    /// Whoever is waited for has taken too long.
+    fn poll_deadline(&mut self, cx: &mut Context<'_>) -> Poll<Step> {
+        let timeouts = &self.proxy.settings.timeouts;
+        let client_is_slow = self.down_written < self.down_out.len();
+        let uploading = !self.job.upload.is_done() && !self.up.broken;
+        let app_takes_nothing = self.up.written < self.job.out.len() && !self.up.broken;
+        let in_body = matches!(self.down, Down::Body(_));
+        let (since, limit) = if client_is_slow {
+            (self.moved, timeouts.write)
+        } else if in_body || uploading || app_takes_nothing {
+            (self.moved, timeouts.stream_idle)
+        } else {
+            (self.up.ended.unwrap_or(self.moved), timeouts.response_header)
+        };
+        let deadline = (!limit.is_zero()).then(|| since + limit);
+        if self.timer.poll(cx, deadline).is_pending() {
+            return Poll::Pending;
+        }
+        Poll::Ready(if client_is_slow {
+            Step::ClientGone
+        } else if in_body {
+            self.cut(Failure::UpstreamTimeout)
+        } else if uploading && !app_takes_nothing {
+            self.fail(Rejection::BodyTooSlow)
+        } else {
+            self.fail(Rejection::ResponseTimeout)
+        })
+    }
+}
+
+/// How the poll function ends.
+enum Step {
+    Complete,
+    Tunnel(Vec<u8>),
+    Stale,
+    Failed(Rejection),
+    Cut,
+    ClientGone,
+}
+
+/// Reads what is there into the scratch buffer; 0 is the end.
+fn read(
+    stream: Pin<&mut (impl AsyncRead + ?Sized)>,
+    cx: &mut Context<'_>,
+    scratch: &mut [u8],
+) -> Poll<io::Result<usize>> {
+    let mut buffer = ReadBuf::new(scratch);
+    stream.poll_read(cx, &mut buffer).map_ok(|()| buffer.filled().len())
+}

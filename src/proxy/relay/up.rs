@@ -1,0 +1,95 @@
+use std::pin::Pin;
+use std::sync::atomic::Ordering::Relaxed;
+use std::task::{Context, Poll};
+
+use tokio::io::AsyncWrite as _;
+use tokio::time::Instant;
+
+use super::super::connection::ClientStream;
+use super::super::local::Local;
+use super::super::rejection::Rejection;
+use super::{Relay, Step, read};
+
+/// The way from the client to the app.
+impl<L: Local, S: ClientStream> Relay<'_, L, S> {
+    /// Moves the request on; tells whether anything moved.
+    pub(super) fn poll_up(&mut self, cx: &mut Context<'_>) -> Result<bool, Step> {
+        let mut moved = false;
+        while self.up.written < self.job.out.len() && !self.up.broken {
+            match self.lease.stream().poll_write(cx, &self.job.out[self.up.written..]) {
+                Poll::Ready(Ok(length @ 1..)) => {
+                    self.up.written += length;
+                    moved = true;
+                }
+                Poll::Ready(_) => {
+                    // An app may refuse a body by answering and closing: its answer is still to be read.
+                    self.up.broken = true;
+                    moved = true;
+                }
+                Poll::Pending => break,
+            }
+        }
+        let flushed = self.up.written == self.job.out.len();
+        if flushed && self.job.upload.is_done() && self.up.ended.is_none() {
+            self.up.ended = Some(Instant::now());
+        }
+        if self.job.upload.is_done() || self.up.broken {
+            self.watch_client(cx)?;
+        } else if flushed && self.poll_upload(cx)? {
+            moved = true;
+        }
+        self.note(moved)
+    }
+
+    /// Reads more of the body.
+    fn poll_upload(&mut self, cx: &mut Context<'_>) -> Result<bool, Step> {
+        let mut scratch = self.proxy.scratch.borrow_mut();
+        let length = match read(Pin::new(&mut *self.client), cx, &mut scratch) {
+            Poll::Pending => return Ok(false),
+            Poll::Ready(Ok(length @ 1..)) => length,
+            Poll::Ready(_) => return Err(Step::ClientGone),
+        };
+        let bytes = &mut scratch[..length];
+        let mut data = 0;
+        let progress = match self.job.upload.advance(bytes, |part| data += part.len() as u64) {
+            Ok(progress) => progress,
+            Err(malformed) => return Err(self.fail(Rejection::Malformed(malformed))),
+        };
+        self.job.uploaded += data;
+        self.proxy.shard.received.fetch_add(data, Relaxed);
+        let limit = self.proxy.settings.limits.body_bytes.0;
+        if limit > 0 && self.job.uploaded > limit {
+            return Err(self.fail(Rejection::BodyTooLarge));
+        }
+        self.ahead.extend_from_slice(&bytes[progress.consumed..]);
+        // What was sent before is gone now: this request cannot be sent twice.
+        self.up.whole = false;
+        self.up.written = 0;
+        self.job.out.clear();
+        let mut rest = &bytes[..progress.passed];
+        while let (false, Poll::Ready(Ok(length @ 1..))) = (rest.is_empty(), self.lease.stream().poll_write(cx, rest)) {
+            rest = &rest[length..];
+        }
+        self.job.out.extend_from_slice(rest);
+        self.job.out.extend_from_slice(&progress.trailer);
+        Ok(true)
+    }
+
+    /// With nothing more to come from the client, its leaving is all that can happen; a next request may come early.
+    fn watch_client(&mut self, cx: &mut Context<'_>) -> Result<(), Step> {
+        if !self.ahead.is_empty() {
+            return Ok(());
+        }
+        let mut scratch = self.proxy.scratch.borrow_mut();
+        match read(Pin::new(&mut *self.client), cx, &mut scratch) {
+            Poll::Pending => Ok(()),
+            Poll::Ready(Ok(length @ 1..)) => {
+                if self.job.upload.is_done() {
+                    self.ahead.extend_from_slice(&scratch[..length]);
+                }
+                Ok(())
+            }
+            Poll::Ready(_) => Err(Step::ClientGone),
+        }
+    }
+}
