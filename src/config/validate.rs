@@ -19,8 +19,12 @@ pub(super) fn validate(config: &Config, tree: &Table, problems: &Problems) {
             "`proxy.limits.header_bytes` must be from 8KiB to 1MiB",
         );
     }
-    if config.proxy.limits.connections == 0 {
-        problems.add(&origin(&["proxy", "limits", "connections"]), "`proxy.limits.connections` must be at least 1");
+    // Each listener waits for its next connection with a permit in hand.
+    if (config.proxy.limits.connections as usize) < config.proxy.listen.len().max(1) {
+        problems.add(
+            &origin(&["proxy", "limits", "connections"]),
+            "`proxy.limits.connections` must be at least 1 for each address of `proxy.listen`",
+        );
     }
     if config.proxy.listen.is_empty() {
         problems.add(&origin(&["proxy", "listen"]), "`proxy.listen` must name at least one address");

@@ -22,9 +22,7 @@ pub struct HyperServer<H> {
 }
 
 impl<H: Handler> Serve for HyperServer<H> {
-    fn serve(self, io: Io, client: Client) -> impl Future<Output = ()> + 'static {
-        // Nothing of it depends on who asks.
-        let _ = client;
+    fn serve(self, io: Io, _: Client) -> impl Future<Output = ()> + 'static {
         serve(io, self.handler, self.settings)
     }
 }

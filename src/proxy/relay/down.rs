@@ -4,8 +4,6 @@ use std::pin::Pin;
 use std::sync::atomic::Ordering::Relaxed;
 use std::task::{Context, Poll};
 
-use tokio::io::AsyncWrite as _;
-
 use super::super::connection::ClientStream;
 use super::super::http1::{BodyReader, Framing, MOST_FIELDS, Parsed, ResponseHead, parse_response};
 use super::super::local::Local;
