@@ -1,0 +1,86 @@
+//! What the tests stand on: the real binary, real sockets, a strict client, a scripted app. No mocks, no fixed ports, no
+//! sleeping in place of looking.
+
+mod config;
+mod http;
+mod process;
+mod sidecar;
+mod tools;
+mod upstream;
+
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::time::{Duration, Instant};
+
+pub(crate) use self::config::Settings;
+pub(crate) use self::http::{Client, Head, HttpError, Response, ask, get};
+pub(crate) use self::process::{Ended, Process, run};
+pub(crate) use self::sidecar::{PULSEGATE, Sidecar, home_with_login};
+pub(crate) use self::tools::{claude, tool};
+pub(crate) use self::upstream::{Exchange, Next, Seen, Upstream};
+
+/// Nothing that works takes longer than this, even on a loaded machine with two cores.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Between two looks.
+const GLANCE: Duration = Duration::from_millis(10);
+
+/// Looks again and again until there is something to see; fails when there is nothing by the deadline.
+#[track_caller]
+pub(crate) fn eventually_some<T>(deadline: Duration, what: &str, mut look: impl FnMut() -> Option<T>) -> T {
+    let begun = Instant::now();
+    loop {
+        if let Some(found) = look() {
+            return found;
+        }
+        assert!(begun.elapsed() < deadline, "not within {deadline:?}: {what}");
+        std::thread::sleep(GLANCE);
+    }
+}
+
+/// Looks again and again until the condition holds; fails when it does not by the deadline.
+#[track_caller]
+pub(crate) fn eventually(deadline: Duration, what: &str, mut condition: impl FnMut() -> bool) {
+    eventually_some(deadline, what, || condition().then_some(()));
+}
+
+/// Looks again and again for a while: the condition must hold each time.
+#[track_caller]
+pub(crate) fn always(duration: Duration, what: &str, mut condition: impl FnMut() -> bool) {
+    let begun = Instant::now();
+    while begun.elapsed() < duration {
+        assert!(condition(), "after {:?}: {what}", begun.elapsed());
+        std::thread::sleep(GLANCE);
+    }
+}
+
+/// A port that was free a moment ago, for programs that cannot be asked which one they took.
+pub(crate) fn free_port() -> u16 {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
+    listener.local_addr().expect("an address").port()
+}
+
+/// Loopback.
+pub(crate) fn local(port: u16) -> SocketAddr {
+    SocketAddr::from((Ipv4Addr::LOCALHOST, port))
+}
+
+/// Bytes that look random and are the same in every run.
+pub(crate) struct Random(pub(crate) u64);
+
+impl Random {
+    pub(crate) fn next(&mut self) -> u64 {
+        // xorshift64*
+        self.0 ^= self.0 >> 12;
+        self.0 ^= self.0 << 25;
+        self.0 ^= self.0 >> 27;
+        self.0.wrapping_mul(0x2545_F491_4F6C_DD1D)
+    }
+
+    pub(crate) fn bytes(&mut self, length: usize) -> Vec<u8> {
+        (0..length).map(|_| (self.next() >> 56) as u8).collect()
+    }
+
+    pub(crate) fn below(&mut self, limit: usize) -> usize {
+        (self.next() % limit as u64) as usize
+    }
+}
