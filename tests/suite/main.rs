@@ -4,5 +4,7 @@
 
 #![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test ends at the first surprise")]
 
+mod cli;
 mod endpoints;
+mod login;
 mod support;
