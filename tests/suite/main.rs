@@ -4,7 +4,11 @@
 
 #![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test ends at the first surprise")]
 
+mod ccproxy;
 mod cli;
 mod endpoints;
+mod lifecycle;
+mod litellm;
 mod login;
+mod prometheus;
 mod support;

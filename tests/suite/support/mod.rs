@@ -1,8 +1,10 @@
 //! What the tests stand on: the real binary, real sockets, a strict client, a scripted app. No mocks, no fixed ports, no
 //! sleeping in place of looking.
 
+mod clients;
 mod config;
 mod http;
+mod peers;
 mod process;
 mod sidecar;
 mod tools;
@@ -11,10 +13,12 @@ mod upstream;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::time::{Duration, Instant};
 
+pub(crate) use self::clients::ClosedLoop;
 pub(crate) use self::config::Settings;
 pub(crate) use self::http::{Client, Head, HttpError, Response, ask, get};
+pub(crate) use self::peers::{LITELLM_KEY, Peer};
 pub(crate) use self::process::{Ended, Process, run};
-pub(crate) use self::sidecar::{PULSEGATE, Sidecar, home_with_login};
+pub(crate) use self::sidecar::{PULSEGATE, SYSTEM_PATH, Sidecar, home_with_login};
 pub(crate) use self::tools::{claude, tool};
 pub(crate) use self::upstream::{Exchange, Next, Seen, Upstream};
 
