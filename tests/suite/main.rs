@@ -7,8 +7,11 @@
 mod ccproxy;
 mod cli;
 mod endpoints;
+mod failures;
+mod forwarding;
 mod lifecycle;
 mod litellm;
 mod login;
 mod prometheus;
+mod streaming;
 mod support;

@@ -72,7 +72,10 @@ fn run(address: SocketAddr, shared: &Shared, ask: &Ask) {
                 shared.refused.fetch_add(1, SeqCst);
                 return;
             }
-            Err(error) => return fail(format!("connecting: {error}")),
+            Err(error) => {
+                fail(format!("connecting: {error}"));
+                continue;
+            }
         };
         match ask(&mut client) {
             Ok(answer) if answer.status == 200 => {

@@ -267,6 +267,12 @@ impl Exchange {
         Some(self.buffer.drain(..length).collect())
     }
 
+    /// Reads whatever has come; `None` at the end.
+    pub(crate) fn take_some(&mut self) -> Option<Vec<u8>> {
+        let some = !self.buffer.is_empty() || self.fill();
+        some.then(|| std::mem::take(&mut self.buffer))
+    }
+
     /// Reads the request's body to its end; false when it breaks off.
     pub(crate) fn read_body(&mut self) -> bool {
         if let Some(length) = self.seen.field("content-length").map(|length| length.parse().expect("a length")) {
