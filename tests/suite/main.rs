@@ -4,14 +4,20 @@
 
 #![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test ends at the first surprise")]
 
+mod bad_input;
 mod ccproxy;
 mod cli;
+mod commands;
+mod config;
+mod counters;
 mod endpoints;
 mod failures;
 mod forwarding;
 mod lifecycle;
 mod litellm;
 mod login;
+mod process_table;
 mod prometheus;
+mod seeds;
 mod streaming;
 mod support;

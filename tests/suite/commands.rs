@@ -1,0 +1,171 @@
+//! The command line: `validate`, `check`, `probe`, `demo`, `--version`, `--help`.
+
+use std::path::Path;
+use std::process::Command;
+use std::time::Duration;
+
+use crate::support::{Ended, PULSEGATE, SYSTEM_PATH, Settings, Sidecar, Upstream, claude, free_port, home_with_login, run};
+
+fn pulsegate(home: &Path, arguments: &[&str]) -> Command {
+    let mut command = Command::new(PULSEGATE);
+    command.env_clear().env("PATH", SYSTEM_PATH).env("HOME", home).current_dir(home).args(arguments);
+    command
+}
+
+/// Runs a command with the settings in a file.
+#[track_caller]
+fn with(home: &Path, settings: &Settings, arguments: &[&str]) -> Ended {
+    run(Sidecar::command(home, settings).args(arguments))
+}
+
+#[test]
+fn version_names_the_revision() {
+    let home = home_with_login();
+    for flag in ["--version", "-V"] {
+        let ended = run(&mut pulsegate(home.path(), &[flag]));
+        assert_eq!(ended.code, Some(0));
+        let rest = ended.stdout.strip_prefix(&format!("pulsegate {} (", env!("CARGO_PKG_VERSION"))).expect("a version");
+        let revision = rest.strip_suffix(")\n").expect("a revision");
+        let known = revision == "unknown" || (revision.len() == 12 && revision.bytes().all(|byte| byte.is_ascii_hexdigit()));
+        assert!(known, "{revision}");
+    }
+}
+
+#[test]
+fn help_tells_the_commands_and_wrong_arguments_are_2() {
+    let home = home_with_login();
+    let help = run(&mut pulsegate(home.path(), &["--help"]));
+    assert_eq!(help.code, Some(0));
+    for command in ["run", "validate", "check", "probe", "config", "demo", "--config", "--port", "--upstream", "PORT"] {
+        assert!(help.stdout.contains(command), "{command} in\n{}", help.stdout);
+    }
+    for wrong in [&["--prot", "1"][..], &["vallidate"], &["--set", "x"], &["probe", "--timeout", "soon"]] {
+        let ended = run(&mut pulsegate(home.path(), wrong));
+        assert_eq!(ended.code, Some(2), "{wrong:?}: {ended:?}");
+        assert!(!ended.stderr.is_empty());
+    }
+}
+
+#[test]
+fn validate_says_what_is_there() {
+    let upstream = Upstream::hello();
+    let home = home_with_login();
+    let ended = with(home.path(), &Sidecar::full(&upstream), &["validate"]);
+    assert_eq!((ended.code, &*ended.stderr), (Some(0), ""));
+    assert_eq!(ended.stdout, "the configuration is valid: 4 checks, 6 endpoints\n");
+    assert!(upstream.seen().is_empty() && upstream.accepted() == 0, "it asks nobody");
+    let nothing = run(&mut pulsegate(home.path(), &["validate"]));
+    assert_eq!(nothing.code, Some(0), "the preset alone is a configuration: {nothing:?}");
+}
+
+#[test]
+fn check_asks_each_check_once_and_prints_a_table() {
+    let upstream = Upstream::hello();
+    let home = home_with_login();
+    let settings = Sidecar::full(&upstream);
+    let good = with(home.path(), &settings, &["check"]);
+    assert_eq!(good.code, Some(0), "{good:?}");
+    let rows: Vec<Vec<&str>> = good.stdout.lines().map(|line| line.split_whitespace().collect()).collect();
+    assert_eq!(rows[0], ["CHECK", "KIND", "RESULT", "TIME", "DETAIL"]);
+    for (name, kind) in
+        [("claude_cli", "cli"), ("api_server", "http"), ("authentication", "credentials"), ("traffic", "traffic")]
+    {
+        let row = rows.iter().find(|row| row[0] == name).unwrap_or_else(|| panic!("{name} in\n{}", good.stdout));
+        assert_eq!((row[1], row[2]), (kind, "pass"), "{}", good.stdout);
+    }
+    assert!(good.stdout.contains("version=2.1.328"), "{}", good.stdout);
+    assert_eq!(rows.len(), 5);
+
+    upstream.set_probe(500);
+    let bad = with(home.path(), &settings, &["check"]);
+    assert_eq!(bad.code, Some(1), "{bad:?}");
+    assert!(bad.stdout.contains("answers with status 500"), "{}", bad.stdout);
+
+    let soft = with(home.path(), &settings.clone().text("checks.api_server.on_failure", "degraded"), &["check"]);
+    assert_eq!(soft.code, Some(0), "{soft:?}");
+    assert!(soft.stdout.contains("fail (soft)"), "{}", soft.stdout);
+
+    let wrong = with(home.path(), &settings.text("checks.api_server.intervall", "1s"), &["check"]);
+    assert_eq!(wrong.code, Some(2), "{wrong:?}");
+}
+
+#[test]
+fn probe_tells_by_its_exit_code() {
+    let upstream = Upstream::hello();
+    let home = home_with_login();
+    let sidecar = Sidecar::start(&Sidecar::full(&upstream)).ready();
+    let admin = sidecar.admin.to_string();
+    let probe = |arguments: &[&str]| run(pulsegate(home.path(), &["probe"]).args(["--admin-listen", &admin]).args(arguments));
+    for target in [&[][..], &["/livez"], &["/health"], &[&format!("http://{admin}/health/detailed")]] {
+        let ended = probe(target);
+        assert_eq!((ended.code, &*ended.stdout, &*ended.stderr), (Some(0), "", ""), "{target:?}");
+    }
+    assert_eq!(probe(&["/nothing"]).code, Some(1));
+    for wrong in ["nowhere", "ftp://127.0.0.1/", "http://user:canary@127.0.0.1/"] {
+        let ended = probe(&[wrong]);
+        assert_eq!(ended.code, Some(2), "{wrong}: {ended:?}");
+        assert!(!ended.stderr.contains("canary"), "{}", ended.stderr);
+    }
+
+    upstream.set_probe(500);
+    sidecar.await_code("/readyz", 503);
+    let unready = probe(&[]);
+    assert_eq!(unready.code, Some(1));
+    assert!(unready.stderr.contains("api_server answers with status 500"), "{}", unready.stderr);
+    assert_eq!(probe(&["/livez"]).code, Some(0));
+
+    let gone = run(&mut pulsegate(home.path(), &["probe", &format!("http://127.0.0.1:{}/", free_port())]));
+    assert_eq!(gone.code, Some(1), "{gone:?}");
+    // Somebody who never answers: a listener that nobody accepts at.
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let url = format!("http://{}/", silent.local_addr().expect("an address"));
+    let late = run(&mut pulsegate(home.path(), &["probe", "--timeout", "200ms", &url]));
+    assert_eq!(late.code, Some(1), "{late:?}");
+    assert!(late.took < Duration::from_secs(3), "{:?}", late.took);
+    assert!(late.stderr.contains("did not answer within 200ms"), "{}", late.stderr);
+}
+
+const DEMO: [&str; 6] = ["demo", "--once", "--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0"];
+
+#[test]
+fn the_demo_shows_everything_within_a_minute() {
+    let home = home_with_login();
+    let ended = run(&mut pulsegate(home.path(), &DEMO));
+    assert_eq!(ended.code, Some(0), "{ended:?}");
+    assert!(ended.took < Duration::from_secs(60), "{:?}", ended.took);
+    for line in [
+        "GET /                  200",
+        "5 server-sent events",
+        "heard \"hello\"",
+        "GET /health            200  {\"status\":\"healthy\"",
+        "GET /health            503  {\"status\":\"unhealthy\"",
+        "[-]api_server failed",
+        "by itself",
+        "claude_proxy_requests_total{",
+        "claude_proxy_ready 1",
+        "Claude CLI not found in PATH",
+        "does not weigh in this demo",
+    ] {
+        assert!(ended.stdout.contains(line), "{line:?} in\n{}", ended.stdout);
+    }
+    assert_eq!(ended.stderr, "", "nothing to worry a newcomer");
+}
+
+#[test]
+fn the_demo_finds_the_real_cli() {
+    let home = home_with_login();
+    let ended = run(pulsegate(home.path(), &DEMO).env("CLAUDE_CLI_PATH", claude("2.1.328")));
+    assert_eq!(ended.code, Some(0), "{ended:?}");
+    assert!(ended.stdout.contains("found, version 2.1.328"), "{}", ended.stdout);
+}
+
+#[test]
+fn a_demo_on_a_taken_port_says_what_to_do() {
+    let home = home_with_login();
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = taken.local_addr().expect("an address").to_string();
+    let arguments = ["demo", "--once", "--listen", &address, "--admin-listen", "127.0.0.1:0"];
+    let ended = run(&mut pulsegate(home.path(), &arguments));
+    assert_eq!(ended.code, Some(2), "{ended:?}");
+    assert!(ended.stderr.contains("already in use") && ended.stderr.contains("--port"), "{}", ended.stderr);
+}

@@ -1,0 +1,67 @@
+//! As PID 1 of a container, whatever loses its parent becomes the sidecar's, which must reap it.
+
+use std::process::Command;
+use std::time::Duration;
+
+use rustix::process::{Pid, Signal, kill_process};
+
+use crate::support::{PATIENCE, Sidecar, Upstream, always, eventually, home_with_login};
+
+/// The children of a process, with their states: `Z` has ended and was not reaped.
+fn children(parent: u32) -> Vec<(u32, char)> {
+    let entries = std::fs::read_dir("/proc").expect("/proc").flatten();
+    let stats = entries.filter_map(|entry| std::fs::read_to_string(entry.path().join("stat")).ok());
+    // `PID (name) STATE PPID …`, where a name may hold anything.
+    let parsed = stats.filter_map(|stat| {
+        let (before, after) = stat.rsplit_once(") ")?;
+        let mut words = after.split(' ');
+        let state = words.next()?.chars().next()?;
+        let ppid: u32 = words.next()?.parse().ok()?;
+        let pid: u32 = before.split(' ').next()?.parse().ok()?;
+        (ppid == parent).then_some((pid, state))
+    });
+    parsed.collect()
+}
+
+#[test]
+fn orphans_are_reaped_by_pid_1() {
+    if !rustix::process::geteuid().is_root() {
+        eprintln!("not root: a process table of one's own cannot be made, so this shows nothing");
+        return;
+    }
+    let upstream = Upstream::hello();
+    // Each run leaves two orphans: one in its process group, which is killed with it, and one that got away.
+    let settings = Sidecar::bare(&upstream)
+        .raw("checks.leaves_orphans.command.argv", r#"["/bin/sh", "-c", "sleep 5 & setsid sleep 0.3 & exit 0"]"#)
+        .text("checks.leaves_orphans.interval", "100ms")
+        .text("checks.leaves_orphans.timeout", "100ms")
+        .text("checks.leaves_orphans.fast_interval", "100ms");
+    let mut sidecar = Sidecar::start_in(home_with_login(), &settings, |command| {
+        let mut wrapped = Command::new("unshare");
+        wrapped.args(["--pid", "--fork", "--mount-proc", "--kill-child", "--"]);
+        wrapped.arg(command.get_program()).args(command.get_args()).env_clear();
+        wrapped.envs(command.get_envs().filter_map(|(name, value)| Some((name, value?))));
+        wrapped.current_dir(command.get_current_dir().expect("a directory"));
+        *command = wrapped;
+    });
+    let inside = children(sidecar.process.id());
+    let [(pid, _)] = inside[..] else { panic!("unshare has one child: {inside:?}") };
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).expect("its status");
+    let numbers = status.lines().find_map(|line| line.strip_prefix("NSpid:")).expect("its ids");
+    assert_eq!(numbers.split_whitespace().last(), Some("1"), "it is PID 1 of its own table");
+
+    let runs = || sidecar.metric("pulsegate_check_runs_total", &["check=\"leaves_orphans\""]);
+    eventually(PATIENCE, "it has run 20 times", || runs() >= 20.0);
+    always(Duration::from_secs(2), "ended processes do not pile up", || {
+        let zombies = children(pid).iter().filter(|(_, state)| *state == 'Z').count();
+        zombies < 8
+    });
+    eventually(PATIENCE, "none is left unreaped", || children(pid).iter().all(|(_, state)| *state != 'Z'));
+    let passes = sidecar.metric("pulsegate_check_runs_total", &["check=\"leaves_orphans\"", "outcome=\"pass\""]);
+    assert!(passes >= 10.0, "reaping takes no check's own child away: {passes}");
+
+    // The kernel gives PID 1 no signal that it does not handle.
+    let one = i32::try_from(pid).ok().and_then(Pid::from_raw).expect("a process id");
+    kill_process(one, Signal::TERM).expect("a signal");
+    assert_eq!(sidecar.wait(PATIENCE).code(), Some(0));
+}
