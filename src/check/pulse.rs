@@ -32,11 +32,15 @@ impl Pulse {
     /// now and then.
     pub async fn answer(self: Arc<Self>, worker: usize, with_each_beat: impl Fn()) {
         let mut beats = self.beat.subscribe();
-        while beats.changed().await.is_ok() {
+        loop {
+            // Also the beat that was before this worker came.
             let beat = *beats.borrow_and_update();
             self.answers[worker].store(beat, Relaxed);
             self.answered.notify_one();
             with_each_beat();
+            if beats.changed().await.is_err() {
+                return;
+            }
         }
     }
 

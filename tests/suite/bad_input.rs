@@ -5,9 +5,7 @@ use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::time::Duration;
 
-use crate::support::{
-    Client, PATIENCE, Random, Sidecar, Upstream, eventually, get, home_with_login, run,
-};
+use crate::support::{Client, PATIENCE, Random, Sidecar, Upstream, eventually, get, home_with_login, run};
 
 /// Sends bytes in parts of a size, on as many connections as the other side makes of them.
 fn pour(address: SocketAddr, bytes: &[u8], size: usize) {
@@ -85,9 +83,8 @@ fn requests_with_bytes_changed_at_random() {
         // An answer, or an end; never silence.
         let mut answer = Vec::new();
         let end = stream.read_to_end(&mut answer);
-        let silent = end.is_err_and(|error| {
-            matches!(error.kind(), std::io::ErrorKind::WouldBlock | std::io::ErrorKind::TimedOut)
-        });
+        let silent = end
+            .is_err_and(|error| matches!(error.kind(), std::io::ErrorKind::WouldBlock | std::io::ErrorKind::TimedOut));
         assert!(!silent, "silence after {:?}", String::from_utf8_lossy(&bytes));
         assert!(answer.is_empty() || answer.starts_with(b"HTTP/1."), "{:?}", String::from_utf8_lossy(&answer));
     }

@@ -4,7 +4,9 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
-use crate::support::{Ended, PULSEGATE, SYSTEM_PATH, Settings, Sidecar, Upstream, claude, free_port, home_with_login, run};
+use crate::support::{
+    Ended, PULSEGATE, SYSTEM_PATH, Settings, Sidecar, Upstream, claude, free_port, home_with_login, run,
+};
 
 fn pulsegate(home: &Path, arguments: &[&str]) -> Command {
     let mut command = Command::new(PULSEGATE);
@@ -26,7 +28,8 @@ fn version_names_the_revision() {
         assert_eq!(ended.code, Some(0));
         let rest = ended.stdout.strip_prefix(&format!("pulsegate {} (", env!("CARGO_PKG_VERSION"))).expect("a version");
         let revision = rest.strip_suffix(")\n").expect("a revision");
-        let known = revision == "unknown" || (revision.len() == 12 && revision.bytes().all(|byte| byte.is_ascii_hexdigit()));
+        let known =
+            revision == "unknown" || (revision.len() == 12 && revision.bytes().all(|byte| byte.is_ascii_hexdigit()));
         assert!(known, "{revision}");
     }
 }
@@ -95,7 +98,8 @@ fn probe_tells_by_its_exit_code() {
     let home = home_with_login();
     let sidecar = Sidecar::start(&Sidecar::full(&upstream)).ready();
     let admin = sidecar.admin.to_string();
-    let probe = |arguments: &[&str]| run(pulsegate(home.path(), &["probe"]).args(["--admin-listen", &admin]).args(arguments));
+    let probe =
+        |arguments: &[&str]| run(pulsegate(home.path(), &["probe"]).args(["--admin-listen", &admin]).args(arguments));
     for target in [&[][..], &["/livez"], &["/health"], &[&format!("http://{admin}/health/detailed")]] {
         let ended = probe(target);
         assert_eq!((ended.code, &*ended.stdout, &*ended.stderr), (Some(0), "", ""), "{target:?}");

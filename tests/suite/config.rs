@@ -3,7 +3,9 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use crate::support::{Ended, PULSEGATE, SYSTEM_PATH, Settings, Sidecar, Upstream, free_port, get, home_with_login, local, run};
+use crate::support::{
+    Ended, PULSEGATE, SYSTEM_PATH, Settings, Sidecar, Upstream, free_port, get, home_with_login, local, run,
+};
 
 fn bad_configurations() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/suite/bad-config")
@@ -55,7 +57,8 @@ fn setting<'a>(dump: &'a Ended, path: &str) -> (&'a str, &'a str) {
     assert_eq!(dump.code, Some(0), "{dump:?}");
     let prefix = format!("{path} = ");
     let line = dump.stdout.lines().find_map(|line| line.strip_prefix(&prefix));
-    let (value, origin) = line.unwrap_or_else(|| panic!("{path} in\n{}", dump.stdout)).rsplit_once("  # ").expect("an origin");
+    let (value, origin) =
+        line.unwrap_or_else(|| panic!("{path} in\n{}", dump.stdout)).rsplit_once("  # ").expect("an origin");
     (value.trim_end(), origin)
 }
 
@@ -83,7 +86,8 @@ fn flags_go_before_the_environment_before_the_file_before_the_preset() {
     assert_eq!(setting(&dump, "log.level"), ("\"warn\"", "environment variable PULSEGATE_LOG__LEVEL"));
     assert_eq!(setting(&dump, "shutdown.grace").0, "\"8s\"");
 
-    let dump = over(Sidecar::command(home.path(), &settings).args(["--log-level", "error", "--set", "shutdown.grace=9s"]));
+    let dump =
+        over(Sidecar::command(home.path(), &settings).args(["--log-level", "error", "--set", "shutdown.grace=9s"]));
     assert_eq!(setting(&dump, "log.level"), ("\"error\"", "flag --log-level"));
     assert_eq!(setting(&dump, "shutdown.grace"), ("\"9s\"", "flag --set shutdown.grace"));
 
@@ -103,13 +107,24 @@ fn the_port_comes_from_port_and_before_it_from_the_flag() {
     };
     let listen = |dump: &Ended| setting(dump, "proxy.listen").0.trim_matches(['[', ']', '"']).to_owned();
     assert_eq!(listen(&config(&|_| {})), "0.0.0.0:8000");
-    assert_eq!(listen(&config(&|command| { command.env("PORT", "8123"); })), "0.0.0.0:8123");
-    let both = config(&|command| { command.env("PORT", "8123").args(["--port", "8124"]); });
+    assert_eq!(
+        listen(&config(&|command| {
+            command.env("PORT", "8123");
+        })),
+        "0.0.0.0:8123"
+    );
+    let both = config(&|command| {
+        command.env("PORT", "8123").args(["--port", "8124"]);
+    });
     assert_eq!(listen(&both), "0.0.0.0:8124");
-    let host = config(&|command| { command.env("PORT", "8123").args(["--listen", "127.0.0.1:1"]); });
+    let host = config(&|command| {
+        command.env("PORT", "8123").args(["--listen", "127.0.0.1:1"]);
+    });
     assert_eq!(listen(&host), "127.0.0.1:8123", "the host stays");
     for wrong in ["x", "65536", "-1"] {
-        let ended = config(&|command| { command.env("PORT", wrong); });
+        let ended = config(&|command| {
+            command.env("PORT", wrong);
+        });
         assert_eq!(ended.code, Some(2), "{wrong}: {ended:?}");
         assert!(ended.stderr.contains("environment variable PORT: the port must be"), "{}", ended.stderr);
     }
@@ -135,7 +150,10 @@ fn the_port_comes_from_port_and_before_it_from_the_flag() {
 fn claude_cli_path_is_the_path_of_the_cli() {
     let home = home_with_login();
     let dump = run(pulsegate(home.path(), &["config"]).env("CLAUDE_CLI_PATH", "/opt/claude"));
-    assert_eq!(setting(&dump, "checks.claude_cli.cli.path"), ("\"/opt/claude\"", "environment variable CLAUDE_CLI_PATH"));
+    assert_eq!(
+        setting(&dump, "checks.claude_cli.cli.path"),
+        ("\"/opt/claude\"", "environment variable CLAUDE_CLI_PATH")
+    );
 }
 
 #[test]
@@ -148,7 +166,11 @@ fn secrets_are_masked() {
         .text("checks.other.http.url", "http://127.0.0.1:1/path?token=canary-query")
         .text("checks.third.http.path", "/canary-free");
     let mut command = Sidecar::command(home.path(), &settings);
-    let dump = run(command.arg("config").env("KEY_OF_THE_TEST", "canary-key").env("TWO", "canary-two").env("ANTHROPIC_API_KEY", "canary-env"));
+    let dump = run(command
+        .arg("config")
+        .env("KEY_OF_THE_TEST", "canary-key")
+        .env("TWO", "canary-two")
+        .env("ANTHROPIC_API_KEY", "canary-env"));
     assert_eq!(dump.code, Some(0), "{dump:?}");
     let said = dump.stdout.replace("/canary-free", "") + &dump.stderr;
     assert!(!said.contains("canary"), "{said}");
@@ -162,7 +184,11 @@ fn secrets_are_masked() {
     ] {
         let ended = run(Sidecar::command(home.path(), &Sidecar::full(&upstream).raw(path, value)).arg("config"));
         assert_eq!(ended.code, Some(2), "{path}: {ended:?}");
-        assert!(!ended.stderr.contains("canary") && ended.stderr.contains(path.trim_end_matches(".url")), "{}", ended.stderr);
+        assert!(
+            !ended.stderr.contains("canary") && ended.stderr.contains(path.trim_end_matches(".url")),
+            "{}",
+            ended.stderr
+        );
     }
 }
 

@@ -118,14 +118,22 @@ fn requests_sent_are_the_sum_of_the_requests_counted() {
     ] {
         assert_eq!(metric("errors_total", &[&format!("type=\"{kind}\"")]), count, "{kind}");
     }
-    let broken = ["upstream_reset", "upstream_protocol"].map(|kind| metric("errors_total", &[&format!("type=\"{kind}\"")]));
+    let broken =
+        ["upstream_reset", "upstream_protocol"].map(|kind| metric("errors_total", &[&format!("type=\"{kind}\"")]));
     assert_eq!(broken.iter().sum::<f64>(), 3.0);
 
     let methods: std::collections::BTreeSet<String> = sidecar
         .admin("/metrics")
         .text()
         .lines()
-        .filter_map(|line| line.strip_prefix("claude_proxy_requests_total{")?.split("method=\"").nth(1)?.split('"').next().map(str::to_owned))
+        .filter_map(|line| {
+            line.strip_prefix("claude_proxy_requests_total{")?
+                .split("method=\"")
+                .nth(1)?
+                .split('"')
+                .next()
+                .map(str::to_owned)
+        })
         .collect();
     assert_eq!(Vec::from_iter(&methods), ["DELETE", "GET", "HEAD", "POST", "other"]);
 

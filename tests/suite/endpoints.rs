@@ -43,9 +43,7 @@ fn health_when_healthy_is_the_documents_body() {
         let timestamp = body["timestamp"].as_str().expect("a timestamp");
         assert_eq!(
             answer.text(),
-            format!(
-                r#"{{"status":"healthy","service":"claude-proxy","timestamp":"{timestamp}","version":"1.0.0"}}"#
-            )
+            format!(r#"{{"status":"healthy","service":"claude-proxy","timestamp":"{timestamp}","version":"1.0.0"}}"#)
         );
         assert_timestamp(&body["timestamp"]);
     }
@@ -93,10 +91,7 @@ fn health_when_unhealthy_is_503_with_the_reason_and_recovers() {
         let detailed = get(address, "/health/detailed");
         assert_eq!(detailed.status, 503);
         let body = detailed.json();
-        assert_eq!(
-            keys(&body),
-            ["status", "service", "timestamp", "error", "components", "configuration"]
-        );
+        assert_eq!(keys(&body), ["status", "service", "timestamp", "error", "components", "configuration"]);
         assert_eq!(body["error"], "api_server answers with status 500", "the monitoring script reads .error");
         assert_eq!(body["components"]["api_server"]["status"], "unhealthy");
         assert!(body["components"]["api_server"]["consecutive_failures"].as_u64() >= Some(3));
@@ -323,10 +318,10 @@ fn an_api_key_guards_an_endpoint() {
         .raw("endpoints.\"/health/detailed\".access", "[\"api_key\"]")
         .raw("endpoints.\"/metrics\".access", "[\"api_key\"]")
         .raw("admin.api_keys", &format!("[{{ file = {:?} }}, {{ env = \"SECOND_KEY\" }}]", keys.display().to_string()));
-    let sidecar =
-        Sidecar::start_in(home, &settings, |command| {
+    let sidecar = Sidecar::start_in(home, &settings, |command| {
         command.env("SECOND_KEY", "canary-from-a-variable");
-    }).ready();
+    })
+    .ready();
     for address in both(&sidecar) {
         for path in ["/health/detailed", "/metrics"] {
             for (name, value) in [
@@ -387,10 +382,7 @@ fn kubernetes_paths_answer_as_its_own_api_server_does() {
     for address in both(&sidecar) {
         let answer = get(address, "/readyz");
         assert_eq!(answer.status, 503);
-        assert_eq!(
-            answer.text(),
-            "[-]api_server failed: api_server answers with status 500\nreadyz check failed\n"
-        );
+        assert_eq!(answer.text(), "[-]api_server failed: api_server answers with status 500\nreadyz check failed\n");
         assert!(get(address, "/readyz?verbose").text().contains("[+]claude_cli ok\n"));
         assert_eq!(get(address, "/readyz?exclude=api_server").text(), "ok");
         assert_eq!(get(address, "/readyz?exclude=claude_cli&exclude=api_server").status, 200);
@@ -420,7 +412,11 @@ fn before_the_first_results_it_is_alive_and_not_ready() {
     assert_eq!(sidecar.admin("/startupz").status, 200, "never waits for the app");
     let ready = sidecar.admin("/readyz");
     assert_eq!(ready.status, 503);
-    assert!(ready.text().contains("[-]api_server failed: waiting for the first result of api_server"), "{}", ready.text());
+    assert!(
+        ready.text().contains("[-]api_server failed: waiting for the first result of api_server"),
+        "{}",
+        ready.text()
+    );
     eventually(Duration::from_secs(20), "only the app is waited for", || {
         sidecar.admin("/health").json()["error"] == "waiting for the first result of api_server"
     });

@@ -4,9 +4,7 @@
 use std::net::{Shutdown, TcpListener};
 use std::time::{Duration, Instant};
 
-use crate::support::{
-    Client, HttpError, Next, PATIENCE, Response, Settings, Sidecar, Upstream, eventually, free_port,
-};
+use crate::support::{Client, HttpError, Next, PATIENCE, Response, Settings, Sidecar, Upstream, eventually, free_port};
 
 fn start(settings: &Settings) -> Sidecar {
     Sidecar::start(settings)
@@ -157,7 +155,8 @@ fn an_answer_that_breaks_off_never_looks_whole() {
             eventually(PATIENCE, "counted once, as the app's fault, with the code that was sent", || {
                 let faults = ["upstream_reset", "upstream_protocol"]
                     .map(|kind| sidecar.metric("pulsegate_errors_total", &[&format!("type=\"{kind}\"")]));
-                faults.iter().sum::<f64>() == 1.0 && sidecar.metric("pulsegate_requests_total", &["code=\"200\""]) == 1.0
+                faults.iter().sum::<f64>() == 1.0
+                    && sidecar.metric("pulsegate_requests_total", &["code=\"200\""]) == 1.0
             });
             assert_eq!(sidecar.metric("pulsegate_errors_total", &[]), 1.0);
         }
@@ -216,9 +215,8 @@ fn an_upload_that_breaks_off_never_looks_whole_to_the_app() {
     });
     let sidecar = start(&Sidecar::bare(&upstream));
     let host = sidecar.traffic;
-    for (index, framing) in ["content-length: 100\r\n\r\npart", "transfer-encoding: chunked\r\n\r\n4\r\npart\r\n"]
-        .into_iter()
-        .enumerate()
+    for (index, framing) in
+        ["content-length: 100\r\n\r\npart", "transfer-encoding: chunked\r\n\r\n4\r\npart\r\n"].into_iter().enumerate()
     {
         let mut client = Client::connect(sidecar.traffic);
         client.send(format!("POST / HTTP/1.1\r\nhost: {host}\r\n{framing}").as_bytes()).expect("a part");
@@ -230,7 +228,8 @@ fn an_upload_that_breaks_off_never_looks_whole_to_the_app() {
 
 #[test]
 fn a_body_that_is_not_framed_as_promised_is_a_400() {
-    let upstream = Upstream::start(|exchange| if exchange.read_body() { exchange.answer(200, &[], b"ok") } else { Next::Close });
+    let upstream =
+        Upstream::start(|exchange| if exchange.read_body() { exchange.answer(200, &[], b"ok") } else { Next::Close });
     let sidecar = start(&Sidecar::bare(&upstream));
     let host = sidecar.traffic;
     for body in ["zz\r\nx\r\n0\r\n\r\n", "5\r\nhelloX\r\n0\r\n\r\n", "-1\r\n\r\n", "fffffffffffffffff\r\nx"] {
@@ -339,7 +338,8 @@ fn who_waits_too_long_in_the_queue_is_told() {
 
 #[test]
 fn a_body_over_the_limit_is_a_413() {
-    let upstream = Upstream::start(|exchange| if exchange.read_body() { exchange.answer(200, &[], b"ok") } else { Next::Close });
+    let upstream =
+        Upstream::start(|exchange| if exchange.read_body() { exchange.answer(200, &[], b"ok") } else { Next::Close });
     let sidecar = start(&Sidecar::bare(&upstream).raw("proxy.limits.body_bytes", "1000"));
     assert_eq!(sidecar.ask("POST", "/", &[], &[b'x'; 1000]).status, 200);
     // By its length it is refused before a byte of it has come.
@@ -415,7 +415,8 @@ fn a_head_that_is_too_large_is_a_431() {
 
 #[test]
 fn a_body_that_comes_too_slowly_is_a_408() {
-    let upstream = Upstream::start(|exchange| if exchange.read_body() { exchange.answer(200, &[], b"ok") } else { Next::Close });
+    let upstream =
+        Upstream::start(|exchange| if exchange.read_body() { exchange.answer(200, &[], b"ok") } else { Next::Close });
     let sidecar = start(&Sidecar::bare(&upstream).text("proxy.timeouts.stream_idle", "400ms"));
     let host = sidecar.traffic;
     let request = format!("POST / HTTP/1.1\r\nhost: {host}\r\ncontent-length: 10\r\n\r\nhalf");

@@ -172,7 +172,9 @@ fn connections_are_kept_on_both_sides() {
     assert_eq!(upstream.accepted(), 1);
     // Two requests in one packet are answered in order.
     let host = sidecar.traffic;
-    client.send(format!("GET /1 HTTP/1.1\r\nhost: {host}\r\n\r\nGET /2 HTTP/1.1\r\nhost: {host}\r\n\r\n").as_bytes()).expect("two");
+    client
+        .send(format!("GET /1 HTTP/1.1\r\nhost: {host}\r\n\r\nGET /2 HTTP/1.1\r\nhost: {host}\r\n\r\n").as_bytes())
+        .expect("two");
     client.expect("GET");
     assert_eq!(client.read().expect("an answer").status, 200);
     assert_eq!(client.read().expect("an answer").status, 200);
@@ -224,7 +226,8 @@ fn connection_fields_end_at_the_sidecar_in_both_directions() {
     }
     assert!(seen.field("connection").is_none_or(|value| !value.to_lowercase().contains("x-private")), "{seen:?}");
     assert!(seen.field("te").is_none_or(|te| te == "trailers"), "{seen:?}");
-    for (name, value) in [("x-kept", "1"), ("authorization", "Bearer end-to-end"), ("anthropic-version", "2023-06-01")] {
+    for (name, value) in [("x-kept", "1"), ("authorization", "Bearer end-to-end"), ("anthropic-version", "2023-06-01")]
+    {
         assert_eq!(seen.field(name), Some(value));
     }
     for gone in ["keep-alive", "x-secret", "proxy-authenticate", "upgrade"] {

@@ -186,9 +186,7 @@ fn on_a_taken_port(setting: &str, format: &str, arguments: &[&str]) -> (crate::s
     let taken = TcpListener::bind("127.0.0.1:0").expect("a port");
     let port = taken.local_addr().expect("an address").port();
     let upstream = Upstream::hello();
-    let settings = Sidecar::bare(&upstream)
-        .text(setting, &format!("127.0.0.1:{port}"))
-        .text("log.format", format);
+    let settings = Sidecar::bare(&upstream).text(setting, &format!("127.0.0.1:{port}")).text("log.format", format);
     let home = home_with_login();
     let mut command = Sidecar::command(home.path(), &settings);
     command.args(arguments.iter().map(|argument| argument.replace("PORT", &port.to_string())));

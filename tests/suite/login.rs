@@ -126,25 +126,11 @@ fn cases() -> Vec<Case> {
         ),
         case("the access token ends soon", login(10 * HOUR, None), "expiring", "degraded", yes, 200),
         case("expired", login(-HOUR, None), "expired", "unauthenticated", no, 503),
-        case(
-            "both expired",
-            login(-HOUR, Some(("canary-refresh", Some(-60)))),
-            "expired",
-            "unauthenticated",
-            no,
-            503,
-        ),
+        case("both expired", login(-HOUR, Some(("canary-refresh", Some(-60)))), "expired", "unauthenticated", no, 503),
         case("blank", blank.into(), "logged_out", "unauthenticated", no, 503),
         case("without scopes", no_scopes.into(), "logged_out", "unauthenticated", no, 503),
         case("empty", String::new(), "logged_out", "unauthenticated", no, 503),
-        Case {
-            what: "no file",
-            file: None,
-            state: "logged_out",
-            status: "unauthenticated",
-            logged_in: no,
-            code: 503,
-        },
+        Case { what: "no file", file: None, state: "logged_out", status: "unauthenticated", logged_in: no, code: 503 },
         case("cut off", "{\"claudeAiOauth\":{\"accessToken\":\"canary".into(), "malformed", "error", None, 503),
         case("not JSON", "canary = not json".into(), "malformed", "error", None, 503),
     ]
@@ -303,7 +289,8 @@ fn app(exchange: &mut Exchange) -> Next {
             exchange.answer(200, &json, "{\"content\":\"Not logged in · Please run /login\"}".as_bytes())
         }
         ("/v1/messages", "streamed") => {
-            let begun = exchange.write(b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n");
+            let begun = exchange
+                .write(b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n");
             let text = "data: Not logged in · Please run /login\n\n".as_bytes();
             let written = text.chunks(7).all(|part| {
                 exchange.write(format!("{:x}\r\n", part.len()).as_bytes())

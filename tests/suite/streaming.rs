@@ -80,7 +80,8 @@ fn an_upload_arrives_as_it_is_sent() {
 
 #[test]
 fn a_request_may_wait_for_leave_to_send_its_body() {
-    let upstream = Upstream::start(|exchange| if exchange.read_body() { exchange.answer(200, &[], b"ok") } else { Next::Close });
+    let upstream =
+        Upstream::start(|exchange| if exchange.read_body() { exchange.answer(200, &[], b"ok") } else { Next::Close });
     let sidecar = Sidecar::start(&Sidecar::bare(&upstream).raw("proxy.limits.body_bytes", "100"));
     let mut client = Client::connect(sidecar.traffic);
     client.write("POST", "/", &[("expect", "100-continue"), ("content-length", "4")], b"").expect("a head");
@@ -164,7 +165,8 @@ fn a_websocket_passes_both_ways() {
     let mut client = open(&sidecar);
     let seen = upstream.only();
     assert!(seen.field("connection").is_some_and(|value| value.eq_ignore_ascii_case("upgrade")), "{seen:?}");
-    for (name, value) in [("sec-websocket-key", KEY), ("sec-websocket-version", "13"), ("x-forwarded-for", "127.0.0.1")] {
+    for (name, value) in [("sec-websocket-key", KEY), ("sec-websocket-version", "13"), ("x-forwarded-for", "127.0.0.1")]
+    {
         assert_eq!(seen.field(name), Some(value));
     }
     let large = vec![b'L'; 1 << 20];
@@ -202,7 +204,8 @@ fn a_websocket_that_is_refused_is_an_answer_like_any_other() {
 fn other_upgrades_are_not_passed_on() {
     let upstream = Upstream::hello();
     let sidecar = Sidecar::start(&Sidecar::bare(&upstream));
-    let fields = [("connection", "Upgrade, HTTP2-Settings"), ("upgrade", "h2c"), ("http2-settings", "AAMAAABkAAQAAP__")];
+    let fields =
+        [("connection", "Upgrade, HTTP2-Settings"), ("upgrade", "h2c"), ("http2-settings", "AAMAAABkAAQAAP__")];
     let answer = sidecar.ask("GET", "/", &fields, b"");
     assert_eq!((answer.status, answer.text()), (200, "hello"));
     let seen = upstream.only();

@@ -272,7 +272,11 @@ impl Pieces<'_> {
                 Some(client.buffer.drain(..length).collect())
             }
             Framing::ToTheEnd => {
-                if client.buffer.is_empty() && !client.fill()? { None } else { Some(std::mem::take(&mut client.buffer)) }
+                if client.buffer.is_empty() && !client.fill()? {
+                    None
+                } else {
+                    Some(std::mem::take(&mut client.buffer))
+                }
             }
             Framing::Chunked => chunk(client)?,
         };
@@ -352,13 +356,7 @@ fn framing(head: &Head, method: &str) -> Result<Framing, HttpError> {
 
 /// One request on a connection of its own.
 #[track_caller]
-pub(crate) fn ask(
-    address: SocketAddr,
-    method: &str,
-    target: &str,
-    fields: &[(&str, &str)],
-    body: &[u8],
-) -> Response {
+pub(crate) fn ask(address: SocketAddr, method: &str, target: &str, fields: &[(&str, &str)], body: &[u8]) -> Response {
     match Client::connect(address).ask(method, target, fields, body) {
         Ok(response) => response,
         Err(error) => panic!("{method} {target} at {address}: {error:?}"),

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
 
-use super::{eventually_some, PATIENCE};
+use super::{PATIENCE, eventually_some};
 
 /// A program that runs beside the test, with all that it said; it is killed, by its id, with this value.
 pub(crate) struct Process {

@@ -206,13 +206,8 @@ fn serve(stream: TcpStream, number: usize, shared: &Arc<Shared>) {
 
 impl Exchange {
     fn read(stream: TcpStream, buffer: Vec<u8>, connection: usize) -> Option<Self> {
-        let seen = Seen {
-            connection,
-            method: String::new(),
-            target: String::new(),
-            fields: Vec::new(),
-            body: Vec::new(),
-        };
+        let seen =
+            Seen { connection, method: String::new(), target: String::new(), fields: Vec::new(), body: Vec::new() };
         let mut exchange = Self { seen, stream, buffer };
         let mut lines = Vec::new();
         loop {
