@@ -126,3 +126,6 @@ impl Report {
         self.overdue_at.is_some_and(|at| now.monotonic > at)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -56,29 +56,32 @@ impl State {
 
     /// The one transition function: takes in an observation, or only the passing of time, and decides the status.
     pub fn step(&mut self, policy: &Policy, observation: Option<Arc<Observation>>, now: Moment) -> Option<Transition> {
+        let from = self.status;
+        // What time has done comes before what was observed, so that a tick which is late, or lost a race against an
+        // observation, makes no difference.
+        self.status = self.decide(policy, None, now);
         let success = observation.and_then(|observation| self.take_in(observation, now));
-        let to = self.decide(policy, success, now);
-        if to == self.status {
+        self.status = self.decide(policy, success, now);
+        if self.status == from {
             return None;
         }
-        let transition = Transition { from: self.status, to, at: now };
-        self.status = to;
         self.since = now;
-        Some(transition)
+        Some(Transition { from, to: self.status, at: now })
     }
 
     /// When time alone may next change the status; the monitor wakes up then.
     #[must_use]
     pub fn next_change(&self, policy: &Policy, now: Moment) -> Option<Duration> {
-        let stale = self.last_conclusive.map(|at| {
-            // Stale is *more* than `stale_after` old.
-            at.monotonic.saturating_add(policy.stale_after).saturating_add(Duration::from_nanos(1))
+        // Stale is *more* than `stale_after` old. What lies beyond the clock's end never happens.
+        let stale = self.last_conclusive.and_then(|at| {
+            at.monotonic.checked_add(policy.stale_after).and_then(|due| due.checked_add(Duration::from_nanos(1)))
         });
         let failing = self.first_failure.filter(|_| self.consecutive_failures >= policy.failure_threshold);
-        let unhealthy =
-            failing.map(|at| at.monotonic.saturating_add(policy.max_time_in_error).max(self.first_countable(policy)));
-        let started = self.started.monotonic.saturating_add(policy.start_period);
-        [stale, unhealthy, Some(started)].into_iter().flatten().filter(|due| *due > now.monotonic).min()
+        let unhealthy = failing.and_then(|at| {
+            at.monotonic.checked_add(policy.max_time_in_error).map(|due| due.max(self.first_countable(policy)))
+        });
+        let started = self.started.monotonic.checked_add(policy.start_period);
+        [stale, unhealthy, started].into_iter().flatten().filter(|due| *due > now.monotonic).min()
     }
 
     /// Whether a conclusive answer was had; or any, with the time to wait for a conclusive one over.
@@ -143,3 +146,6 @@ impl State {
         self.last_conclusive.is_none_or(|at| now.since(at) > policy.stale_after)
     }
 }
+
+#[cfg(test)]
+mod tests;
