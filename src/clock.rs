@@ -25,12 +25,15 @@ impl Clock {
         Moment { monotonic: self.start.elapsed(), unix: unix() }
     }
 
-    /// The instant for a timer, of a point on the monotonic clock.
+    /// The instant for a timer, of a point on the monotonic clock. A point beyond what timers can hold is a year away:
+    /// waking up once in vain costs nothing, adding past the end would panic.
     #[must_use]
     pub fn instant(&self, monotonic: Duration) -> Instant {
-        self.start + monotonic
+        self.start.checked_add(monotonic).unwrap_or_else(|| Instant::now() + YEAR)
     }
 }
+
+const YEAR: Duration = Duration::from_secs(366 * 24 * 3600);
 
 /// The time of day since 1970; zero if the machine's clock stands before that.
 #[must_use]

@@ -53,13 +53,15 @@ impl Asker {
             return Observation { finding, at, took: Duration::ZERO };
         }
         let begun = Instant::now();
+        let (check, timeout) = (&mut self.check, self.schedule.timeout);
         // What a panicking check leaves half-changed concerns that check alone.
-        let run = AssertUnwindSafe(async { self.check.run().await }).catch_unwind();
-        let finding = match tokio::time::timeout(self.schedule.timeout, run).await {
-            Ok(Ok(finding)) => finding,
-            Ok(Err(_)) => Finding::fail(Reason::new("panicked", "has a defect: its check panicked"), Facts::default()),
-            Err(_) => self.check.timed_out(),
-        };
+        let run = AssertUnwindSafe(async {
+            let run = tokio::time::timeout(timeout, async { check.run().await }).await;
+            run.unwrap_or_else(|_| check.timed_out())
+        });
+        let finding = run.catch_unwind().await.unwrap_or_else(|_| {
+            Finding::fail(Reason::new("panicked", "has a defect: its check panicked"), Facts::default())
+        });
         let took = begun.elapsed();
         if took > self.schedule.slow_after {
             tracing::warn!(check = &*self.name, took_ms = took.as_millis() as u64, "check is slow");

@@ -74,14 +74,14 @@ impl Monitor {
         let mut askers = JoinSet::new();
         let mut keeper = Keeper::new(clock, board, plan, results, &mut askers);
         keeper.publish(clock.now());
-        let mut may_drain = true;
+        let (mut may_ask, mut may_drain) = (true, true);
         loop {
             let next_change = keeper.next_change(clock.now());
             tokio::select! {
-                result = inbox.recv() => match result {
+                result = inbox.recv(), if may_ask => match result {
                     Some((index, observation)) => keeper.take_in(index, observation),
-                    // Every check needed to pass once, and has.
-                    None => std::future::pending().await,
+                    // Every check needed to pass once, and has; there is still a drain to wait for.
+                    None => may_ask = false,
                 },
                 told = draining.changed(), if may_drain => {
                     may_drain = told.is_ok();

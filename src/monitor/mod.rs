@@ -12,3 +12,6 @@ mod plan;
 pub use self::board::Board;
 pub use self::keeper::{Monitor, MonitorHandle};
 pub use self::plan::{Plan, PlannedCheck, Schedule};
+
+#[cfg(test)]
+mod tests;
