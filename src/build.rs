@@ -2,6 +2,7 @@
 
 use std::process::Command;
 
+#[expect(clippy::disallowed_methods, reason = "a build script has no settings")]
 fn main() {
     println!("cargo::rerun-if-env-changed=PULSEGATE_REVISION");
     for path in [".git/HEAD", ".git/logs/HEAD"] {

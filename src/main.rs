@@ -6,6 +6,7 @@ use clap::Parser as _;
 use pulsegate::commands::{Arguments, dispatch};
 use pulsegate::settings::Environment;
 
+#[expect(clippy::disallowed_methods, reason = "this is where the environment is captured")]
 fn main() -> ExitCode {
     // What is not UTF-8 cannot be a setting.
     let variables =

@@ -40,7 +40,7 @@ impl Metrics {
     #[must_use]
     pub fn render(&self, report: &Report, now: Moment) -> String {
         let mut families = Families { namespace: &self.namespace, all: Vec::new() };
-        self.traffic(&mut families, &self.traffic.totals());
+        traffic(&mut families, &self.traffic.totals());
         health(&mut families, report, now);
         let labels = [("version", self.version.as_str()), ("revision", self.revision)];
         families.gauges("build_info", "Always 1; what was built.", [(labels.to_vec(), 1.0)]);
@@ -52,50 +52,44 @@ impl Metrics {
         let _ = TextEncoder::new().encode(&families.all, &mut text);
         String::from_utf8(text).unwrap_or_default()
     }
+}
 
-    fn traffic(&self, families: &mut Families<'_>, totals: &Totals) {
-        let mut requests = totals.requests.clone();
-        for method in ["GET", "POST"] {
-            requests.entry((method, 200)).or_default();
-        }
-        let codes: Vec<(String, &str, u64)> =
-            requests.iter().map(|((method, code), count)| (code.to_string(), *method, *count)).collect();
-        let series =
-            codes.iter().map(|(code, method, count)| (vec![("method", *method), ("code", code.as_str())], *count));
-        families.counters("requests_total", "Proxied requests, counted at their end.", series);
-        families.histogram(
-            "request_duration_seconds",
-            "From a request's head to the end of its answer.",
-            &totals.duration,
-        );
-        families.histogram(
-            "time_to_first_byte_seconds",
-            "From a request's head to the head of the app's answer.",
-            &totals.time_to_first_byte,
-        );
-        let failures = Failure::ALL.iter().zip(totals.failures);
-        families.counters(
-            "errors_total",
-            "Failed requests; each counts in one type.",
-            failures.map(|(failure, count)| (vec![("type", failure.label())], count)),
-        );
-        families.counters(
-            "bytes_total",
-            "Body bytes passed on.",
-            [("received", totals.received), ("sent", totals.sent)]
-                .map(|(way, count)| (vec![("direction", way)], count)),
-        );
-        families.gauge("requests_in_flight", "Requests begun and not ended.", totals.in_flight as f64);
-        families.gauge("connections", "Open client connections of the traffic port.", totals.connections as f64);
-        families.gauges(
-            "upstream_connections",
-            "Connections to the app.",
-            [("active", totals.upstream_active), ("idle", totals.upstream_idle)]
-                .map(|(state, count)| (vec![("state", state)], count as f64)),
-        );
-        families.counter("retries_total", "Attempts beyond the first.", totals.retries);
-        families.counter("accept_failures_total", "Connections that could not be accepted.", totals.accept_failures);
+fn traffic(families: &mut Families<'_>, totals: &Totals) {
+    let mut requests = totals.requests.clone();
+    for method in ["GET", "POST"] {
+        requests.entry((method, 200)).or_default();
     }
+    let codes: Vec<(String, &str, u64)> =
+        requests.iter().map(|((method, code), count)| (code.to_string(), *method, *count)).collect();
+    let series = codes.iter().map(|(code, method, count)| (vec![("method", *method), ("code", code.as_str())], *count));
+    families.counters("requests_total", "Proxied requests, counted at their end.", series);
+    families.histogram("request_duration_seconds", "From a request's head to the end of its answer.", &totals.duration);
+    families.histogram(
+        "time_to_first_byte_seconds",
+        "From a request's head to the head of the app's answer.",
+        &totals.time_to_first_byte,
+    );
+    let failures = Failure::ALL.iter().zip(totals.failures);
+    families.counters(
+        "errors_total",
+        "Failed requests; each counts in one type.",
+        failures.map(|(failure, count)| (vec![("type", failure.label())], count)),
+    );
+    families.counters(
+        "bytes_total",
+        "Body bytes passed on.",
+        [("received", totals.received), ("sent", totals.sent)].map(|(way, count)| (vec![("direction", way)], count)),
+    );
+    families.gauge("requests_in_flight", "Requests begun and not ended.", totals.in_flight as f64);
+    families.gauge("connections", "Open client connections of the traffic port.", totals.connections as f64);
+    families.gauges(
+        "upstream_connections",
+        "Connections to the app.",
+        [("active", totals.upstream_active), ("idle", totals.upstream_idle)]
+            .map(|(state, count)| (vec![("state", state)], count as f64)),
+    );
+    families.counter("retries_total", "Attempts beyond the first.", totals.retries);
+    families.counter("accept_failures_total", "Connections that could not be accepted.", totals.accept_failures);
 }
 
 fn health(families: &mut Families<'_>, report: &Report, now: Moment) {
@@ -153,7 +147,10 @@ fn health(families: &mut Families<'_>, report: &Report, now: Moment) {
     // The metric that the Claude proxy's own page names: `claude_proxy_claude_cli_status`.
     for check in report.checks.iter().filter(|check| check.kind == "cli") {
         let name = format!("{}_status", check.name.replace(|c: char| !c.is_ascii_alphanumeric(), "_"));
-        families.gauge(&name, "1 if the CLI is available.", flag(check.state.status.is_up()));
+        // A check may be named so that another family has this name already; one family twice would spoil the scrape.
+        if !families.has(&name) {
+            families.gauge(&name, "1 if the CLI is available.", flag(check.state.status.is_up()));
+        }
     }
 }
 
@@ -166,6 +163,11 @@ struct Families<'a> {
 }
 
 impl Families<'_> {
+    fn has(&self, name: &str) -> bool {
+        let name = format!("{}_{name}", self.namespace);
+        self.all.iter().any(|family| family.name() == name)
+    }
+
     fn family(&mut self, name: &str, help: &str, kind: MetricType, metrics: Vec<Metric>) {
         let mut family = MetricFamily::default();
         family.set_name(format!("{}_{name}", self.namespace));

@@ -53,21 +53,23 @@ impl Admin {
     /// The endpoint of a path at a port. Exact paths only: `/health/`, `//health` and `/%68ealth` are traffic.
     #[must_use]
     pub fn find<'a>(&'a self, port: Port, path: &'a str) -> Option<Target<'a>> {
-        for endpoint in self.endpoints.iter().filter(|endpoint| endpoint.is_at(port)) {
-            if endpoint.path == path {
-                return Some(Target { endpoint, check: None });
-            }
-            if let Kind::Dialect(dialect) = endpoint.kind {
-                let below = path.strip_prefix(&endpoint.path).and_then(|rest| rest.strip_prefix('/'));
-                if let (true, Some(name)) = (dialect.has_check_paths(), below) {
-                    let known = self.board.report().members(&endpoint.group).any(|check| &*check.name == name);
-                    if known {
-                        return Some(Target { endpoint, check: Some(name) });
-                    }
-                }
-            }
+        let mut endpoints = self.endpoints.iter().filter(|endpoint| endpoint.is_at(port));
+        // A path of its own comes before a check that happens to be named like its end.
+        match endpoints.clone().find(|endpoint| endpoint.path == path) {
+            Some(endpoint) => Some(Target { endpoint, check: None }),
+            None => endpoints.find_map(|endpoint| self.check_below(endpoint, path)),
         }
-        None
+    }
+
+    /// The check that a path below an endpoint names, where the dialect has such paths.
+    fn check_below<'a>(&self, endpoint: &'a Endpoint, path: &'a str) -> Option<Target<'a>> {
+        let Kind::Dialect(dialect) = endpoint.kind else {
+            return None;
+        };
+        let name = path.strip_prefix(&endpoint.path)?.strip_prefix('/')?;
+        let known =
+            dialect.has_check_paths() && self.board.report().members(&endpoint.group).any(|check| &*check.name == name);
+        known.then_some(Target { endpoint, check: Some(name) })
     }
 
     /// Answers a request for an endpoint.
@@ -117,9 +119,7 @@ impl Admin {
         let plain = query.is_plain();
         if plain
             && let Some(kept) = &*endpoint.kept_for(audience).load()
-            && kept.report == report.number
-            && kept.second == second
-            && kept.overdue == overdue
+            && (kept.report, kept.second, kept.overdue) == (report.number, second, overdue)
         {
             return full(kept.code, kept.media_type, kept.body.clone());
         }

@@ -11,7 +11,7 @@ crate::settings! {
         listen: AdminListen = "127.0.0.1:9000",
         /// Keys that admit to endpoints with `access = ["api_key"]`: [{ file = "…" }, { env = "…" }].
         api_keys: Vec<Secret> = "[]",
-        /// Origins whose pages may read the endpoints: ["https://status.example"], or ["*"].
+        /// Origins whose pages may read the endpoints: `["https://status.example"]`, or `["*"]`.
         cors_origins: Vec<String> = "[]",
     }
 }

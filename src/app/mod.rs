@@ -132,6 +132,7 @@ impl App {
     ///
     /// # Errors
     /// A worker cannot be started.
+    #[expect(clippy::disallowed_methods, reason = "these tasks end with the runtime, which ends with this function")]
     pub fn run(self) -> Result<(), StartError> {
         let Self { runtime, traffic_sockets, admin_socket, config, monitor, monitor_handle, board, admin, .. } = self;
         let gate = Arc::new(Gate::default());

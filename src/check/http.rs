@@ -140,7 +140,7 @@ impl HttpCheck {
 
 /// Sets of codes: `2xx`, `200-299`, `200,204`.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Codes(Vec<std::ops::RangeInclusive<u16>>);
+pub(crate) struct Codes(Vec<std::ops::RangeInclusive<u16>>);
 
 impl Codes {
     fn contains(&self, code: u16) -> bool {
@@ -181,7 +181,7 @@ impl Setting for Codes {
 
 /// Fields to send.
 #[derive(Clone, Debug, Default)]
-pub struct Headers(Vec<(String, HeaderText)>);
+pub(crate) struct Headers(Vec<(String, HeaderText)>);
 
 #[derive(Clone, Debug)]
 enum HeaderText {
@@ -229,7 +229,7 @@ impl Setting for Headers {
 
 /// Values that a JSON body must have, by JSON pointer (RFC 6901).
 #[derive(Clone, Debug)]
-pub struct JsonConditions(Arc<[(String, serde_json::Value)]>);
+pub(crate) struct JsonConditions(Arc<[(String, serde_json::Value)]>);
 
 impl JsonConditions {
     fn first_unmet(&self, body: &serde_json::Value) -> Option<&str> {

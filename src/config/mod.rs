@@ -137,7 +137,7 @@ impl Config {
         let problems = Problems::default();
         let tree = layers::merge(sources, &problems);
         // Reading a half-parsed file would only report what the first problem causes.
-        let config = if problems.is_empty() { read(tree, &sources.environment, &problems) } else { None };
+        let config = if problems.is_empty() { read(&tree, &sources.environment, &problems) } else { None };
         match config {
             Some(config) if problems.is_empty() => Ok(config),
             _ => Err(problems.into_vec()),
@@ -180,9 +180,9 @@ const SECTIONS: [(&str, Dump); 6] = [
     ("log", <LogSettings as Section>::dump),
 ];
 
-fn read(tree: Table, environment: &Environment, problems: &Problems) -> Option<Config> {
+fn read(tree: &Table, environment: &Environment, problems: &Problems) -> Option<Config> {
     let origin = Origin::Default;
-    let mut reader = Reader::new(&tree, &origin, "", problems);
+    let mut reader = Reader::new(tree, &origin, "", problems);
     // Known to the layers, which have used it.
     reader.raw("preset");
     let service = reader.take("service", None);
@@ -206,7 +206,7 @@ fn read(tree: Table, environment: &Environment, problems: &Problems) -> Option<C
         environment: environment.clone(),
         tree: tree.clone(),
     };
-    validate::validate(&config, &tree, problems);
+    validate::validate(&config, tree, problems);
     Some(config)
 }
 

@@ -135,24 +135,24 @@ impl View<'_> {
     pub fn sentence(&self, check: &CheckReport) -> String {
         let name = &check.name;
         match (check.reason(), check.state.status) {
-            (Some(reason), Status::Unknown) if check.state.last_conclusive.is_some() && !self.is_waiting(check) => {
+            (Some(reason), Status::Unknown) if check.state.last_conclusive.is_some() && !is_waiting(check) => {
                 format!("{}; no conclusive result for too long", with_name(name, &reason.public))
             }
             (Some(reason), _) => with_name(name, &reason.public),
             (None, Status::Unknown) if check.state.last.is_none() => {
                 format!("waiting for the first result of {name}")
             }
-            (None, Status::Unknown) if self.is_waiting(check) => {
-                format!("waiting for {name} to pass again")
-            }
+            // It passes, and has not passed often enough yet.
+            (None, Status::Unhealthy | Status::Degraded) => format!("waiting for {name} to pass again"),
+            (None, Status::Unknown) if is_waiting(check) => format!("waiting for {name} to pass again"),
             (None, _) => format!("no recent result of {name}"),
         }
     }
+}
 
-    /// Whether the check is on its way to its first status, as against gone stale.
-    fn is_waiting(&self, check: &CheckReport) -> bool {
-        check.state.since == check.state.started
-    }
+/// Whether there were conclusive results since the check became what it is: on its way, as against gone stale.
+fn is_waiting(check: &CheckReport) -> bool {
+    check.state.last_conclusive.is_some_and(|at| at.monotonic >= check.state.since.monotonic)
 }
 
 /// Sentences of presets name their object (`Claude CLI not found in PATH`); those of general kinds begin in lower case

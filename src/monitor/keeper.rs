@@ -114,6 +114,7 @@ struct Keeper {
 }
 
 impl Keeper {
+    #[expect(clippy::needless_pass_by_value, reason = "dropped here: the inbox must close with the last asker")]
     fn new(
         clock: Clock,
         board: Arc<Board>,

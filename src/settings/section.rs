@@ -13,7 +13,7 @@ pub struct Field {
     /// The default in TOML's notation or as bare text; `None`: required, or off when absent.
     pub default: Option<&'static str>,
     /// The fields of a nested table.
-    pub nested: &'static [Field],
+    pub nested: &'static [Self],
 }
 
 /// A table of settings with a fixed set of keys. Made by [`settings!`](crate::settings!), never by hand.
@@ -94,6 +94,7 @@ macro_rules! settings {
     ) => {
         $(#[doc = $doc])*
         #[derive(Clone, Debug)]
+        #[allow(unreachable_pub, reason = "settings are as visible as the module that declares them")]
         pub struct $name {
             $( $(#[doc = $fdoc])* pub $field: $ty, )*
         }

@@ -125,6 +125,7 @@ pub struct Shard {
 }
 
 impl Default for Shard {
+    #[expect(clippy::large_stack_arrays, reason = "an optimised build writes it into the box; once per worker")]
     fn default() -> Self {
         // A boxed slice of zeroes comes from the zeroed pages of the allocator: what is never counted is never resident.
         Self {

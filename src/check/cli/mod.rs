@@ -1,3 +1,8 @@
+//! The `cli` kind: is the program there, does it run, is it new enough?
+//!
+//! A `stat` each time; its `--version` is run only when the file has changed or the last answer is old, in a process group
+//! of its own. What cannot be seen from this container is never called missing.
+
 mod locate;
 mod place;
 mod preset;
@@ -47,7 +52,7 @@ crate::settings! {
 
 /// How the version is found out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum VersionFrom {
+pub(crate) enum VersionFrom {
     /// By running `--version`.
     Command,
     /// By reading `package.json`.
@@ -56,7 +61,7 @@ pub enum VersionFrom {
 
 /// Whose file system is looked at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Through {
+pub(crate) enum Through {
     /// Our own.
     Own,
     /// That of the process that listens on the app's port.
@@ -135,7 +140,7 @@ impl Check for CliCheck {
                 .await;
             match looked {
                 Ok((located, place)) => self.judge(located, &place).await,
-                Err(remedy) => self.not_visible(remedy, Facts::default()),
+                Err(remedy) => self.not_visible(&remedy, Facts::default()),
             }
         })
     }
@@ -185,7 +190,7 @@ impl CliCheck {
         if self.settings.through == Through::Own && self.resources.in_container() && !directory_is_there {
             let remedy = "a sidecar has a file system of its own: share the CLI's directory as a volume and set \
                           `cli.path`, or share the process namespace and set `cli.through = \"upstream\"`";
-            return self.not_visible(remedy.to_owned(), facts);
+            return self.not_visible(remedy, facts);
         }
         let public = match configured {
             Some(_) => format!("{label} not found at its configured path"),
@@ -194,7 +199,7 @@ impl CliCheck {
         Finding::fail(Reason::new("cli_missing", public), facts)
     }
 
-    fn not_visible(&self, remedy: String, facts: Facts) -> Finding {
+    fn not_visible(&self, remedy: &str, facts: Facts) -> Finding {
         let public = format!("{} is not visible from here: {remedy}", self.settings.preset.label);
         Finding::inconclusive(Reason::new("cli_not_visible", public), facts)
     }

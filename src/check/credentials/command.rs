@@ -27,6 +27,7 @@ pub(super) struct AuthStatus {
 }
 
 impl AuthStatus {
+    #[expect(clippy::disallowed_methods, reason = "kept, awaited and aborted by this value")]
     pub(super) async fn ask(&mut self, resources: &Resources, path: Option<&std::path::Path>) -> Reading {
         if let Some((reading, at)) = &self.last
             && at.elapsed() < INTERVAL

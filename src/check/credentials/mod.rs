@@ -1,3 +1,8 @@
+//! The `credentials` kind: is somebody logged in, and does the login work?
+//!
+//! Reads the login file and listens to what the traffic says about it. Never changes the login, and by default runs
+//! nothing: asking the CLI can make it rewrite the file, and stopping it in the middle can lose the login.
+
 mod command;
 mod file;
 
@@ -42,7 +47,7 @@ crate::settings! {
 
 /// How the login is looked at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Mode {
+pub(crate) enum Mode {
     /// Reads the file.
     File,
     /// Runs the CLI.
@@ -51,7 +56,7 @@ pub enum Mode {
 
 /// What a refused login means.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum OnRejection {
+pub(crate) enum OnRejection {
     /// Degraded.
     Warn,
     /// A failure.
@@ -60,7 +65,7 @@ pub enum OnRejection {
 
 /// Whose login.
 #[derive(Clone, Copy, Debug)]
-pub struct LoginPreset(&'static Preset);
+pub(crate) struct LoginPreset(&'static Preset);
 
 impl Setting for LoginPreset {
     const EXPECTS: &'static str = "\"claude\"";

@@ -110,6 +110,7 @@ fn events() -> Response<Body> {
 }
 
 /// A WebSocket that says everything back.
+#[expect(clippy::disallowed_methods, reason = "a sample app: a socket ends with its client or with the demo")]
 fn echo(mut request: Request<Incoming>) -> Response<Body> {
     let Some(key) = request.headers().get(SEC_WEBSOCKET_KEY) else {
         return json(426, "{\"error\":\"this is a WebSocket\"}");

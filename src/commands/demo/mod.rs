@@ -1,3 +1,5 @@
+//! The `demo` command: a sample app and the sidecar before it in one process, with a tour of what to try.
+
 mod app;
 mod tour;
 
