@@ -46,6 +46,8 @@ impl Dialect for Kubernetes {
     }
 }
 
+const DEAD: &str = "the health engine has stopped";
+
 /// One thing that an endpoint asks for.
 struct Line<'a> {
     name: &'a str,
@@ -65,8 +67,8 @@ fn lines<'a>(view: &'a View<'_>) -> Vec<Line<'a>> {
     let excluded = |name: &str| view.query.exclude.contains(&name);
     let overdue = view.report.is_overdue(view.now);
     let mut lines = vec![Line { name: "ping", failure: None }];
-    lines.push(Line { name: "engine", failure: overdue.then(|| "the health engine has stopped".to_owned()) });
-    if *view.group == Group::Readiness {
+    lines.push(Line { name: "engine", failure: overdue.then(|| DEAD.to_owned()) });
+    if !matches!(view.group, Group::Liveness | Group::Startup) {
         lines.push(Line { name: "lifecycle", failure: phase(view) });
     }
     lines.extend(view.report.members(view.group).map(|check| line(view, check)));
@@ -75,11 +77,9 @@ fn lines<'a>(view: &'a View<'_>) -> Vec<Line<'a>> {
 }
 
 fn phase(view: &View<'_>) -> Option<String> {
-    match view.report.lifecycle {
-        Lifecycle::Starting => Some("starting".into()),
-        Lifecycle::Draining if view.report.unready_when_draining => Some("draining".into()),
-        _ => None,
-    }
+    let starting = *view.group == Group::Readiness && view.report.lifecycle == Lifecycle::Starting;
+    let word = if starting { "starting" } else { "draining" };
+    (starting || view.is_draining()).then(|| word.to_owned())
 }
 
 /// A liveness check that has not been asked yet must not restart the pod; for the other groups unknown is not green.
@@ -90,9 +90,13 @@ fn line<'a>(view: &View<'_>, check: &'a CheckReport) -> Line<'a> {
 }
 
 fn one(view: &View<'_>, name: &str) -> Answer {
-    let Some(line) = lines(view).into_iter().find(|line| line.name == name) else {
+    let Some(mut line) = lines(view).into_iter().find(|line| line.name == name) else {
         return answer(404, "no such check".into());
     };
+    // What a dead engine last knew of one check is no more true than what it last knew of all.
+    if view.report.is_overdue(view.now) {
+        line.failure = Some(DEAD.to_owned());
+    }
     match &line.failure {
         None => answer(view.codes.of(Status::Healthy), "ok".into()),
         Some(_) => {
