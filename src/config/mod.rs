@@ -235,3 +235,6 @@ fn read_endpoints(node: Option<&Node>, problems: &Problems) -> Option<Vec<(Strin
         .collect();
     read.into_iter().collect()
 }
+
+#[cfg(test)]
+mod tests;

@@ -26,3 +26,6 @@ pub use section::table_of;
 pub use section::{Field, Line, Section, read_empty};
 pub use setting::{Ratio, Setting, Size, TextMap};
 pub use url::{Scheme, Url};
+
+#[cfg(test)]
+mod tests;

@@ -46,7 +46,8 @@ pub enum Secret {
     Variable(String),
 }
 
-/// Why a secret could not be read. Says where, never what.
+/// Why a secret could not be read. Its text names neither the file nor the variable: whoever wrote the secret itself in
+/// their place must not find it in a log. The place in the configuration says which one is meant.
 #[derive(Debug)]
 pub enum SecretError {
     /// The file cannot be read.
@@ -60,11 +61,9 @@ pub enum SecretError {
 impl fmt::Display for SecretError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::File(path, error) => write!(f, "the secret file {} cannot be read: {error}", path.display()),
-            Self::Content(path) => {
-                write!(f, "the secret file {} is empty, not UTF-8, or over 64 KiB", path.display())
-            }
-            Self::Variable(name) => write!(f, "the environment variable {name} is not set"),
+            Self::File(_, error) => write!(f, "the secret's file cannot be read: {error}"),
+            Self::Content(_) => f.write_str("the secret's file is empty, not UTF-8, or over 64 KiB"),
+            Self::Variable(_) => f.write_str("the secret's environment variable is not set"),
         }
     }
 }

@@ -52,11 +52,15 @@ impl Url {
             return None;
         }
         let host = authority.host().trim_start_matches('[').trim_end_matches(']');
-        if host.is_empty() || (authority.port().is_some() && authority.port_u16().is_none()) {
-            return None;
-        }
-        let port = authority.port_u16().unwrap_or(port);
-        if port == 0 {
+        // `Authority::port` takes a port that is too large for none.
+        let port = match authority.as_str().strip_prefix(authority.host())? {
+            "" => port,
+            written => {
+                let digits = written.strip_prefix(':').filter(|digits| digits.bytes().all(|b| b.is_ascii_digit()))?;
+                digits.parse().ok()?
+            }
+        };
+        if host.is_empty() || port == 0 {
             return None;
         }
         let path = uri.path_and_query().map_or("/", |path| path.as_str());

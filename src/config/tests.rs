@@ -1,0 +1,206 @@
+//! Whole configurations: layers, places, and the promise that no value is ever quoted.
+
+use std::path::PathBuf;
+
+use proptest::prelude::*;
+
+use super::{CheckSettings, Config, Flag, LogSettings, ServiceSettings, ShutdownSettings, Sources};
+use crate::admin::{AdminSettings, EndpointSettings, MetricsSettings};
+use crate::check::KINDS;
+use crate::proxy::ProxySettings;
+use crate::settings::{Environment, Field, Section, Setting};
+
+fn sources(file: Option<PathBuf>, variables: &[(&str, &str)], flags: &[(&str, &str)]) -> Sources {
+    let variables = variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+    let flags = flags.iter().map(|(path, value)| Flag {
+        name: "--set".into(),
+        path: (*path).to_owned(),
+        value: (*value).to_owned(),
+    });
+    Sources { file, environment: Environment::from_iter(variables), flags: flags.collect() }
+}
+
+/// Loads a file's text; problems name the file as `c.toml`.
+fn load(text: &str, variables: &[(&str, &str)], flags: &[(&str, &str)]) -> Result<Config, Vec<String>> {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("c.toml");
+    std::fs::write(&path, text).unwrap();
+    Config::load(&sources(Some(path), variables, flags)).map_err(|problems| {
+        let prefix = format!("{}/", folder.path().display());
+        problems.iter().map(|problem| problem.to_string().replace(&prefix, "")).collect()
+    })
+}
+
+fn problems(text: &str) -> Vec<String> {
+    load(text, &[], &[]).expect_err("it is wrong")
+}
+
+fn value(config: &Config, path: &str) -> (String, String) {
+    let line = config.dump().into_iter().find(|line| line.path == path).unwrap();
+    (line.value, line.origin)
+}
+
+/// The dotted paths of all settings below some fields.
+fn paths(prefix: &str, fields: &[Field], found: &mut Vec<String>) {
+    for field in fields {
+        let path = format!("{prefix}.{}", field.name);
+        paths(&path, field.nested, found);
+        found.push(path);
+    }
+}
+
+/// Every path that a configuration can have, an example name in place of names of its own.
+fn every_path() -> Vec<String> {
+    let mut found = vec!["preset".to_owned(), "checks".into(), "checks.x".into(), "endpoints".into(), "nothing".into()];
+    for (name, fields) in [
+        ("service", <ServiceSettings as Section>::FIELDS),
+        ("proxy", <ProxySettings as Section>::FIELDS),
+        ("admin", <AdminSettings as Section>::FIELDS),
+        ("metrics", <MetricsSettings as Section>::FIELDS),
+        ("shutdown", <ShutdownSettings as Section>::FIELDS),
+        ("log", <LogSettings as Section>::FIELDS),
+        ("checks.x", <CheckSettings as Section>::FIELDS),
+        ("endpoints.\"/x\"", <EndpointSettings as Setting>::FIELDS),
+    ] {
+        found.push(name.to_owned());
+        paths(name, fields, &mut found);
+    }
+    for kind in KINDS {
+        found.push(format!("checks.x.{}", kind.name));
+        paths(&format!("checks.x.{}", kind.name), kind.fields, &mut found);
+    }
+    found
+}
+
+#[test]
+fn the_presets_are_valid() {
+    for preset in ["claude-proxy", "none"] {
+        let config = Config::load(&sources(None, &[("PULSEGATE_PRESET", preset)], &[])).unwrap();
+        assert_eq!(config.checks.is_empty(), preset == "none");
+        assert!(
+            ["/metrics", "/livez", "/readyz", "/startupz"]
+                .iter()
+                .all(|path| config.endpoints.iter().any(|(at, _)| at == path))
+        );
+    }
+}
+
+#[test]
+fn later_layers_lie_over_earlier_ones() {
+    let text = "[log]\nlevel = 'debug'\n[service]\nname = 'a'\n[shutdown]\ngrace = '9s'\nlame_duck = '1s'";
+    let variables = [("PULSEGATE_LOG__LEVEL", "warn"), ("PULSEGATE_SHUTDOWN__GRACE", "8s"), ("PORT", "81")];
+    let config = load(text, &variables, &[("shutdown.grace", "7s"), ("proxy.port", "82")]).unwrap();
+    assert_eq!(value(&config, "service.name"), ("\"a\"".into(), value(&config, "service.name").1));
+    assert_eq!(value(&config, "log.level"), ("\"warn\"".into(), "environment variable PULSEGATE_LOG__LEVEL".into()));
+    assert_eq!(value(&config, "shutdown.grace"), ("\"7s\"".into(), "flag --set".into()));
+    assert_eq!(value(&config, "proxy.listen"), ("\"0.0.0.0:82\"".into(), "flag --set".into()));
+    assert_eq!(value(&config, "log.format"), ("\"auto\"".into(), "default".into()));
+    assert_eq!(value(&config, "checks.claude_cli.cli.preset").1, "preset claude-proxy");
+}
+
+#[test]
+fn everything_wrong_is_told_at_once_with_its_place() {
+    let text = "\
+preset = 'none'
+[proxi]
+[checks.app]
+htp.url = 'http://a'
+interval = 'often'
+[checks.db]
+tcp.address = '127.0.0.1:1'
+http.url = 'http://a'
+[checks.slow]
+tcp.address = '127.0.0.1:1'
+interval = '1s'
+timeout = '2s'
+failure_threshold = 0
+[endpoints.health]
+dialect = 'claude'
+[shutdown]
+lame_duk = '1s'
+";
+    let problems = problems(text);
+    let expected = [
+        "c.toml:2:2: unknown key `proxi`; did you mean `proxy`?",
+        "c.toml:4:1: unknown key `checks.app.htp`; did you mean `http`?",
+        "c.toml:8:1: `checks.db` has two kinds; a check has one",
+        "c.toml:12:11: `checks.slow.timeout` must not be longer than the interval",
+        "c.toml:13:21: `checks.slow.failure_threshold` must be at least 1",
+        "c.toml:14:12: `endpoints.\"health\"`: an endpoint is a path",
+        "c.toml:15:11: `endpoints.\"health\".dialect` must be one of claude-proxy, kubernetes, metrics, off",
+        "c.toml:17:1: unknown key `shutdown.lame_duk`; did you mean `lame_duck`?",
+    ];
+    for expected in expected {
+        assert!(problems.iter().any(|problem| problem.starts_with(expected)), "{expected}\nis not in\n{problems:#?}");
+    }
+}
+
+#[test]
+fn settings_must_fit_together() {
+    for (text, expected) in [
+        ("shutdown = { lame_duck = '9s', grace = '1s' }", "`shutdown.lame_duck` must not be longer"),
+        ("proxy.listen = []", "`proxy.listen` must name at least one"),
+        ("proxy.listen = '127.0.0.1:8080'\nproxy.upstream = 'http://localhost:8080'", "leads back to `proxy.listen`"),
+        ("checks.traffic.depends_on = ['nobody']", "names a check that does not exist"),
+        ("checks.traffic.depends_on = ['traffic']", "leads back to itself"),
+        ("endpoints.'/x' = { dialect = 'kubernetes', group = 'mine' }", "names a group that no check belongs to"),
+        ("endpoints.'/x' = { dialect = 'kubernetes', access = 'api_key' }", "`admin.api_keys` has none"),
+        ("service.name = '1'", "`service.name` must begin with a letter"),
+        ("a = 1\na = 2", "not valid TOML"),
+    ] {
+        let problems = problems(text);
+        assert!(problems.iter().any(|problem| problem.contains(expected)), "{text}: {problems:?}");
+    }
+}
+
+#[test]
+fn every_kind_has_defaults_that_it_accepts() {
+    for kind in KINDS {
+        let text = format!("preset = 'none'\nchecks.x.{} = {{}}", kind.name);
+        for problem in load(&text, &[], &[]).err().into_iter().flatten() {
+            assert!(problem.contains("is missing"), "{}: {problem}", kind.name);
+        }
+        let mut names: Vec<_> = kind.fields.iter().map(|field| field.name).collect();
+        names.extend(<CheckSettings as Section>::FIELDS.iter().map(|field| field.name));
+        assert!(!kind.doc.is_empty() && !names.is_empty());
+    }
+}
+
+/// Loads a configuration in which one path has this value, in one of three ways.
+fn load_with(path: &str, written: &str, way: usize) -> Result<Config, Vec<String>> {
+    let variable = format!("PULSEGATE_{}", path.replace('.', "__").to_uppercase());
+    match way % 3 {
+        0 => load(&format!("{path} = {written}\n"), &[], &[]),
+        1 => load("", &[], &[(path, written)]),
+        _ => load("", &[(&variable, written)], &[]),
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(3))]
+
+    /// A secret in the wrong place must not end in a log: whatever is written wherever, no problem quotes it.
+    #[test]
+    fn no_problem_quotes_a_value(marker in "[a-z]{5}[A-Z]{5}[0-9]{5}", first_way in 0..3_usize) {
+        let shapes = ["'M'", "['M']", "{ env = 'M' }", "{ file = '/M' }", "{ a = 'M' }", "[{ env = 'M' }]", "'http://u:M@h/'", "'(M'", "'M"];
+        for (number, path) in every_path().iter().enumerate() {
+            for (shape, way) in shapes.iter().zip(first_way + number..) {
+                let written = shape.replace('M', &marker);
+                for problem in load_with(path, &written, way).err().into_iter().flatten() {
+                    let quoted = problem.to_lowercase().contains(&marker.to_lowercase());
+                    prop_assert!(!quoted, "{} = {}: {}", path, written, problem);
+                }
+            }
+        }
+    }
+}
+
+proptest! {
+    #[test]
+    fn no_text_makes_it_panic_or_quotes_a_line(text in "[ -~\n]{0,60}", marker in "[A-Z]{12}") {
+        let text = format!("key = \"{marker}\" {text}\n[{text}\nx = {marker}\n");
+        for problem in problems(&text) {
+            prop_assert!(!problem.contains(&marker), "{problem}");
+        }
+    }
+}
