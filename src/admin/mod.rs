@@ -14,3 +14,6 @@ pub use self::endpoint::{Endpoint, Kind, Port, Ports};
 pub use self::metrics::Metrics;
 pub use self::service::{Admin, Management, Target};
 pub use self::settings::{AdminListen, AdminSettings, EndpointSettings, MetricsSettings};
+
+#[cfg(test)]
+mod tests;
