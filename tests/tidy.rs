@@ -7,9 +7,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Lowest first: a module uses only those before it. `src/lib.rs` lists them in the same order.
-const ORDER: [&str; 14] = [
-    "settings", "health", "clock", "traffic", "fetch", "check", "dialect", "monitor", "proxy", "admin", "server",
-    "config", "app", "commands",
+const ORDER: [&str; 15] = [
+    "settings", "health", "clock", "traffic", "fetch", "check", "dialect", "monitor", "drain", "proxy", "admin",
+    "server", "config", "app", "commands",
 ];
 
 /// Paths that a module must not name outside of its tests, and why.

@@ -34,7 +34,7 @@ pub(super) struct Fleet {
 }
 
 impl Fleet {
-    pub(super) fn start(plane: Plane, sockets: &[Bound]) -> Result<Self, StartError> {
+    pub(super) fn start(plane: &Plane, sockets: &[Bound]) -> Result<Self, StartError> {
         let phases = watch::Sender::new(Phase::Serving);
         let tally = Arc::new(Tally::default());
         let permits = Arc::new(Semaphore::new(plane.settings.limits.connections as usize));
@@ -81,7 +81,7 @@ impl Worker {
         match Builder::new_current_thread().enable_all().build_local(LocalOptions::default()) {
             Ok(runtime) => runtime.block_on(self.serve()),
             Err(error) => {
-                tracing::error!(%error, "a worker cannot start: raise the limit of open files")
+                tracing::error!(%error, "a worker cannot start: raise the limit of open files");
             }
         }
     }
@@ -102,11 +102,14 @@ impl Worker {
             shard,
             phases: phases.clone(),
         };
-        for socket in sockets {
-            tokio::task::spawn_local(accept(acceptor.clone(), socket));
+        #[expect(clippy::disallowed_methods, reason = "they end with this runtime, which ends with this function")]
+        {
+            for socket in sockets {
+                tokio::task::spawn_local(accept(acceptor.clone(), socket));
+            }
+            // What is to be done now and then is done with the beat: an idle worker wakes up for nothing else.
+            tokio::task::spawn_local(plane.pulse.answer(index, move || proxy.sweep()));
         }
-        // What is to be done now and then is done with the beat, so that an idle worker wakes up for nothing else.
-        tokio::task::spawn_local(plane.pulse.answer(index, move || proxy.sweep()));
         // Ends when the sender is dropped: then everything has ended, or its time is over.
         while phases.changed().await.is_ok() {
             let phase = *phases.borrow_and_update();

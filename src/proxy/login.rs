@@ -41,7 +41,7 @@ impl LoginWitness {
     }
 
     /// What to look for in an answer, if it can say anything.
-    pub(super) fn look(&self, code: u16, asked_a_model: bool, encoded: bool) -> Option<Scan> {
+    pub(super) fn look(code: u16, asked_a_model: bool, encoded: bool) -> Option<Scan> {
         match code {
             401 if !encoded => Some(Scan::new(false)),
             200..=299 if asked_a_model && !encoded => Some(Scan::new(true)),
@@ -125,7 +125,7 @@ mod tests {
         let settings = LoginSettings { model_paths: vec!["/v1/messages".into()], refusals };
         let (witness, traffic) = (LoginWitness::new(&settings), Traffic::new(1));
         assert!(witness.is_model_path("/claude/v1/messages") && !witness.is_model_path("/v1/models"));
-        let mut scan = witness.look(code, true, false)?;
+        let mut scan = LoginWitness::look(code, true, false)?;
         for chunk in chunks {
             scan.read(chunk, &witness, &traffic);
         }

@@ -73,6 +73,7 @@ impl Rejection {
     ];
 
     /// Code, machine code, sentence, error type of RFC 9209 section 2.3, and what it counts as.
+    #[expect(clippy::too_many_lines, reason = "a table, a row for each")]
     fn parts(self) -> (u16, &'static str, &'static str, &'static str, Failure) {
         use Failure as F;
         match self {

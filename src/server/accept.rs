@@ -100,7 +100,9 @@ impl<S: Serve> Acceptor<S> {
         let (stream, peer) = listener.accept().await?;
         let client = Client { peer, hub: self.hub.clone() };
         let io = Io::new(stream, Counted::new(self.shard.clone()), permit, self.tally.seat());
-        tokio::task::spawn_local(self.service.clone().serve(io, client));
+        let served = self.service.clone().serve(io, client);
+        #[expect(clippy::disallowed_methods, reason = "a connection ends by itself; the tally knows when all have")]
+        tokio::task::spawn_local(served);
         Ok(())
     }
 }

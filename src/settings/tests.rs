@@ -223,7 +223,7 @@ fn secrets_are_references_and_their_errors_name_nothing() {
     let wrong = [
         file("marker1", b" \n"),
         file("marker2", b"\xff"),
-        file("marker3", &[b'x'; 65 * 1024]),
+        file("marker3", &vec![b'x'; 65 * 1024]),
         Secret::File(folder.path().join("marker4")),
         Secret::File(folder.path().into()),
         Secret::Variable("EMPTY_marker".into()),

@@ -7,6 +7,7 @@ use std::task::{Context, Poll};
 use super::super::connection::ClientStream;
 use super::super::http1::{BodyReader, Framing, MOST_FIELDS, Parsed, ResponseHead, parse_response};
 use super::super::local::Local;
+use super::super::login::LoginWitness;
 use super::super::rejection::Rejection;
 use super::super::rewrite::{delivery_of, write_response};
 use super::{Down, Download, LARGEST_HEAD, MOST_INTERIM, Relay, Step, read};
@@ -138,7 +139,7 @@ impl<L: Local, S: ClientStream> Relay<'_, L, S> {
             code: head.code,
             reader: BodyReader::new(head.framing, !self.job.is_http10),
             make_chunks,
-            scan: self.proxy.login.look(head.code, self.job.asks_a_model, head.is_encoded),
+            scan: LoginWitness::look(head.code, self.job.asks_a_model, head.is_encoded),
             reusable: head.keep_alive,
             close,
             needs_reset: self.job.is_http10 && matches!(head.framing, Framing::Chunked | Framing::UntilClose),
@@ -162,10 +163,7 @@ impl<L: Local, S: ClientStream> Relay<'_, L, S> {
                 scan.read(part, &proxy.login, &proxy.traffic);
             }
         });
-        let progress = match taken {
-            Ok(progress) => progress,
-            Err(_) => return Err(self.cut(Failure::UpstreamProtocol)),
-        };
+        let Ok(progress) = taken else { return Err(self.cut(Failure::UpstreamProtocol)) };
         proxy.shard.sent.fetch_add(data, Relaxed);
         // Whoever sends more than it promised cannot be trusted with the next request.
         download.reusable &= progress.consumed == bytes.len();
