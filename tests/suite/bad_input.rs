@@ -3,7 +3,6 @@
 
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::time::Duration;
 
 use crate::support::{Client, PATIENCE, Random, Sidecar, Upstream, eventually, get, home_with_login, run};
 
@@ -107,7 +106,7 @@ fn an_app_that_sends_random_bytes() {
         for stream in listener.incoming() {
             let Ok(mut stream) = stream else { return };
             let length = random.below(3000);
-            let head: &[u8] = if length % 2 == 0 { b"HTTP/1.1 200 OK\r\n" } else { b"" };
+            let head: &[u8] = if length.is_multiple_of(2) { b"HTTP/1.1 200 OK\r\n" } else { b"" };
             let mut request = [0; 4096];
             let _ = stream.read(&mut request);
             let _ = stream.write_all(&[head, &random.bytes(length)].concat());

@@ -180,6 +180,20 @@ fn without_a_word_about_readiness_it_stays_ready_until_the_listener_closes() {
     assert_eq!(sidecar.wait(PATIENCE).code(), Some(0));
 }
 
+#[test]
+fn it_is_seen_to_be_alive_from_the_first_beat_on() {
+    let upstream = app();
+    for _ in 0..8 {
+        let sidecar = Sidecar::start(&Sidecar::bare(&upstream));
+        let runs = |outcome: &str| sidecar.metric("pulsegate_check_runs_total", &["check=\"event_loop\"", outcome]);
+        eventually(Duration::from_secs(3), "every event loop has answered the first beat", || {
+            runs("outcome=\"pass\"") >= 1.0
+        });
+        assert_eq!(runs("outcome=\"fail\""), 0.0);
+        assert!(sidecar.admin("/livez?verbose").text().contains("[+]event_loop ok\n"));
+    }
+}
+
 /// Starts it with a port that somebody else has.
 #[track_caller]
 fn on_a_taken_port(setting: &str, format: &str, arguments: &[&str]) -> (crate::support::Ended, u16) {

@@ -85,7 +85,7 @@ fn run(address: SocketAddr, shared: &Shared, ask: &Ask) {
                 }
             }
             Ok(answer) => fail(format!("{} {}", answer.status, String::from_utf8_lossy(&answer.body))),
-            Err(error) => fail(format!("{error:?}")),
+            Err(error) => fail(error.to_string()),
         }
     }
 }

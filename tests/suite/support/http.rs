@@ -1,6 +1,6 @@
+use std::fmt;
 use std::io::{Read as _, Write as _};
 use std::net::{Shutdown, SocketAddr, TcpStream};
-use std::time::Duration;
 
 use super::PATIENCE;
 
@@ -23,6 +23,17 @@ pub(crate) enum HttpError {
     Malformed(String),
     /// Nothing came in time, or the connection could not be had.
     Io(std::io::Error),
+}
+
+impl fmt::Display for HttpError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Closed => f.write_str("closed before an answer"),
+            Self::Truncated(what) => write!(f, "broken off: {what}"),
+            Self::Malformed(what) => write!(f, "not HTTP/1.1: {what}"),
+            Self::Io(error) => write!(f, "{error}"),
+        }
+    }
 }
 
 /// Status line and fields.
@@ -99,10 +110,6 @@ impl Client {
     #[track_caller]
     pub(crate) fn connect(address: SocketAddr) -> Self {
         Self::try_connect(address).unwrap_or_else(|error| panic!("cannot connect to {address}: {error}"))
-    }
-
-    pub(crate) fn patience(&mut self, patience: Duration) {
-        self.stream.set_read_timeout(Some(patience)).expect("a timeout");
     }
 
     /// Writes bytes as they are.
@@ -359,7 +366,7 @@ fn framing(head: &Head, method: &str) -> Result<Framing, HttpError> {
 pub(crate) fn ask(address: SocketAddr, method: &str, target: &str, fields: &[(&str, &str)], body: &[u8]) -> Response {
     match Client::connect(address).ask(method, target, fields, body) {
         Ok(response) => response,
-        Err(error) => panic!("{method} {target} at {address}: {error:?}"),
+        Err(error) => panic!("{method} {target} at {address}: {error}"),
     }
 }
 

@@ -15,12 +15,12 @@ use std::time::{Duration, Instant};
 
 pub(crate) use self::clients::ClosedLoop;
 pub(crate) use self::config::Settings;
-pub(crate) use self::http::{Client, Head, HttpError, Response, ask, get};
+pub(crate) use self::http::{Client, HttpError, Response, ask, get};
 pub(crate) use self::peers::{LITELLM_KEY, Peer};
 pub(crate) use self::process::{Ended, Process, run};
 pub(crate) use self::sidecar::{PULSEGATE, SYSTEM_PATH, Sidecar, home_with_login};
 pub(crate) use self::tools::{claude, tool};
-pub(crate) use self::upstream::{Exchange, Next, Seen, Upstream};
+pub(crate) use self::upstream::{Exchange, Next, Upstream};
 
 /// Nothing that works takes longer than this, even on a loaded machine with two cores.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);

@@ -24,8 +24,6 @@ struct Shared {
 /// A request as it arrived.
 #[derive(Clone, Debug)]
 pub(crate) struct Seen {
-    /// Which connection, from 0.
-    pub(crate) connection: usize,
     pub(crate) method: String,
     pub(crate) target: String,
     /// In the order in which they came; names in lower case.
@@ -160,20 +158,20 @@ fn accept(listener: &TcpListener, shared: &Arc<Shared>) {
         }
         let shared = shared.clone();
         std::thread::spawn(move || {
-            serve(stream, number, &shared);
+            serve(stream, &shared);
             shared.open.lock().expect("the connections").retain(|(known, _)| *known != number);
         });
     }
 }
 
-fn serve(stream: TcpStream, number: usize, shared: &Arc<Shared>) {
+fn serve(stream: TcpStream, shared: &Arc<Shared>) {
     let _ = stream.set_nodelay(true);
     let _ = stream.set_read_timeout(Some(4 * PATIENCE));
     let _ = stream.set_write_timeout(Some(4 * PATIENCE));
     let mut buffer = Vec::new();
     loop {
         let Ok(handle) = stream.try_clone() else { return };
-        let Some(mut exchange) = Exchange::read(handle, std::mem::take(&mut buffer), number) else {
+        let Some(mut exchange) = Exchange::read(handle, std::mem::take(&mut buffer)) else {
             return;
         };
         if exchange.seen.target == Upstream::PROBE {
@@ -205,9 +203,8 @@ fn serve(stream: TcpStream, number: usize, shared: &Arc<Shared>) {
 }
 
 impl Exchange {
-    fn read(stream: TcpStream, buffer: Vec<u8>, connection: usize) -> Option<Self> {
-        let seen =
-            Seen { connection, method: String::new(), target: String::new(), fields: Vec::new(), body: Vec::new() };
+    fn read(stream: TcpStream, buffer: Vec<u8>) -> Option<Self> {
+        let seen = Seen { method: String::new(), target: String::new(), fields: Vec::new(), body: Vec::new() };
         let mut exchange = Self { seen, stream, buffer };
         let mut lines = Vec::new();
         loop {
