@@ -25,6 +25,7 @@ fn app() -> Upstream {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "one mix and its one account")]
 fn requests_sent_are_the_sum_of_the_requests_counted() {
     let upstream = app();
     let sidecar = Sidecar::start(&Sidecar::full(&upstream).raw("proxy.limits.body_bytes", "1000")).ready();

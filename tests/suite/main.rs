@@ -2,7 +2,14 @@
 //!
 //! `tests/run` installs the peers and runs this; a test whose peer is missing fails and says so.
 
-#![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test ends at the first surprise")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stderr,
+    clippy::disallowed_methods,
+    reason = "a test ends at the first surprise, shows what it saw, and measures real programs by the real clock"
+)]
 
 mod bad_input;
 mod ccproxy;

@@ -80,8 +80,12 @@ fn an_upload_arrives_as_it_is_sent() {
 
 #[test]
 fn a_request_may_wait_for_leave_to_send_its_body() {
-    let upstream =
-        Upstream::start(|exchange| if exchange.read_body() { exchange.answer(200, &[], b"ok") } else { Next::Close });
+    let upstream = Upstream::start(|exchange| {
+        if exchange.seen.field("expect").is_some() {
+            exchange.write(b"HTTP/1.1 100 Continue\r\n\r\n");
+        }
+        if exchange.read_body() { exchange.answer(200, &[], b"ok") } else { Next::Close }
+    });
     let sidecar = Sidecar::start(&Sidecar::bare(&upstream).raw("proxy.limits.body_bytes", "100"));
     let mut client = Client::connect(sidecar.traffic);
     client.write("POST", "/", &[("expect", "100-continue"), ("content-length", "4")], b"").expect("a head");

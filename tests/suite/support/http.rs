@@ -227,7 +227,7 @@ impl Client {
 
     /// Reads more; false at the end.
     fn fill(&mut self) -> Result<bool, HttpError> {
-        let mut chunk = [0; 64 * 1024];
+        let mut chunk = vec![0; 64 * 1024];
         match self.stream.read(&mut chunk) {
             Ok(0) => Ok(false),
             Ok(length) => {

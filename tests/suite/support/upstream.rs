@@ -158,13 +158,13 @@ fn accept(listener: &TcpListener, shared: &Arc<Shared>) {
         }
         let shared = shared.clone();
         std::thread::spawn(move || {
-            serve(stream, &shared);
+            serve(&stream, &shared);
             shared.open.lock().expect("the connections").retain(|(known, _)| *known != number);
         });
     }
 }
 
-fn serve(stream: TcpStream, shared: &Arc<Shared>) {
+fn serve(stream: &TcpStream, shared: &Arc<Shared>) {
     let _ = stream.set_nodelay(true);
     let _ = stream.set_read_timeout(Some(4 * PATIENCE));
     let _ = stream.set_write_timeout(Some(4 * PATIENCE));
@@ -195,7 +195,7 @@ fn serve(stream: TcpStream, shared: &Arc<Shared>) {
             }
             Next::Reset => {
                 // Lingering for no time at all makes the close a reset.
-                let _ = socket2::SockRef::from(&stream).set_linger(Some(std::time::Duration::ZERO));
+                let _ = socket2::SockRef::from(stream).set_linger(Some(std::time::Duration::ZERO));
                 return;
             }
         }
@@ -227,7 +227,7 @@ impl Exchange {
 
     /// Reads more; false at the end.
     fn fill(&mut self) -> bool {
-        let mut chunk = [0; 64 * 1024];
+        let mut chunk = vec![0; 64 * 1024];
         match self.stream.read(&mut chunk) {
             Ok(0) | Err(_) => false,
             Ok(length) => {
