@@ -22,8 +22,8 @@ impl Serve for Traffic {
 }
 
 impl ClientStream for Io {
-    fn reset_on_close(&self) {
-        Self::reset_on_close(self);
+    fn reset_on_close(&self, reset: bool) {
+        Self::reset_on_close(self, reset);
     }
 }
 

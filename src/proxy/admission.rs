@@ -71,7 +71,11 @@ impl Admission {
             return Ok(Some(permit));
         }
         let _waiting = Waiting::join(&self.waiting, self.queue).ok_or(Rejection::Overloaded)?;
-        match tokio::time::timeout(self.queue_timeout, in_flight.clone().acquire_owned()).await {
+        let place = in_flight.clone().acquire_owned();
+        if self.queue_timeout.is_zero() {
+            return place.await.map(Some).map_err(|_| Rejection::Overloaded);
+        }
+        match tokio::time::timeout(self.queue_timeout, place).await {
             Ok(Ok(permit)) => Ok(Some(permit)),
             _ => Err(Rejection::QueueTimeout),
         }

@@ -1,8 +1,9 @@
 use std::io;
 use std::mem::MaybeUninit;
 use std::net::IpAddr;
-use std::pin::Pin;
-use std::task::Poll;
+use std::pin::{Pin, pin};
+use std::sync::atomic::Ordering::Relaxed;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -22,8 +23,9 @@ use crate::traffic::{Failure, Method};
 
 /// A client's byte stream.
 pub trait ClientStream: AsyncRead + AsyncWrite + Unpin {
-    /// Makes the coming close a reset: the only way to say that a body without a length is not complete.
-    fn reset_on_close(&self);
+    /// Makes the coming close a reset, or an ordinary one again. A reset is the only way to say that a body without a
+    /// length is not complete.
+    fn reset_on_close(&self, reset: bool);
 }
 
 /// One client connection.
@@ -78,6 +80,14 @@ pub(super) struct Job {
     pub(super) out: Vec<u8>,
 }
 
+/// How a client asked, as far as the form of an answer of ours depends on it.
+#[derive(Clone, Copy, Debug, Default)]
+struct Asker {
+    keep: bool,
+    to_head: bool,
+    is_http10: bool,
+}
+
 /// What reading from the client brought.
 enum Read {
     Bytes(usize),
@@ -92,6 +102,10 @@ enum Read {
 /// the kernel resets the connection for what it sent too much.
 const LINGER: Duration = Duration::from_secs(1);
 const LINGER_BYTES: usize = 1024 * 1024;
+
+/// For so long after its beginning, and after each answer, a connection is not closed under a request that may be on its
+/// way, although the worker is closing.
+const CLOSING_PAUSE: Duration = Duration::from_secs(1);
 
 impl<'w, L: Local, S: ClientStream> Connection<'w, L, S> {
     pub(super) fn new(proxy: &'w Proxy<L>, stream: S, peer: Option<IpAddr>, hub: &'w Hub) -> Self {
@@ -114,7 +128,7 @@ impl<'w, L: Local, S: ClientStream> Connection<'w, L, S> {
                 After::Keep => {}
                 After::Close => return self.linger().await,
                 After::Drop => return,
-                After::Reset => return self.stream.reset_on_close(),
+                After::Reset => return self.stream.reset_on_close(true),
             }
         }
     }
@@ -123,25 +137,27 @@ impl<'w, L: Local, S: ClientStream> Connection<'w, L, S> {
     async fn next(&mut self) -> Step {
         let timeouts = &self.proxy.settings.timeouts;
         let (idle, head) = (timeouts.idle, timeouts.request_header);
-        let mut begun = None;
         let idle_since = Instant::now();
-        if !self.ahead.is_empty() {
-            begun = Some(idle_since);
-            if let Some(step) = self.digest(0) {
-                return step;
-            }
+        if !self.ahead.is_empty()
+            && let Some(step) = self.digest(0)
+        {
+            return step;
         }
+        let mut begun = (!self.ahead.is_empty()).then_some(idle_since);
         loop {
             let (since, limit) = begun.map_or((idle_since, idle), |begun| (begun, head));
             let deadline = (!limit.is_zero()).then(|| since + limit);
-            match (self.read(deadline, begun.is_none()).await, begun) {
+            match (self.read(deadline, begun.is_none().then_some(idle_since)).await, begun) {
                 (Read::Bytes(length), _) => {
-                    begun.get_or_insert_with(Instant::now);
                     if let Some(step) = self.digest(length) {
                         return step;
                     }
+                    // An empty line before a request is nothing yet.
+                    if !self.ahead.is_empty() {
+                        begun.get_or_insert_with(Instant::now);
+                    }
                 }
-                (Read::Late, Some(_)) => return self.refuse(Method::Other, Rejection::HeadTooSlow, false),
+                (Read::Late, Some(_)) => return self.refuse(Method::Other, Rejection::HeadTooSlow, Asker::default()),
                 (Read::Gone, Some(_)) => {
                     let code = super::exchange::CLIENT_CLOSED;
                     self.proxy.shard.request(Method::Other, code, Some(Failure::ClientClosed), Duration::ZERO);
@@ -152,7 +168,8 @@ impl<'w, L: Local, S: ClientStream> Connection<'w, L, S> {
         }
     }
 
-    async fn read(&mut self, deadline: Option<Instant>, is_idle: bool) -> Read {
+    /// `idle_since`: nothing has been asked since then.
+    async fn read(&mut self, deadline: Option<Instant>, idle_since: Option<Instant>) -> Read {
         std::future::poll_fn(|cx| {
             if self.member.is_none() {
                 self.member = Some(self.hub.join(cx.waker()));
@@ -162,9 +179,11 @@ impl<'w, L: Local, S: ClientStream> Connection<'w, L, S> {
             match Pin::new(&mut self.stream).poll_read(cx, &mut buffer) {
                 Poll::Ready(Ok(())) if !buffer.filled().is_empty() => Poll::Ready(Read::Bytes(buffer.filled().len())),
                 Poll::Ready(_) => Poll::Ready(Read::Gone),
-                // Only after reading: a request that is already here is still answered.
-                Poll::Pending if is_idle && self.hub.phase() == Phase::Closing => Poll::Ready(Read::Closing),
-                Poll::Pending => self.timer.poll(cx, deadline).map(|()| Read::Late),
+                Poll::Pending => match idle_since.filter(|_| self.hub.phase() == Phase::Closing) {
+                    // Who has just connected, or just had an answer, is about to ask.
+                    Some(since) => self.timer.poll(cx, Some(since + CLOSING_PAUSE)).map(|()| Read::Closing),
+                    None => self.timer.poll(cx, deadline).map(|()| Read::Late),
+                },
             }
         })
         .await
@@ -182,29 +201,33 @@ impl<'w, L: Local, S: ClientStream> Connection<'w, L, S> {
             owned.extend_from_slice(&scratch[..length]);
             &mut owned[..]
         };
+        // RFC 9112 section 2.2: some clients send an empty line after a body.
+        let empty = bytes.chunks_exact(2).take_while(|pair| *pair == b"\r\n").count() * 2;
+        let bytes = &mut bytes[empty..];
         let limit = usize::try_from(proxy.settings.limits.header_bytes.0).unwrap_or(usize::MAX);
         let mut fields = [const { MaybeUninit::uninit() }; MOST_FIELDS];
         let (head, length) = match parse_request(bytes, &mut fields) {
-            Ok(Parsed::Complete(_, length)) if length > limit => {
-                return Some(self.refuse(Method::Other, Rejection::HeadTooLarge, false));
-            }
-            Ok(Parsed::Complete(head, length)) => (head, length),
-            Ok(Parsed::Partial) if bytes.len() > limit => {
-                return Some(self.refuse(Method::Other, Rejection::HeadTooLarge, false));
-            }
-            Ok(Parsed::Partial) => {
+            Ok(Parsed::Complete(head, length)) if length <= limit => (head, length),
+            Ok(Parsed::Partial) if bytes.len() <= limit => {
                 self.ahead = bytes.to_vec();
                 return None;
             }
-            Err(malformed) => return Some(self.refuse(Method::Other, Rejection::Malformed(malformed), false)),
+            Ok(_) => return Some(self.refuse(Method::Other, too_large(bytes, limit), Asker::default())),
+            Err(Malformed::TooManyFields) => {
+                return Some(self.refuse(Method::Other, Rejection::HeadTooLarge, Asker::default()));
+            }
+            Err(malformed) => {
+                return Some(self.refuse(Method::Other, Rejection::Malformed(malformed), Asker::default()));
+            }
         };
-        let keep = head.keep_alive && head.framing == Framing::Empty;
-        if let Some(own) = self.own_answer(&head, keep) {
+        let keep = head.keep_alive && head.framing == Framing::Empty && head.method != "CONNECT";
+        let asker = Asker { keep, to_head: head.method == "HEAD", is_http10: head.is_http10 };
+        if let Some(own) = self.own_answer(&head, asker) {
             self.ahead = bytes[length..].to_vec();
             return Some(own);
         }
         if let Err(rejection) = self.admit(&head) {
-            let refused = self.refuse(Method::of(head.method), rejection, keep);
+            let refused = self.refuse(Method::of(head.method), rejection, asker);
             self.ahead = bytes[length..].to_vec();
             return Some(refused);
         }
@@ -213,24 +236,23 @@ impl<'w, L: Local, S: ClientStream> Connection<'w, L, S> {
         match job.take_in(rest) {
             Ok(taken) => self.ahead = rest[taken..].to_vec(),
             Err(malformed) => {
-                job.exchange.end(400, Some(Failure::InvalidRequest));
-                return Some(self.say(Rejection::Malformed(malformed), false, false, false));
+                return Some(self.give_up(&mut job, Rejection::Malformed(malformed)));
             }
         }
-        proxy.shard.received.fetch_add(job.uploaded, std::sync::atomic::Ordering::Relaxed);
+        let most = proxy.settings.limits.body_bytes.0;
+        if most > 0 && job.uploaded > most {
+            return Some(self.give_up(&mut job, Rejection::BodyTooLarge));
+        }
+        proxy.shard.received.fetch_add(job.uploaded, Relaxed);
         Some(Step::Forward(Box::new(job)))
     }
 
     /// The answer to a request that is not for the app.
-    fn own_answer(&self, head: &RequestHead<'_, '_>, keep: bool) -> Option<Step> {
+    fn own_answer(&self, head: &RequestHead<'_, '_>, asker: Asker) -> Option<Step> {
         let target = &head.target;
         let request = LocalRequest::new(head.method, target.path(), target.path_and_query, head.fields);
         let response = self.proxy.local.answer(&request)?;
-        let close = !keep || self.hub.phase() != Phase::Serving;
-        let mut bytes = self.proxy.buffer();
-        let delivery = Delivery { close, to_http10: head.is_http10, chunked: false };
-        self.proxy.with_date(|date| write_own(&mut bytes, &response, head.method == "HEAD", delivery, date));
-        Some(Step::Own(bytes, if close { After::Close } else { After::Keep }))
+        Some(self.own(&response, asker))
     }
 
     /// What can be refused before anything is done.
@@ -275,38 +297,51 @@ impl<'w, L: Local, S: ClientStream> Connection<'w, L, S> {
     }
 
     /// Counts a request that is not forwarded, and answers it.
-    fn refuse(&self, method: Method, rejection: Rejection, keep: bool) -> Step {
+    fn refuse(&self, method: Method, rejection: Rejection, asker: Asker) -> Step {
         self.proxy.shard.request(method, rejection.status(), Some(rejection.failure()), Duration::ZERO);
-        self.say(rejection, keep, false, false)
+        self.own(&rejection.response(), asker)
     }
 
-    fn say(&self, rejection: Rejection, keep: bool, to_head: bool, to_http10: bool) -> Step {
-        let close = !keep || self.hub.phase() != Phase::Serving;
+    /// Ends a request that was begun, and answers it.
+    fn give_up(&self, job: &mut Job, rejection: Rejection) -> Step {
+        job.exchange.end(rejection.status(), Some(rejection.failure()));
+        let keep = job.keep_alive && job.upload.is_done();
+        self.own(&rejection.response(), Asker { keep, to_head: job.to_head, is_http10: job.is_http10 })
+    }
+
+    fn own(&self, response: &hyper::Response<bytes::Bytes>, asker: Asker) -> Step {
+        let close = !asker.keep || self.hub.phase() != Phase::Serving;
         let mut bytes = self.proxy.buffer();
-        let delivery = Delivery { close, to_http10, chunked: false };
-        self.proxy.with_date(|date| write_own(&mut bytes, &rejection.response(), to_head, delivery, date));
+        let delivery = Delivery { close, to_http10: asker.is_http10, chunked: false };
+        self.proxy.with_date(|date| write_own(&mut bytes, response, asker.to_head, delivery, date));
         Step::Own(bytes, if close { After::Close } else { After::Keep })
     }
 
     /// Has the app answer. Tried again is only what the app has not seen, or may see twice.
     async fn forward(&mut self, mut job: Box<Job>) -> After {
-        match self.proxy.admission.enter().await {
-            Ok(permit) => job.exchange.permit = permit,
-            Err(rejection) => return self.reject(&mut job, rejection).await,
+        let proxy = self.proxy;
+        match self.unless_gone(&job, proxy.admission.enter()).await {
+            Some(Ok(permit)) => job.exchange.permit = permit,
+            Some(Err(rejection)) => return self.reject(&mut job, rejection).await,
+            None => return After::Drop,
         }
-        let mut attempts = self.proxy.settings.retry.attempts;
+        let mut attempts = proxy.settings.retry.attempts;
+        let mut may_reuse = true;
         loop {
-            let lease = match self.proxy.pool.reuse() {
+            let lease = match proxy.pool.reuse().filter(|_| may_reuse) {
                 Some(lease) => lease,
-                None => match self.proxy.pool.connect().await {
-                    Ok(lease) => lease,
-                    Err(rejection) if attempts > 0 && rejection.is_worth_another_attempt() => {
+                None => match self.unless_gone(&job, proxy.pool.connect()).await {
+                    Some(Ok(lease)) => lease,
+                    Some(Err(rejection)) if attempts > 0 && rejection.is_worth_another_attempt() => {
                         attempts -= 1;
-                        self.proxy.shard.retries.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-                        tokio::time::sleep(RETRY_PAUSE).await;
+                        proxy.shard.retries.fetch_add(1, Relaxed);
+                        if self.unless_gone(&job, tokio::time::sleep(RETRY_PAUSE)).await.is_none() {
+                            return After::Drop;
+                        }
                         continue;
                     }
-                    Err(rejection) => return self.reject(&mut job, rejection).await,
+                    Some(Err(rejection)) => return self.reject(&mut job, rejection).await,
+                    None => return After::Drop,
                 },
             };
             let reused = lease.reused;
@@ -320,27 +355,48 @@ impl<'w, L: Local, S: ClientStream> Connection<'w, L, S> {
                 Ended::Tunnel { mut lease, head, first } => {
                     let silence = self.proxy.settings.timeouts.stream_idle;
                     let ahead = std::mem::take(&mut self.ahead);
-                    if self.write_all(head).await.is_ok() {
-                        tunnel(&mut self.stream, lease.stream(), (&ahead, &first), &mut job.exchange, silence).await;
+                    if self.write_all(head).await.is_err() {
+                        return After::Drop;
                     }
-                    return After::Drop;
+                    let first = (&ahead[..], &first[..]);
+                    let broken = tunnel(&mut self.stream, lease.stream(), first, &mut job.exchange, silence).await;
+                    return if broken == Some(Failure::UpstreamReset) { After::Reset } else { After::Drop };
                 }
                 // What was not sent at all may be sent again however often: each time one stale connection fewer.
                 Ended::Stale { sent: false, .. } if reused => {}
-                Ended::Stale { whole: true, .. } if reused && job.idempotent && attempts > 0 => attempts -= 1,
+                // The next one kept may be as stale: this time a new one.
+                Ended::Stale { whole: true, .. } if reused && job.idempotent && attempts > 0 => {
+                    attempts -= 1;
+                    may_reuse = false;
+                }
                 Ended::Stale { .. } => return self.reject(&mut job, Rejection::UpstreamClosed).await,
                 Ended::Failed(rejection) => return self.reject(&mut job, rejection).await,
                 Ended::Cut { reset } => return if reset { After::Reset } else { After::Drop },
                 Ended::ClientGone => return After::Drop,
             }
-            self.proxy.shard.retries.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+            proxy.shard.retries.fetch_add(1, Relaxed);
         }
     }
 
+    /// Waits for something before the app is asked, but not for a client that has gone.
+    async fn unless_gone<T>(&mut self, job: &Job, awaited: impl Future<Output = T>) -> Option<T> {
+        let mut awaited = pin!(awaited);
+        std::future::poll_fn(|cx| {
+            if let Poll::Ready(result) = awaited.as_mut().poll(cx) {
+                return Poll::Ready(Some(result));
+            }
+            // With a body still to come, its bytes stay where they are until the app can have them.
+            if !job.upload.is_done() {
+                return Poll::Pending;
+            }
+            let mut scratch = self.proxy.scratch.borrow_mut();
+            watch(Pin::new(&mut self.stream), cx, &mut scratch, &mut self.ahead).map(|_| None)
+        })
+        .await
+    }
+
     async fn reject(&mut self, job: &mut Job, rejection: Rejection) -> After {
-        job.exchange.end(rejection.status(), Some(rejection.failure()));
-        let keep = job.keep_alive && job.upload.is_done();
-        let Step::Own(bytes, after) = self.say(rejection, keep, job.to_head, job.is_http10) else { return After::Drop };
+        let Step::Own(bytes, after) = self.give_up(job, rejection) else { return After::Drop };
         if self.write_all(bytes).await.is_ok() { after } else { After::Drop }
     }
 
@@ -369,7 +425,7 @@ impl<'w, L: Local, S: ClientStream> Connection<'w, L, S> {
         let mut left = LINGER_BYTES;
         let ended = std::future::poll_fn(|cx| Pin::new(&mut self.stream).poll_shutdown(cx)).await;
         while ended.is_ok() && left > 0 {
-            match self.read(deadline, false).await {
+            match self.read(deadline, None).await {
                 Read::Bytes(length) => left = left.saturating_sub(length),
                 _ => return,
             }
@@ -389,4 +445,31 @@ impl Job {
         self.out.extend_from_slice(&progress.trailer);
         Ok(progress.consumed)
     }
+}
+
+/// Which limit a head has gone past: a first line that does not end is a long target.
+fn too_large(bytes: &[u8], limit: usize) -> Rejection {
+    let line_ends = memchr::memchr(b'\n', &bytes[..bytes.len().min(limit)]).is_some();
+    if line_ends { Rejection::HeadTooLarge } else { Rejection::TargetTooLong }
+}
+
+/// At most so much of the next requests is taken in before its time.
+const MOST_AHEAD: usize = 64 * 1024;
+
+/// Watches a client that has nothing more to say; ready when it has gone. What it says all the same is kept.
+pub(super) fn watch<S: ClientStream>(
+    mut client: Pin<&mut S>,
+    cx: &mut Context<'_>,
+    scratch: &mut [u8],
+    ahead: &mut Vec<u8>,
+) -> Poll<()> {
+    while ahead.len() < MOST_AHEAD {
+        let mut buffer = ReadBuf::new(scratch);
+        match client.as_mut().poll_read(cx, &mut buffer) {
+            Poll::Ready(Ok(())) if !buffer.filled().is_empty() => ahead.extend_from_slice(buffer.filled()),
+            Poll::Ready(_) => return Poll::Ready(()),
+            Poll::Pending => break,
+        }
+    }
+    Poll::Pending
 }

@@ -10,6 +10,8 @@ use crate::traffic::Failure;
 pub enum Rejection {
     /// The app refuses connections.
     ConnectRefused,
+    /// We have no socket left to reach the app with.
+    NoSockets,
     /// The app's name does not resolve, or its host is not reachable.
     ConnectFailed,
     /// The app does not accept a connection in time.
@@ -38,6 +40,8 @@ pub enum Rejection {
     HeadTooSlow,
     /// The head is larger than allowed, or has too many fields.
     HeadTooLarge,
+    /// The target alone is larger than a head may be.
+    TargetTooLong,
     /// The request, or its body, is not well-formed.
     Malformed(Malformed),
     /// CONNECT: we are no tunnel to elsewhere.
@@ -52,8 +56,9 @@ const RETRY_SECONDS: &str = "1";
 
 impl Rejection {
     /// All of them, for documentation and tests; one stands for all malformed requests.
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 19] = [
         Self::ConnectRefused,
+        Self::NoSockets,
         Self::ConnectFailed,
         Self::ConnectTimeout,
         Self::ResponseTimeout,
@@ -68,6 +73,7 @@ impl Rejection {
         Self::BodyTooSlow,
         Self::HeadTooSlow,
         Self::HeadTooLarge,
+        Self::TargetTooLong,
         Self::Malformed(Malformed::RequestLine),
         Self::Connect,
     ];
@@ -160,6 +166,12 @@ impl Rejection {
             Self::HeadTooLarge => {
                 (431, "head_too_large", "the request's head is too large", "http_request_denied", F::RejectedLimit)
             }
+            Self::TargetTooLong => {
+                (414, "target_too_long", "the request's target is too long", "http_request_denied", F::RejectedLimit)
+            }
+            Self::NoSockets => {
+                (503, "no_sockets", "this proxy has no socket left", "connection_limit_reached", F::RejectedOverload)
+            }
             Self::Malformed(malformed) => {
                 (400, malformed.code(), malformed.sentence(), "http_request_error", F::InvalidRequest)
             }
@@ -206,7 +218,11 @@ impl Rejection {
 
     /// Why no connection came to be.
     pub(super) fn of_connect(error: &std::io::Error) -> Self {
+        use rustix::io::Errno;
+        // What we lack is not the app's fault.
+        let ours = [Errno::MFILE, Errno::NFILE, Errno::NOBUFS, Errno::NOMEM, Errno::ADDRNOTAVAIL];
         match error.kind() {
+            _ if ours.iter().any(|errno| error.raw_os_error() == Some(errno.raw_os_error())) => Self::NoSockets,
             std::io::ErrorKind::ConnectionRefused | std::io::ErrorKind::NotFound => Self::ConnectRefused,
             std::io::ErrorKind::TimedOut => Self::ConnectTimeout,
             _ => Self::ConnectFailed,

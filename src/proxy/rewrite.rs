@@ -98,7 +98,8 @@ pub(super) fn write_request(
                 told.host = true;
                 write_field(out, field.name, field.value);
             }
-            Field::ForwardedFor | Field::Forwarded | Field::ForwardedProto | Field::ForwardedHost => {}
+            Field::RealIp if forwarded.trusted => write_field(out, field.name, field.value),
+            Field::ForwardedFor | Field::Forwarded | Field::ForwardedProto | Field::ForwardedHost | Field::RealIp => {}
             Field::Other if head.names_fields && is_named(head.fields, field.name) => {}
             _ => write_field(out, field.name, field.value),
         }

@@ -2,10 +2,11 @@ use std::cell::Cell;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
+use futures_util::TryFutureExt as _;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::time::Instant;
 
-use super::exchange::Exchange;
+use super::exchange::{CLIENT_CLOSED, Exchange};
 use crate::traffic::Failure;
 
 /// The answer that begins a tunnel.
@@ -15,14 +16,14 @@ const SWITCHING_PROTOCOLS: u16 = 101;
 const CHUNK: usize = 16 * 1024;
 
 /// Passes bytes both ways until one side ends and the other has been told, or nothing moves for too long. What each side
-/// has sent already goes first.
+/// has sent already goes first. Tells what broke, if something did.
 pub(super) async fn tunnel(
     client: impl AsyncRead + AsyncWrite + Unpin,
     app: impl AsyncRead + AsyncWrite + Unpin,
     (from_client_first, from_app_first): (&[u8], &[u8]),
     exchange: &mut Exchange,
     silence: Duration,
-) {
+) -> Option<Failure> {
     let (from_client, mut to_client) = tokio::io::split(client);
     let (from_app, mut to_app) = tokio::io::split(app);
     let mut from_client = from_client_first.chain(from_client);
@@ -34,19 +35,24 @@ pub(super) async fn tunnel(
     let down = copy(&mut from_app, &mut to_client, &moved, |bytes| {
         exchange.shard().sent.fetch_add(bytes, Relaxed);
     });
-    let end = tokio::select! {
-        // Each direction ends by itself: half-closed is a state of its own.
-        (up, down) = async { tokio::join!(up, down) } => match (up, down) {
-            (_, Err(Side::Read)) | (Err(Side::Write), _) => Some(Failure::UpstreamReset),
-            (Err(_), _) | (_, Err(_)) => Some(Failure::ClientClosed),
-            _ => None,
-        },
+    // Each direction ends by itself, because half-closed is a state of its own; what breaks ends both.
+    let both = async {
+        tokio::try_join!(
+            up.map_err(|side| if side == Side::Read { Failure::ClientClosed } else { Failure::UpstreamReset }),
+            down.map_err(|side| if side == Side::Read { Failure::UpstreamReset } else { Failure::ClientClosed }),
+        )
+    };
+    let failure = tokio::select! {
+        ended = both => ended.err(),
         () = silent(&moved, silence) => Some(Failure::UpstreamTimeout),
     };
-    exchange.end(SWITCHING_PROTOCOLS, end);
+    let code = if failure == Some(Failure::ClientClosed) { CLIENT_CLOSED } else { SWITCHING_PROTOCOLS };
+    exchange.end(code, failure);
+    failure
 }
 
 /// Which end of a copy broke.
+#[derive(PartialEq, Eq)]
 enum Side {
     Read,
     Write,

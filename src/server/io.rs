@@ -32,11 +32,11 @@ impl Io {
         Self { stream, _counted: counted, _permit: permit, _seat: seat }
     }
 
-    /// Makes the coming close a reset.
-    pub fn reset_on_close(&self) {
+    /// Makes the coming close a reset, or an ordinary one again.
+    pub fn reset_on_close(&self, reset: bool) {
         if let Stream::Tcp(stream) = &self.stream {
             // Fails only on a socket that is already dead.
-            let _ = socket2::SockRef::from(stream).set_linger(Some(std::time::Duration::ZERO));
+            let _ = socket2::SockRef::from(stream).set_linger(reset.then_some(std::time::Duration::ZERO));
         }
     }
 }

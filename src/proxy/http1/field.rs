@@ -14,6 +14,7 @@ pub(in crate::proxy) enum Field {
     ForwardedFor,
     ForwardedProto,
     ForwardedHost,
+    RealIp,
     /// Concerns one connection only: dropped both ways (RFC 9110 section 7.6.1).
     HopByHop,
     /// Would be taken for one of ours by an app's gateway interface, which turns `-` into `_`: dropped.
@@ -32,25 +33,19 @@ const KNOWN: [&[(&str, Field)]; 20] = [
     &[],
     &[("upgrade", Field::Upgrade)],
     &[],
-    &[("forwarded", Field::Forwarded), ("x_real_ip", Field::Shadow)],
+    &[("forwarded", Field::Forwarded), ("x-real-ip", Field::RealIp)],
     &[("connection", Field::Connection), ("keep-alive", Field::HopByHop)],
     &[],
     &[],
     &[],
-    &[("content-length", Field::ContentLength), ("content_length", Field::Shadow)],
-    &[("x-forwarded-for", Field::ForwardedFor), ("x_forwarded_for", Field::Shadow)],
+    &[("content-length", Field::ContentLength)],
+    &[("x-forwarded-for", Field::ForwardedFor)],
     &[
         ("x-forwarded-host", Field::ForwardedHost),
         ("content-encoding", Field::ContentEncoding),
-        ("x_forwarded_host", Field::Shadow),
         ("proxy-connection", Field::HopByHop),
     ],
-    &[
-        ("transfer-encoding", Field::TransferEncoding),
-        ("x-forwarded-proto", Field::ForwardedProto),
-        ("x_forwarded_proto", Field::Shadow),
-        ("transfer_encoding", Field::Shadow),
-    ],
+    &[("transfer-encoding", Field::TransferEncoding), ("x-forwarded-proto", Field::ForwardedProto)],
     &[("proxy-authenticate", Field::HopByHop)],
     &[("proxy-authorization", Field::HopByHop)],
 ];
@@ -59,9 +54,33 @@ impl Field {
     /// What the name means, in any case of letters.
     pub(in crate::proxy) fn of(name: &str) -> Self {
         let candidates = KNOWN.get(name.len()).copied().unwrap_or_default();
-        let found = candidates.iter().find(|(known, _)| known.eq_ignore_ascii_case(name));
-        found.map_or(Self::Other, |(_, field)| *field)
+        let found = candidates.iter().find_map(|(known, field)| match spelling(known, name) {
+            Spelling::Exact => Some(*field),
+            Spelling::Underscored => Some(Self::Shadow),
+            Spelling::Other => None,
+        });
+        found.unwrap_or(Self::Other)
     }
+}
+
+/// How a name relates to a known one of the same length.
+enum Spelling {
+    Exact,
+    /// The same, but for underscores where the known one has hyphens.
+    Underscored,
+    Other,
+}
+
+fn spelling(known: &str, name: &str) -> Spelling {
+    let mut spelling = Spelling::Exact;
+    for (known, byte) in known.bytes().zip(name.bytes()) {
+        match byte.to_ascii_lowercase() {
+            byte if byte == known => {}
+            b'_' if known == b'-' => spelling = Spelling::Underscored,
+            _ => return Spelling::Other,
+        }
+    }
+    spelling
 }
 
 /// A value without the white space around it (RFC 9110 section 5.5).
@@ -84,6 +103,8 @@ mod tests {
                 assert_eq!(Field::of(&name.to_uppercase()), *field);
             }
         }
+        assert_eq!(Field::of("X_Forwarded-For"), Field::Shadow);
+        assert_eq!(Field::of("content_length"), Field::Shadow);
         assert_eq!(Field::of("x-request-id"), Field::Other);
         assert_eq!(Field::of(&"x".repeat(5000)), Field::Other);
     }

@@ -13,6 +13,8 @@ pub enum Malformed {
     FieldName,
     /// A field's value has a control character.
     FieldValue,
+    /// More than a hundred fields.
+    TooManyFields,
     /// The target is none of the four forms, or names a user.
     Target,
     /// No Host, several, or one that cannot be.
@@ -37,13 +39,14 @@ pub enum Malformed {
 
 impl Malformed {
     /// All of them, for documentation and tests.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 17] = [
         Self::BareLineEnd,
         Self::RequestLine,
         Self::StatusLine,
         Self::Version,
         Self::FieldName,
         Self::FieldValue,
+        Self::TooManyFields,
         Self::Target,
         Self::Host,
         Self::ContentLength,
@@ -66,6 +69,7 @@ impl Malformed {
             Self::Version => "bad_version",
             Self::FieldName => "bad_field_name",
             Self::FieldValue => "bad_field_value",
+            Self::TooManyFields => "too_many_fields",
             Self::Target => "bad_target",
             Self::Host => "bad_host",
             Self::ContentLength => "bad_content_length",
@@ -89,6 +93,7 @@ impl Malformed {
             Self::Version => "only HTTP/1.0 and HTTP/1.1 are spoken here",
             Self::FieldName => "a field's name is malformed",
             Self::FieldValue => "a field's value has a control character",
+            Self::TooManyFields => "there are too many fields",
             Self::Target => "the request target is malformed",
             Self::Host => "the request must have one valid Host field",
             Self::ContentLength => "Content-Length is not one number",

@@ -73,7 +73,8 @@ pub(in crate::proxy) fn parse_request<'h, 'b>(
 
 fn malformed(error: httparse::Error) -> Malformed {
     match error {
-        httparse::Error::HeaderName | httparse::Error::TooManyHeaders => Malformed::FieldName,
+        httparse::Error::HeaderName => Malformed::FieldName,
+        httparse::Error::TooManyHeaders => Malformed::TooManyFields,
         httparse::Error::HeaderValue => Malformed::FieldValue,
         httparse::Error::NewLine => Malformed::BareLineEnd,
         httparse::Error::Version => Malformed::Version,
@@ -184,7 +185,9 @@ fn target_of<'b>(
     if authority.is_empty() || !is_host(authority) || path.starts_with('?') {
         return Err(Malformed::Target);
     }
-    Ok(Target { host: Some(authority), path_and_query: if path.is_empty() { "/" } else { path } })
+    // RFC 9112 section 3.2.4: the whole server is what OPTIONS without a path asks.
+    let root = if method == "OPTIONS" { "*" } else { "/" };
+    Ok(Target { host: Some(authority), path_and_query: if path.is_empty() { root } else { path } })
 }
 
 /// A host and perhaps a port: no user, no path, no white space (RFC 9110 section 4.2.4, RFC 3986 section 3.2.2).

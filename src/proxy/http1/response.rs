@@ -31,7 +31,8 @@ pub(in crate::proxy) fn parse_response<'h, 'b>(
     let length = match config.parse_response_with_uninit_headers(&mut response, bytes, fields) {
         Ok(httparse::Status::Complete(length)) => length,
         Ok(httparse::Status::Partial) => return Ok(Parsed::Partial),
-        Err(httparse::Error::HeaderName | httparse::Error::TooManyHeaders) => return Err(Malformed::FieldName),
+        Err(httparse::Error::HeaderName) => return Err(Malformed::FieldName),
+        Err(httparse::Error::TooManyHeaders) => return Err(Malformed::TooManyFields),
         Err(httparse::Error::HeaderValue) => return Err(Malformed::FieldValue),
         Err(httparse::Error::NewLine) => return Err(Malformed::BareLineEnd),
         Err(httparse::Error::Version) => return Err(Malformed::Version),

@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::task::{Context, Poll};
 
 use super::super::connection::ClientStream;
-use super::super::http1::{BodyReader, Framing, MOST_FIELDS, Parsed, ResponseHead, parse_response};
+use super::super::http1::{BodyReader, Field, Framing, MOST_FIELDS, Parsed, ResponseHead, parse_response, trim};
 use super::super::local::Local;
 use super::super::login::LoginWitness;
 use super::super::rejection::Rejection;
@@ -89,7 +89,7 @@ impl<L: Local, S: ClientStream> Relay<'_, L, S> {
                 Ok(Parsed::Partial) | Err(_) => return Err(self.fail(Rejection::InvalidResponse)),
             };
             match head.code {
-                101 if self.job.websocket => {
+                101 if self.job.websocket && agrees(&head) => {
                     self.write_head(&head, false);
                     self.job.exchange.answered();
                     return Err(Step::Tunnel(bytes[length..].to_vec()));
@@ -106,12 +106,22 @@ impl<L: Local, S: ClientStream> Relay<'_, L, S> {
                     self.begin_body(&head);
                     let rest = &mut bytes[length..];
                     // One write with the head.
-                    let passed = self.take_in_body(rest)?;
+                    let Ok(passed) = self.take_in_body(rest) else { return Err(self.take_back()) };
                     self.down_out.extend_from_slice(&rest[passed]);
                     return Ok(());
                 }
             }
         }
+    }
+
+    /// The answer is broken from its beginning, and none of it has left: the client gets one that says so.
+    fn take_back(&mut self) -> Step {
+        if self.down_written > 0 {
+            return Step::Cut;
+        }
+        self.down_out.clear();
+        self.down = Down::Head { partial: Vec::new(), interim: 0 };
+        Step::Failed(Rejection::InvalidResponse)
     }
 
     /// An interim answer goes to every client that knows what that is (RFC 9110 section 15.2).
@@ -135,6 +145,11 @@ impl<L: Local, S: ClientStream> Relay<'_, L, S> {
         let close = !self.job.keep_alive || early || self.hub.phase() != Phase::Serving;
         let close = self.write_head(head, close);
         let make_chunks = head.framing == Framing::UntilClose && !self.job.is_http10;
+        // From here on every way to end but the right one is a reset, whoever ends it.
+        let needs_reset = self.job.is_http10 && matches!(head.framing, Framing::Chunked | Framing::UntilClose);
+        if needs_reset {
+            self.client.reset_on_close(true);
+        }
         self.down = Down::Body(Box::new(Download {
             code: head.code,
             reader: BodyReader::new(head.framing, !self.job.is_http10),
@@ -142,7 +157,7 @@ impl<L: Local, S: ClientStream> Relay<'_, L, S> {
             scan: LoginWitness::look(head.code, self.job.asks_a_model, head.is_encoded),
             reusable: head.keep_alive,
             close,
-            needs_reset: self.job.is_http10 && matches!(head.framing, Framing::Chunked | Framing::UntilClose),
+            needs_reset,
         }));
     }
 
@@ -205,4 +220,10 @@ impl<L: Local, S: ClientStream> Relay<'_, L, S> {
             Down::Body(_) => self.cut(Failure::UpstreamReset),
         }
     }
+}
+
+/// Whether the app speaks WebSocket from here on, and not something else that was not asked for.
+fn agrees(head: &ResponseHead<'_, '_>) -> bool {
+    let mut upgrades = head.fields.iter().filter(|field| Field::of(field.name) == Field::Upgrade);
+    upgrades.any(|field| trim(field.value).eq_ignore_ascii_case(b"websocket"))
 }

@@ -183,6 +183,9 @@ impl<'a, L: Local, S: ClientStream> Relay<'a, L, S> {
     /// All of the answer is with the client.
     fn complete(&mut self) -> Step {
         if let Down::Body(download) = &mut self.down {
+            if download.needs_reset {
+                self.client.reset_on_close(false);
+            }
             self.job.exchange.end(download.code, Failure::of_code(download.code));
             if let Some(scan) = &mut download.scan {
                 scan.end(&self.proxy.traffic);
@@ -221,7 +224,7 @@ impl<'a, L: Local, S: ClientStream> Relay<'a, L, S> {
         let in_body = matches!(self.down, Down::Body(_));
         let (since, limit) = if client_is_slow {
             (self.moved, timeouts.write)
-        } else if in_body || uploading || app_takes_nothing {
+        } else if in_body || uploading || app_takes_nothing || self.up.broken {
             (self.moved, timeouts.stream_idle)
         } else {
             (self.up.ended.unwrap_or(self.moved), timeouts.response_header)

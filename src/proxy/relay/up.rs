@@ -5,7 +5,7 @@ use std::task::{Context, Poll};
 use tokio::io::AsyncWrite as _;
 use tokio::time::Instant;
 
-use super::super::connection::ClientStream;
+use super::super::connection::{ClientStream, watch};
 use super::super::local::Local;
 use super::super::rejection::Rejection;
 use super::{Relay, Step, read};
@@ -77,19 +77,10 @@ impl<L: Local, S: ClientStream> Relay<'_, L, S> {
 
     /// With nothing more to come from the client, its leaving is all that can happen; a next request may come early.
     fn watch_client(&mut self, cx: &mut Context<'_>) -> Result<(), Step> {
-        if !self.ahead.is_empty() {
-            return Ok(());
-        }
         let mut scratch = self.proxy.scratch.borrow_mut();
-        match read(Pin::new(&mut *self.client), cx, &mut scratch) {
+        match watch(Pin::new(&mut *self.client), cx, &mut scratch, self.ahead) {
             Poll::Pending => Ok(()),
-            Poll::Ready(Ok(length @ 1..)) => {
-                if self.job.upload.is_done() {
-                    self.ahead.extend_from_slice(&scratch[..length]);
-                }
-                Ok(())
-            }
-            Poll::Ready(_) => Err(Step::ClientGone),
+            Poll::Ready(()) => Err(Step::ClientGone),
         }
     }
 }
