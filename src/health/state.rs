@@ -81,7 +81,11 @@ impl State {
             at.monotonic.checked_add(policy.max_time_in_error).map(|due| due.max(self.first_countable(policy)))
         });
         let started = self.started.monotonic.checked_add(policy.start_period);
-        [stale, unhealthy, started].into_iter().flatten().filter(|due| *due > now.monotonic).min()
+        [stale, unhealthy, started]
+            .into_iter()
+            .flatten()
+            .filter(|due| *due > now.monotonic && *due < Duration::MAX)
+            .min()
     }
 
     /// Whether a conclusive answer was had; or any, with the time to wait for a conclusive one over.

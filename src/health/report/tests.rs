@@ -37,10 +37,10 @@ fn report(checks: Vec<Arc<CheckReport>>) -> Report {
     }
 }
 
-fn reports() -> impl Strategy<Value = Report> {
+fn reports(least: usize) -> impl Strategy<Value = Report> {
     let groups = prop::sample::subsequence(Group::BUILT_IN.to_vec(), 0..=4);
     let one = (prop::sample::select(&Status::ALL[..]), prop::sample::select(&WEIGHTS[..]), groups);
-    vec(one, 0..12).prop_map(|checks| {
+    vec(one, least..12).prop_map(|checks| {
         let checks = checks.into_iter().enumerate();
         report(checks.map(|(index, (status, weight, groups))| check(index, status, weight, groups)).collect())
     })
@@ -48,7 +48,7 @@ fn reports() -> impl Strategy<Value = Report> {
 
 proptest! {
     #[test]
-    fn a_group_is_its_worst_weighted_member(report in reports()) {
+    fn a_group_is_its_worst_weighted_member(report in reports(0)) {
         for group in Group::BUILT_IN {
             let weighted = report.members(&group).map(|check| check.on_failure.weigh(check.state.status));
             prop_assert_eq!(report.status(&group), weighted.max().unwrap_or(Status::Healthy));
@@ -57,9 +57,8 @@ proptest! {
 
     #[test]
     fn a_check_that_gets_worse_makes_no_group_better(
-        before in reports(), which in any::<prop::sample::Index>(), to in prop::sample::select(&Status::ALL[..]),
+        before in reports(1), which in any::<prop::sample::Index>(), to in prop::sample::select(&Status::ALL[..]),
     ) {
-        prop_assume!(!before.checks.is_empty());
         let mut checks = before.checks.clone();
         let changed = which.get(&checks);
         let (name, from) = (changed.name.clone(), changed.state.status);
@@ -74,7 +73,7 @@ proptest! {
     }
 
     #[test]
-    fn the_weightiest_is_the_first_of_the_worst(report in reports()) {
+    fn the_weightiest_is_the_first_of_the_worst(report in reports(0)) {
         for group in Group::BUILT_IN {
             let worst = report.status(&group);
             let first = report.members(&group).find(|check| check.weighted() == worst);

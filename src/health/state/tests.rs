@@ -272,6 +272,14 @@ fn stale_is_more_than_stale_after_and_one_result_ends_it() {
 }
 
 #[test]
+fn what_takes_for_ever_never_happens() {
+    let policy = Policy { max_time_in_error: Duration::MAX, ..plain(1, 1) };
+    let mut state = State::new(at(0));
+    observe(&mut state, &policy, Outcome::Fail, 0);
+    assert_eq!(state.next_change(&policy, at(0)), None);
+}
+
+#[test]
 fn the_row_of_failures_is_dated() {
     let policy = plain(2, 1);
     let mut state = State::new(at(0));
