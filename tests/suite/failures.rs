@@ -361,8 +361,17 @@ fn a_body_over_the_limit_is_a_413() {
         request.extend([b'x'; 400]);
         request.extend(b"\r\n");
     }
+    // Also when all of it comes at once, and whether or not it ends there.
+    assert_own(
+        &crate::forwarding::raw(&sidecar, &[&request[..], b"0\r\n\r\n"].concat()),
+        413,
+        "body_too_large",
+        "http_request_denied",
+    );
     assert_own(&crate::forwarding::raw(&sidecar, &request), 413, "body_too_large", "http_request_denied");
-    await_error(&sidecar, "rejected_limit", 2.0);
+    await_error(&sidecar, "rejected_limit", 3.0);
+    let whole = upstream.seen().into_iter().filter(|seen| seen.body.len() > 1000).count();
+    assert_eq!(whole, 0, "the app never sees more than the limit");
 }
 
 #[test]

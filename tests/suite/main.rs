@@ -2,7 +2,7 @@
 //!
 //! `tests/run` installs the peers and runs this; a test whose peer is missing fails and says so.
 
-#![expect(
+#![allow(
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::panic,
