@@ -126,7 +126,7 @@ impl Arguments {
             value: value.clone(),
         }));
         let file = settings.config.clone().or_else(|| environment.get("PULSEGATE_CONFIG").map(PathBuf::from));
-        Sources { file, environment, flags }
+        Sources { file, environment, defaults: Vec::new(), flags }
     }
 }
 

@@ -39,7 +39,9 @@ pub(super) fn check(sources: &Sources) -> ExitCode {
     let rows = runtime.block_on(ask_all(plan));
     runtime.shutdown_background();
     print(&table(&rows));
-    let bad = rows.iter().any(|row| row.on_failure == OnFailure::Unhealthy && row.finding.outcome == Outcome::Fail);
+    // What cannot be told would not become ready either.
+    let says_no = |row: &Row| matches!(row.finding.outcome, Outcome::Fail | Outcome::Inconclusive);
+    let bad = rows.iter().any(|row| row.on_failure == OnFailure::Unhealthy && says_no(row));
     if bad { ExitCode::FAILURE } else { ExitCode::SUCCESS }
 }
 

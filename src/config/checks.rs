@@ -111,16 +111,13 @@ impl CheckConfig {
 }
 
 /// Reads `[checks.*]`.
-pub(super) fn read(node: Option<&Node>, problems: &Problems) -> Option<Vec<CheckConfig>> {
-    let Some(node) = node else {
-        return Some(Vec::new());
-    };
+pub(super) fn read(node: Option<&Node>, problems: &Problems) -> Vec<CheckConfig> {
+    let Some(node) = node else { return Vec::new() };
     let Value::Table(table) = &node.value else {
         problems.add(&node.origin, "`checks` must be a table of checks: [checks.NAME]");
-        return None;
+        return Vec::new();
     };
-    let read: Vec<Option<CheckConfig>> = table.entries.iter().map(|entry| read_one(entry, problems)).collect();
-    read.into_iter().collect()
+    table.entries.iter().filter_map(|entry| read_one(entry, problems)).collect()
 }
 
 fn read_one(entry: &Entry, problems: &Problems) -> Option<CheckConfig> {
@@ -211,7 +208,7 @@ fn fill_defaults(general: &mut Table, kind: &Kind) {
     let scratch = Problems::default();
     let duration = |node: Option<&Node>| node.and_then(|node| Duration::read(node, "", &scratch));
     if let (true, Some(quick)) = (default_timeout, quick)
-        && duration(Some(&quick)) < duration(general.get("timeout"))
+        && duration(Some(&quick)).is_some_and(|quick| Some(quick) < duration(general.get("timeout")))
     {
         general.set("timeout", &Origin::Default, Node { value: quick.value, origin: Origin::Default });
     }

@@ -17,44 +17,54 @@ pub struct Flag {
 /// Variables whose names begin so set something when they hold a path: `PULSEGATE_PROXY__UPSTREAM`.
 const PREFIX: &str = "PULSEGATE_";
 
-/// All layers, later ones over earlier ones: preset, file, environment, flags.
+/// All layers, later ones over earlier ones: preset, defaults of the command, file, environment, flags.
 pub(super) fn merge(sources: &Sources, problems: &Problems) -> Table {
     let file = match &sources.file {
         Some(path) => file::read(path, problems).unwrap_or_default(),
         None => Table::default(),
     };
-    let mut over = Table::default();
-    let mut port = None;
+    let mut environment = Table::default();
     for (name, path, value) in from_environment(sources) {
         let origin = Origin::Environment(name);
-        set(&mut over, &path, file::parse_value(value, &origin, problems));
+        set(&mut environment, &path, file::parse_value(value, &origin, problems));
     }
-    if let Some(value) = sources.environment.get("PORT") {
-        port = Some((value.to_owned(), Origin::Environment("PORT".into())));
-    }
-    for flag in &sources.flags {
-        let origin = Origin::Flag(flag.name.clone());
-        if flag.path == "proxy.port" {
-            port = Some((flag.value.clone(), origin));
-        } else {
-            set(&mut over, &split(&flag.path), file::parse_value(&flag.value, &origin, problems));
-        }
-    }
-    let chosen = over.get("preset").or_else(|| file.get("preset"));
+    let defaults = from_flags(&sources.defaults, problems);
+    let flags = from_flags(&sources.flags, problems);
+    let chosen = [&flags, &environment, &file].into_iter().find_map(|layer| layer.get("preset"));
     let Some(mut tree) = preset::table(chosen, problems) else {
         return Table::default();
     };
-    for layer in [file, over] {
-        replace_kinds(&mut tree, &layer);
-        tree.merge(layer);
+    for layer in [defaults, file, environment] {
+        lay_over(&mut tree, layer);
     }
-    if let Some((value, origin)) = port {
-        set_port(&mut tree, &value, &origin, problems);
+    if let Some(port) = sources.environment.get("PORT") {
+        set_port(&mut tree, port, &Origin::Environment("PORT".into()), problems);
     }
     if let Some(path) = sources.environment.get("CLAUDE_CLI_PATH") {
         set_cli_path(&mut tree, path);
     }
+    lay_over(&mut tree, flags);
+    for flag in sources.flags.iter().filter(|flag| flag.path == PORT_FLAG) {
+        set_port(&mut tree, &flag.value, &Origin::Flag(flag.name.clone()), problems);
+    }
     tree
+}
+
+/// The path of a flag that changes a part of a setting.
+const PORT_FLAG: &str = "proxy.port";
+
+fn from_flags(flags: &[Flag], problems: &Problems) -> Table {
+    let mut table = Table::default();
+    for flag in flags.iter().filter(|flag| flag.path != PORT_FLAG) {
+        let origin = Origin::Flag(flag.name.clone());
+        set(&mut table, &split(&flag.path), file::parse_value(&flag.value, &origin, problems));
+    }
+    table
+}
+
+fn lay_over(tree: &mut Table, layer: Table) {
+    replace_kinds(tree, &layer);
+    tree.merge(layer);
 }
 
 /// `PULSEGATE_A__B=v` as `a.b = v`, in the order of names. Kubernetes sets variables such as `PULSEGATE_PORT_8000_TCP` by

@@ -26,6 +26,8 @@ pub struct Sources {
     pub file: Option<PathBuf>,
     /// The environment of the process.
     pub environment: Environment,
+    /// What the command itself sets where nobody else does, over the preset.
+    pub defaults: Vec<Flag>,
     /// The flags that set something, in order.
     pub flags: Vec<Flag>,
 }
@@ -194,15 +196,16 @@ fn read(tree: &Table, environment: &Environment, problems: &Problems) -> Option<
     let checks = checks::read(reader.raw("checks"), problems);
     let endpoints = read_endpoints(reader.raw("endpoints"), problems);
     reader.finish();
+    // What could not be read stands at its defaults, so that the rest can still be looked at as a whole.
     let config = Config {
-        service: service?,
-        proxy: proxy?,
-        admin: admin?,
-        metrics: metrics?,
-        shutdown: shutdown?,
-        log: log?,
-        checks: checks?,
-        endpoints: endpoints?,
+        service: or_default(service)?,
+        proxy: or_default(proxy)?,
+        admin: or_default(admin)?,
+        metrics: or_default(metrics)?,
+        shutdown: or_default(shutdown)?,
+        log: or_default(log)?,
+        checks,
+        endpoints,
         environment: environment.clone(),
         tree: tree.clone(),
     };
@@ -210,18 +213,20 @@ fn read(tree: &Table, environment: &Environment, problems: &Problems) -> Option<
     Some(config)
 }
 
-fn read_endpoints(node: Option<&Node>, problems: &Problems) -> Option<Vec<(String, EndpointSettings)>> {
-    let Some(node) = node else {
-        return Some(Vec::new());
-    };
+fn or_default<T: Setting>(read: Option<T>) -> Option<T> {
+    read.or_else(|| crate::settings::read_empty("", &Problems::default()))
+}
+
+fn read_endpoints(node: Option<&Node>, problems: &Problems) -> Vec<(String, EndpointSettings)> {
+    let Some(node) = node else { return Vec::new() };
     let Value::Table(table) = &node.value else {
         problems.add(&node.origin, "`endpoints` must be a table");
-        return None;
+        return Vec::new();
     };
-    let read: Vec<Option<(String, EndpointSettings)>> = table
+    table
         .entries
         .iter()
-        .map(|entry| {
+        .filter_map(|entry| {
             let path = format!("endpoints.{:?}", entry.key);
             let proper =
                 entry.key.starts_with('/') && entry.key.parse::<hyper::Uri>().is_ok_and(|uri| uri.query().is_none());
@@ -232,8 +237,7 @@ fn read_endpoints(node: Option<&Node>, problems: &Problems) -> Option<Vec<(Strin
             let settings = EndpointSettings::read(&entry.node, &path, problems)?;
             proper.then(|| (entry.key.clone(), settings))
         })
-        .collect();
-    read.into_iter().collect()
+        .collect()
 }
 
 #[cfg(test)]

@@ -1,7 +1,11 @@
+use std::sync::Arc;
+
 use super::Config;
-use crate::admin::{Kind, Requirement};
+use crate::admin::{AdminListen, Kind, Requirement};
+use crate::check::Resources;
 use crate::health::Group;
 use crate::settings::{Address, Origin, Problems, Scheme, Size, Table, Value};
+use crate::traffic::Traffic;
 
 /// What no setting can know by itself: whether they fit together.
 pub(super) fn validate(config: &Config, tree: &Table, problems: &Problems) {
@@ -35,8 +39,51 @@ pub(super) fn validate(config: &Config, tree: &Table, problems: &Problems) {
             "`proxy.upstream` leads back to `proxy.listen`: name the app's own port",
         );
     }
-    depends_on(config, problems);
-    endpoints(config, problems, &origin);
+    if let Some(port) = shared_port(config) {
+        let what = "which traffic or the app uses already: give it one of its own, or \"off\"";
+        problems.add(&origin(&["admin", "listen"]), format!("`admin.listen` is port {port}, {what}"));
+    }
+    let all_checks = names(tree, "checks");
+    depends_on(config, &all_checks, problems);
+    // A group that seems empty may be that of a check with a problem of its own.
+    endpoints(config, all_checks.len() == config.checks.len(), problems, &origin);
+    prepare(config, problems);
+}
+
+/// The keys of a table as they were written, whether their values could be read or not.
+fn names<'a>(tree: &'a Table, key: &str) -> Vec<&'a str> {
+    match tree.get(key).map(|node| &node.value) {
+        Some(Value::Table(table)) => table.entries.iter().map(|entry| entry.key.as_str()).collect(),
+        _ => Vec::new(),
+    }
+}
+
+/// A check that lacks what it needs is a problem of the configuration: told with the others, before anything starts.
+fn prepare(config: &Config, problems: &Problems) {
+    let upstream = config.proxy.upstream.0.clone();
+    let resources = Resources::new(Arc::new(Traffic::new(1)), upstream, config.environment.clone());
+    for check in &config.checks {
+        if let Err(message) = check.prepare.prepare(&resources) {
+            problems.add(&check.origin, format!("`checks.{}`: {message}", check.name));
+        }
+    }
+}
+
+/// The port that traffic and management would both listen at, or that the app is looked for at.
+fn shared_port(config: &Config) -> Option<u16> {
+    let AdminListen(Some(Address::Ip(admin))) = &config.admin.listen else {
+        return None;
+    };
+    let overlaps =
+        |other: std::net::IpAddr| other == admin.ip() || other.is_unspecified() || admin.ip().is_unspecified();
+    let with_traffic = config.proxy.listen.iter().any(|listen| match listen {
+        Address::Ip(traffic) => traffic.port() == admin.port() && overlaps(traffic.ip()),
+        Address::Unix(_) => false,
+    });
+    let upstream = &config.proxy.upstream.0;
+    let with_app =
+        upstream.scheme == Scheme::Http && upstream.port == admin.port() && upstream.host.parse().is_ok_and(overlaps);
+    (admin.port() != 0 && (with_traffic || with_app)).then_some(admin.port())
 }
 
 fn service(config: &Config, problems: &Problems, origin: &impl Fn(&[&str]) -> Origin) {
@@ -75,10 +122,10 @@ fn leads_to_itself(config: &Config) -> bool {
     })
 }
 
-fn depends_on(config: &Config, problems: &Problems) {
+fn depends_on(config: &Config, all: &[&str], problems: &Problems) {
     for check in &config.checks {
         for parent in &check.settings.depends_on {
-            if !config.checks.iter().any(|other| other.name == *parent) {
+            if !all.contains(&parent.as_str()) {
                 problems.add(
                     &check.origin,
                     format!("`checks.{}.depends_on` names a check that does not exist", check.name),
@@ -98,7 +145,7 @@ fn reaches(config: &Config, from: &str, to: &str, steps: usize) -> bool {
             .is_some_and(|parents| parents.iter().any(|parent| parent == to || reaches(config, parent, to, steps - 1)))
 }
 
-fn endpoints(config: &Config, problems: &Problems, origin: &impl Fn(&[&str]) -> Origin) {
+fn endpoints(config: &Config, groups_are_known: bool, problems: &Problems, origin: &impl Fn(&[&str]) -> Origin) {
     for (path, endpoint) in &config.endpoints {
         if matches!(endpoint.dialect, Kind::Off) {
             continue;
@@ -109,7 +156,8 @@ fn endpoints(config: &Config, problems: &Problems, origin: &impl Fn(&[&str]) -> 
                 format!("`endpoints.{path:?}.access` asks for an API key, and `admin.api_keys` has none"),
             );
         }
-        let known = !matches!(endpoint.group, Group::Named(_))
+        let known = !groups_are_known
+            || !matches!(endpoint.group, Group::Named(_))
             || config.checks.iter().any(|check| check.settings.groups.contains(&endpoint.group));
         if !known {
             problems.add(

@@ -147,9 +147,13 @@ impl Keeper {
         let done = schedule.run_until_pass && outcome == Outcome::Pass;
         kept.due = (!done).then(|| now.monotonic.saturating_add(longest));
         let report = Arc::make_mut(&mut kept.report);
+        let before = report.reason().map(|reason| reason.code);
         report.runs[outcome as usize] += 1;
         let transition = report.state.step(&kept.policy, Some(Arc::new(observation)), now);
         note(report, transition);
+        if transition.is_none() {
+            note_reason(report, before);
+        }
     }
 
     /// Lets time alone have its effect.
@@ -224,4 +228,13 @@ fn note(report: &mut CheckReport, transition: Option<Transition>) {
         Status::Healthy => tracing::info!(check, from, to = to.word(), "check changed"),
         _ => tracing::warn!(check, from, to = to.word(), code, sentence, detail, "check changed"),
     }
+}
+
+/// A check that is not healthy for another reason than before, and is not otherwise heard of: "not visible from here" is
+/// no transition, and yet why nothing will ever be ready.
+fn note_reason(report: &CheckReport, before: Option<&'static str>) {
+    let Some(reason) = report.reason().filter(|reason| Some(reason.code) != before) else { return };
+    let (check, status) = (&*report.name, report.state.status.word());
+    let (code, sentence, detail) = (reason.code, &*reason.public, reason.private.as_deref());
+    tracing::warn!(check, status, code, sentence, detail, "check has a new reason");
 }

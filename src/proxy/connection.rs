@@ -288,7 +288,7 @@ impl<'w, L: Local, S: ClientStream> Connection<'w, L, S> {
             is_http10: head.is_http10,
             keep_alive: head.keep_alive,
             websocket: head.websocket,
-            asks_a_model: head.method == "POST" && proxy.login.is_model_path(head.target.path()),
+            asks_a_model: head.method == "POST" && proxy.witness.is_model_path(head.target.path()),
             idempotent: matches!(head.method, "GET" | "HEAD" | "OPTIONS" | "PUT" | "DELETE" | "TRACE"),
             upload: BodyReader::new(head.framing, true),
             uploaded: 0,

@@ -11,7 +11,6 @@ mod connection;
 mod exchange;
 mod http1;
 mod local;
-mod login;
 mod pool;
 mod rejection;
 mod relay;
@@ -19,6 +18,7 @@ mod rewrite;
 mod settings;
 mod timer;
 mod tunnel;
+mod witness;
 mod worker;
 
 pub use self::admission::{Admission, Gate};

@@ -122,11 +122,11 @@ impl Setting for Upstream {
     const EXPECTS: &'static str = "a URL without path, such as \"http://127.0.0.1:8080\" or \"unix:/run/app.sock\"";
 
     fn read(node: &Node, path: &str, problems: &Problems) -> Option<Self> {
-        let url = Url::read(node, path, problems)?;
-        if url.path != "/" {
+        let text = Reader::text(node, path, problems, Self::EXPECTS)?;
+        let Some(url) = Url::parse(text).filter(|url| url.path == "/") else {
             problems.add(&node.origin, format!("`{path}` must be {}", Self::EXPECTS));
             return None;
-        }
+        };
         if url.scheme == Scheme::Https {
             problems.add(&node.origin, format!("`{path}`: the app is spoken to in plain text: use http:// or unix:"));
             return None;

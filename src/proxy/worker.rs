@@ -6,9 +6,9 @@ use std::sync::Arc;
 use super::admission::{Admission, Gate};
 use super::connection::{ClientStream, Connection};
 use super::local::Local;
-use super::login::LoginWitness;
 use super::pool::Pool;
 use super::settings::ProxySettings;
+use super::witness::Witness;
 use crate::clock;
 use crate::drain::Hub;
 use crate::traffic::{Shard, Traffic};
@@ -20,7 +20,7 @@ pub struct Proxy<L> {
     pub(super) shard: Arc<Shard>,
     pub(super) admission: Arc<Admission>,
     pub(super) gate: Arc<Gate>,
-    pub(super) login: LoginWitness,
+    pub(super) witness: Witness,
     pub(super) pool: Rc<Pool>,
     pub(super) local: L,
     /// The app, as a Host field that the client did not give.
@@ -55,7 +55,7 @@ impl<L: Local> Proxy<L> {
         let shard = traffic.shard(worker);
         let upstream = settings.upstream.0.clone();
         Self {
-            login: LoginWitness::new(&settings.login),
+            witness: Witness::new(&settings.login),
             host: upstream.authority(),
             via: format!("1.1 {pseudonym}").into_bytes(),
             pool: Pool::new(upstream, settings.timeouts.connect, shard.clone()),

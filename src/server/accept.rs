@@ -4,11 +4,10 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
-use futures_util::FutureExt as _;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
 use super::io::{Counted, Io};
-use super::listener::Listener;
+use super::listener::{Accepted, Listener};
 use super::{Bound, Client, Serve};
 use crate::drain::{Hub, Phase, Tally};
 use crate::traffic::Shard;
@@ -64,10 +63,10 @@ impl<S: Serve> Acceptor<S> {
         }
         // What the kernel has accepted for us already would be reset when the socket closes.
         while let Ok(permit) = self.permits.clone().try_acquire_owned() {
-            match self.accept(&listener, permit).now_or_never() {
-                Some(Ok(())) => {}
-                Some(Err(error)) if is_the_connections_own(&error) => {}
-                _ => break,
+            match listener.accept_now() {
+                Ok(accepted) => self.serve(accepted, permit),
+                Err(error) if is_the_connections_own(&error) => {}
+                Err(_) => break,
             }
         }
         Ok(())
@@ -80,8 +79,11 @@ impl<S: Serve> Acceptor<S> {
             let Ok(permit) = self.permits.clone().acquire_owned().await else {
                 return;
             };
-            match self.accept(listener, permit).await {
-                Ok(()) => exhausted = false,
+            match listener.accept().await {
+                Ok(accepted) => {
+                    exhausted = false;
+                    self.serve(accepted, permit);
+                }
                 // The client has gone again, or the network had a hiccup: nothing is wrong with us.
                 Err(error) if is_the_connections_own(&error) => {}
                 Err(error) => {
@@ -96,14 +98,12 @@ impl<S: Serve> Acceptor<S> {
         }
     }
 
-    async fn accept(&self, listener: &Listener, permit: OwnedSemaphorePermit) -> io::Result<()> {
-        let (stream, peer) = listener.accept().await?;
+    fn serve(&self, (stream, peer): Accepted, permit: OwnedSemaphorePermit) {
         let client = Client { peer, hub: self.hub.clone() };
         let io = Io::new(stream, Counted::new(self.shard.clone()), permit, self.tally.seat());
         let served = self.service.clone().serve(io, client);
         #[expect(clippy::disallowed_methods, reason = "a connection ends by itself; the tally knows when all have")]
         tokio::task::spawn_local(served);
-        Ok(())
     }
 }
 

@@ -1,12 +1,12 @@
 use std::fmt;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::os::unix::net::{UnixListener as StdUnixListener, UnixStream as StdUnixStream};
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use socket2::{Domain, Socket, Type};
-use tokio::net::{TcpListener, UnixListener};
+use socket2::{Domain, SockRef, Socket, Type};
+use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 
 use super::io::Stream;
 use crate::settings::Address;
@@ -146,15 +146,40 @@ pub(super) enum Listener {
 }
 
 impl Listener {
-    pub(super) async fn accept(&self) -> io::Result<(Stream, Option<std::net::IpAddr>)> {
+    pub(super) async fn accept(&self) -> io::Result<Accepted> {
         match self {
             Self::Tcp(listener) => {
                 let (stream, peer) = listener.accept().await?;
-                // Answers leave at once; fails only on a socket that is already dead.
-                let _ = stream.set_nodelay(true);
-                Ok((Stream::Tcp(stream), Some(peer.ip().to_canonical())))
+                Ok(accepted(stream, peer))
             }
             Self::Unix(listener, _) => Ok((Stream::Unix(listener.accept().await?.0), None)),
         }
     }
+
+    /// A connection that waits already, by asking the kernel: what the runtime knows of the socket may be old.
+    pub(super) fn accept_now(&self) -> io::Result<Accepted> {
+        match self {
+            Self::Tcp(listener) => {
+                let (socket, _) = SockRef::from(listener).accept()?;
+                socket.set_nonblocking(true)?;
+                let stream = TcpStream::from_std(socket.into())?;
+                let peer = stream.peer_addr()?;
+                Ok(accepted(stream, peer))
+            }
+            Self::Unix(listener, _) => {
+                let (socket, _) = SockRef::from(listener).accept()?;
+                socket.set_nonblocking(true)?;
+                Ok((Stream::Unix(UnixStream::from_std(socket.into())?), None))
+            }
+        }
+    }
+}
+
+/// A client's byte stream and its address.
+pub(super) type Accepted = (Stream, Option<IpAddr>);
+
+fn accepted(stream: TcpStream, peer: SocketAddr) -> Accepted {
+    // Answers leave at once; fails only on a socket that is already dead.
+    let _ = stream.set_nodelay(true);
+    (Stream::Tcp(stream), Some(peer.ip().to_canonical()))
 }

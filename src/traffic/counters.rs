@@ -33,7 +33,7 @@ pub enum Failure {
     Http5xx,
     /// The app's 429.
     RateLimited,
-    /// The app's 529.
+    /// The app's 529, or its 503 that says `overloaded_error`.
     Overloaded,
 }
 

@@ -22,7 +22,7 @@ use super::single::Single;
 use super::subprocess::{Output, Subprocess};
 use super::{Check, Defaults, Kind, Prepare, Resources};
 use crate::health::{Facts, Finding, Reason};
-use crate::settings::{Node, Problems, Reader, Setting};
+use crate::settings::{Node, Problems, Reader, Scheme, Setting};
 
 pub(super) const KIND: Kind = Kind::of::<Cli>(
     "cli",
@@ -100,6 +100,9 @@ impl Setting for Version {
 
 impl Prepare for Cli {
     fn prepare(&self, resources: &Resources) -> Result<Box<dyn Check>, String> {
+        if self.through == Through::Upstream && resources.upstream.scheme != Scheme::Http {
+            return Err("`cli.through = \"upstream\"` finds the app by its port: the upstream must be http://".into());
+        }
         let check =
             CliCheck { settings: self.clone(), resources: resources.clone(), look: Single::default(), known: None };
         Ok(Box::new(check))

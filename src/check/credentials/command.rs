@@ -7,6 +7,7 @@ use tokio::time::Instant;
 use super::super::Resources;
 use super::super::cli::{CLAUDE, Place, Presence, Version, locate, run_version};
 use super::super::subprocess::Subprocess;
+use super::Credentials;
 use super::file::{LoginState, Reading};
 
 /// Before this version `claude auth status` is a prompt that is sent to the model and billed.
@@ -28,15 +29,15 @@ pub(super) struct AuthStatus {
 
 impl AuthStatus {
     #[expect(clippy::disallowed_methods, reason = "kept, awaited and aborted by this value")]
-    pub(super) async fn ask(&mut self, resources: &Resources, path: Option<&std::path::Path>) -> Reading {
+    pub(super) async fn ask(&mut self, resources: &Resources, settings: &Credentials) -> Reading {
         if let Some((reading, at)) = &self.last
             && at.elapsed() < INTERVAL
         {
             return reading.clone();
         }
         let running = self.running.get_or_insert_with(|| {
-            let (resources, path) = (resources.clone(), path.map(std::path::Path::to_owned));
-            tokio::spawn(async move { auth_status(&resources, path.as_deref()).await })
+            let (resources, settings) = (resources.clone(), settings.clone());
+            tokio::spawn(async move { auth_status(&resources, &settings).await })
         });
         let reading = running.await.unwrap_or_else(|_| Reading::of(LoginState::Unknown));
         self.running = None;
@@ -62,9 +63,9 @@ struct Status {
     logged_in: bool,
 }
 
-async fn auth_status(resources: &Resources, path: Option<&std::path::Path>) -> Reading {
+async fn auth_status(resources: &Resources, settings: &Credentials) -> Reading {
     let unknown = |why: String| Reading { private: Some(why), ..Reading::of(LoginState::Unknown) };
-    let located = locate(&CLAUDE, CLAUDE.command, path, &Place::own(&resources.environment));
+    let located = locate(&CLAUDE, CLAUDE.command, settings.cli_path.as_deref(), &Place::own(&resources.environment));
     let Presence::Found { path, .. } = located.presence else {
         return unknown("the CLI that would be asked is not there".into());
     };
@@ -82,6 +83,9 @@ async fn auth_status(resources: &Resources, path: Option<&std::path::Path>) -> R
     process.arguments.extend(["auth", "status", "--json"].map(Into::into));
     for name in ["HOME", "CLAUDE_CONFIG_DIR"] {
         process.environment.extend(resources.environment.get(name).map(|value| (name.into(), value.into())));
+    }
+    if let Some(directory) = &settings.config_dir {
+        process.environment.push(("CLAUDE_CONFIG_DIR".into(), directory.display().to_string()));
     }
     process.environment.extend(CLAUDE.quiet.iter().map(|(name, value)| ((*name).into(), (*value).into())));
     // Nothing listens there: no refresh can happen, so nothing can be written and no login lost.

@@ -115,7 +115,7 @@ impl Check for CredentialsCheck {
         Box::pin(async {
             let reading = match (from_environment(&self.resources.environment), self.settings.mode) {
                 (Some(reading), _) => reading,
-                (None, Mode::Command) => self.status.ask(&self.resources, self.settings.cli_path.as_deref()).await,
+                (None, Mode::Command) => self.status.ask(&self.resources, &self.settings).await,
                 (None, Mode::File) => {
                     let (directory, resources) = (self.directory(), self.resources.clone());
                     self.look.run(move || from_file(directory, &resources)).await

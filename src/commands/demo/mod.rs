@@ -90,10 +90,9 @@ fn with_demo_settings(mut sources: Sources, app_port: u16) -> Sources {
         ("checks.traffic.traffic.window", "10s".into()),
         ("shutdown.lame_duck", "0".into()),
     ];
-    let mut flags: Vec<Flag> =
+    sources.defaults =
         defaults.into_iter().map(|(path, value)| Flag { name: "demo".into(), path: path.into(), value }).collect();
-    flags.append(&mut sources.flags);
-    Sources { flags, ..sources }
+    sources
 }
 
 #[cfg(test)]

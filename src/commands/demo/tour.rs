@@ -44,7 +44,7 @@ Your turn, in another terminal:
   curl -s {base}/health/detailed | jq      every part, with its reason
   curl -X POST {base}/fail                 make the app fail, and watch /health turn 503
   curl -X POST {base}/recover              and back
-  curl -s {base}/readyz?verbose            what Kubernetes asks
+  curl -s '{base}/readyz?verbose'          what Kubernetes asks
   curl -s {base}/metrics                   what Prometheus scrapes
   curl -i http://127.0.0.1:{app_port}/     the app without the sidecar
 

@@ -7,9 +7,9 @@ use std::task::{Context, Poll};
 use super::super::connection::ClientStream;
 use super::super::http1::{BodyReader, Field, Framing, MOST_FIELDS, Parsed, ResponseHead, parse_response, trim};
 use super::super::local::Local;
-use super::super::login::LoginWitness;
 use super::super::rejection::Rejection;
 use super::super::rewrite::{delivery_of, write_response};
+use super::super::witness::Witness;
 use super::{Down, Download, LARGEST_HEAD, MOST_INTERIM, Relay, Step, read};
 use crate::drain::Phase;
 use crate::traffic::Failure;
@@ -154,7 +154,7 @@ impl<L: Local, S: ClientStream> Relay<'_, L, S> {
             code: head.code,
             reader: BodyReader::new(head.framing, !self.job.is_http10),
             make_chunks,
-            scan: LoginWitness::look(head.code, self.job.asks_a_model, head.is_encoded),
+            scan: Witness::look(head.code, self.job.asks_a_model, head.is_encoded),
             reusable: head.keep_alive,
             close,
             needs_reset,
@@ -175,7 +175,7 @@ impl<L: Local, S: ClientStream> Relay<'_, L, S> {
         let taken = download.reader.advance(bytes, |part| {
             data += part.len() as u64;
             if let Some(scan) = scan {
-                scan.read(part, &proxy.login, &proxy.traffic);
+                scan.read(part, &proxy.witness, &proxy.traffic);
             }
         });
         let Ok(progress) = taken else { return Err(self.cut(Failure::UpstreamProtocol)) };

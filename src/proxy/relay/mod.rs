@@ -11,10 +11,10 @@ use tokio::time::Instant;
 use super::connection::{ClientStream, Job};
 use super::http1::BodyReader;
 use super::local::Local;
-use super::login::Scan;
 use super::pool::Lease;
 use super::rejection::Rejection;
 use super::timer::Timer;
+use super::witness::Scan;
 use super::worker::Proxy;
 use crate::drain::Hub;
 use crate::traffic::Failure;
@@ -186,10 +186,12 @@ impl<'a, L: Local, S: ClientStream> Relay<'a, L, S> {
             if download.needs_reset {
                 self.client.reset_on_close(false);
             }
-            self.job.exchange.end(download.code, Failure::of_code(download.code));
+            let mut failure = Failure::of_code(download.code);
             if let Some(scan) = &mut download.scan {
                 scan.end(&self.proxy.traffic);
+                failure = if scan.is_overloaded() { Some(Failure::Overloaded) } else { failure };
             }
+            self.job.exchange.end(download.code, failure);
         }
         Step::Complete
     }

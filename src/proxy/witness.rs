@@ -6,21 +6,25 @@ use super::LoginSettings;
 use crate::clock;
 use crate::traffic::Traffic;
 
-/// At most so much of an answer is looked at: "not logged in" is all that such an answer says.
+/// At most so much of an answer is looked at: "not logged in" or "overloaded" is all that such an answer says.
 const LOOKED_AT: usize = 4096;
 
 /// What Anthropic's API calls a refused credential.
 const AUTHENTICATION_ERROR: &str = "authentication_error";
 
-/// How answers are read for what they say about the login. One for all requests.
+/// What Anthropic's API calls it when it cannot take more.
+const OVERLOADED_ERROR: &str = "overloaded_error";
+
+/// How answers are read for what they say about the login and the load. One for all requests.
 #[derive(Debug)]
-pub(super) struct LoginWitness {
+pub(super) struct Witness {
     model_paths: Vec<String>,
     refusals: Vec<Finder<'static>>,
-    unauthorized: Vec<Finder<'static>>,
+    unauthorized: [Finder<'static>; 1],
+    overloaded: [Finder<'static>; 1],
 }
 
-impl LoginWitness {
+impl Witness {
     pub(super) fn new(settings: &LoginSettings) -> Self {
         let mut refusals = Vec::new();
         for text in settings.refusals.iter().filter(|text| !text.is_empty()) {
@@ -31,8 +35,12 @@ impl LoginWitness {
                 refusals.push(Finder::new(&escaped).into_owned());
             }
         }
-        let unauthorized = vec![Finder::new(AUTHENTICATION_ERROR).into_owned()];
-        Self { model_paths: settings.model_paths.clone(), refusals, unauthorized }
+        Self {
+            model_paths: settings.model_paths.clone(),
+            refusals,
+            unauthorized: [Finder::new(AUTHENTICATION_ERROR).into_owned()],
+            overloaded: [Finder::new(OVERLOADED_ERROR).into_owned()],
+        }
     }
 
     /// Whether a model answers at this path.
@@ -43,35 +51,57 @@ impl LoginWitness {
     /// What to look for in an answer, if it can say anything.
     pub(super) fn look(code: u16, asked_a_model: bool, encoded: bool) -> Option<Scan> {
         match code {
-            401 if !encoded => Some(Scan::new(false)),
-            200..=299 if asked_a_model && !encoded => Some(Scan::new(true)),
+            _ if encoded => None,
+            401 => Some(Scan::new(Look::Unauthorized)),
+            503 => Some(Scan::new(Look::Overloaded)),
+            200..=299 if asked_a_model => Some(Scan::new(Look::Served)),
             _ => None,
         }
     }
 
     fn patterns(&self, scan: &Scan) -> &[Finder<'static>] {
-        if scan.served { &self.refusals } else { &self.unauthorized }
+        match scan.look {
+            Look::Served => &self.refusals,
+            Look::Unauthorized => &self.unauthorized,
+            Look::Overloaded => &self.overloaded,
+        }
     }
 }
 
 /// One answer being read, a few bytes behind the client, never changing or holding up a byte.
 #[derive(Debug)]
 pub(super) struct Scan {
-    /// Whether the answer is a success, in which a refusal is looked for; otherwise it is a 401.
-    served: bool,
+    look: Look,
     looked_at: usize,
     /// The end of what was read, in which a text may have begun.
     tail: VecDeque<u8>,
     decided: bool,
+    overloaded: bool,
+}
+
+/// What an answer is read for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Look {
+    /// A success, which may be a refusal in disguise.
+    Served,
+    /// A 401, which may be about the app's login or about the client's.
+    Unauthorized,
+    /// A 503, which may be the model's.
+    Overloaded,
 }
 
 impl Scan {
-    fn new(served: bool) -> Self {
-        Self { served, looked_at: 0, tail: VecDeque::new(), decided: false }
+    fn new(look: Look) -> Self {
+        Self { look, looked_at: 0, tail: VecDeque::new(), decided: false, overloaded: false }
+    }
+
+    /// Whether the answer says that the model is overloaded.
+    pub(super) fn is_overloaded(&self) -> bool {
+        self.overloaded
     }
 
     /// More of the answer.
-    pub(super) fn read(&mut self, bytes: &[u8], witness: &LoginWitness, traffic: &Traffic) {
+    pub(super) fn read(&mut self, bytes: &[u8], witness: &Witness, traffic: &Traffic) {
         if self.decided {
             return;
         }
@@ -83,7 +113,10 @@ impl Scan {
         let window = self.tail.make_contiguous();
         if patterns.iter().any(|pattern| pattern.find(window).is_some()) {
             self.decided = true;
-            traffic.login.rejected(clock::unix());
+            match self.look {
+                Look::Served | Look::Unauthorized => traffic.login.rejected(clock::unix()),
+                Look::Overloaded => self.overloaded = true,
+            }
         } else if self.looked_at == LOOKED_AT {
             self.end(traffic);
         } else {
@@ -94,7 +127,7 @@ impl Scan {
 
     /// The answer is complete, or enough of it was read.
     pub(super) fn end(&mut self, traffic: &Traffic) {
-        if self.served && !self.decided && self.looked_at > 0 {
+        if self.look == Look::Served && !self.decided && self.looked_at > 0 {
             traffic.login.accepted(clock::unix());
         }
         self.decided = true;
@@ -116,16 +149,16 @@ fn escape(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::LoginWitness;
+    use super::Witness;
     use crate::proxy::LoginSettings;
     use crate::traffic::Traffic;
 
     fn verdict(code: u16, chunks: &[&[u8]]) -> Option<bool> {
         let refusals = vec!["Not logged in · Please run /login".to_owned()];
         let settings = LoginSettings { model_paths: vec!["/v1/messages".into()], refusals };
-        let (witness, traffic) = (LoginWitness::new(&settings), Traffic::new(1));
+        let (witness, traffic) = (Witness::new(&settings), Traffic::new(1));
         assert!(witness.is_model_path("/claude/v1/messages") && !witness.is_model_path("/v1/models"));
-        let mut scan = LoginWitness::look(code, true, false)?;
+        let mut scan = Witness::look(code, true, false)?;
         for chunk in chunks {
             scan.read(chunk, &witness, &traffic);
         }
