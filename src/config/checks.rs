@@ -157,8 +157,11 @@ fn read_one(entry: &Entry, problems: &Problems) -> Option<CheckConfig> {
     fill_defaults(&mut general, kind);
     let node = Node { value: Value::Table(general.clone()), origin: entry.node.origin.clone() };
     let prepare = (kind.read)(&settings.node, &format!("{path}.{}", kind.name), problems);
+    let before = problems.count();
     let settings_read = CheckSettings::read(&node, &path, problems);
-    let settings_read = settings_read.filter(|settings| is_possible(settings, &general, &path, problems));
+    // Defaults that stand in for what could not be read need not fit what could.
+    let fine = problems.count() == before;
+    let settings_read = settings_read.filter(|settings| fine && is_possible(settings, &general, &path, problems));
     general.set(kind.name, &settings.origin, settings.node.clone());
     Some(CheckConfig {
         name: name.clone(),

@@ -88,11 +88,12 @@ impl State {
             .min()
     }
 
-    /// Whether a conclusive answer was had; or any, with the time to wait for a conclusive one over.
+    /// Whether a conclusive answer was had, or the time to wait for one is over.
     #[must_use]
     pub fn has_started(&self, policy: &Policy, now: Moment) -> bool {
         let waited = now.since(self.started) >= policy.start_period;
-        self.last_conclusive.is_some() || (waited && self.last.is_some())
+        // Without a start period one run is waited for.
+        self.last_conclusive.is_some() || (waited && (self.last.is_some() || !policy.start_period.is_zero()))
     }
 
     /// Takes in one run; tells the status that a success asks for.

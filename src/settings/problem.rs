@@ -34,6 +34,12 @@ impl Problems {
         self.0.borrow().is_empty()
     }
 
+    /// How many there are so far.
+    #[must_use]
+    pub fn count(&self) -> usize {
+        self.0.borrow().len()
+    }
+
     /// All problems in the order of files and lines.
     #[must_use]
     pub fn into_vec(self) -> Vec<Problem> {

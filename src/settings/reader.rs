@@ -65,6 +65,18 @@ impl<'a> Reader<'a> {
         }
     }
 
+    /// The same, but after a problem with the value the default goes on in its place, so that what depends on the other
+    /// settings of the table can be looked at too.
+    pub fn take_or_default<T: Setting>(&mut self, key: &'static str, default: Option<&str>) -> Option<T> {
+        self.take(key, default).or_else(|| {
+            let (path, scratch) = (self.path_of(key), Problems::default());
+            match default {
+                Some(default) => T::read(&default_node(default), &path, &scratch),
+                None => T::absent(&path, &scratch),
+            }
+        })
+    }
+
     /// The raw value of a key that is read by other means.
     pub fn raw(&mut self, key: &'static str) -> Option<&'a Node> {
         self.known.push(key);

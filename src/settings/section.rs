@@ -128,7 +128,7 @@ macro_rules! settings {
                 problems: &$crate::settings::Problems,
             ) -> Option<Self> {
                 let mut reader = $crate::settings::Reader::of(node, path, problems)?;
-                $( let $field = reader.take::<$ty>(stringify!($field), $crate::settings!(@default $($default)?)); )*
+                $( let $field = reader.take_or_default::<$ty>(stringify!($field), $crate::settings!(@default $($default)?)); )*
                 reader.finish();
                 Some(Self { $( $field: $field?, )* })
             }

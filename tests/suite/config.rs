@@ -120,7 +120,11 @@ fn the_port_comes_from_port_and_before_it_from_the_flag() {
     let host = config(&|command| {
         command.env("PORT", "8123").args(["--listen", "127.0.0.1:1"]);
     });
-    assert_eq!(listen(&host), "127.0.0.1:8123", "the host stays");
+    assert_eq!(listen(&host), "127.0.0.1:1", "a flag goes before the environment");
+    let host = config(&|command| {
+        command.args(["--listen", "127.0.0.1:1", "--port", "8124"]);
+    });
+    assert_eq!(listen(&host), "127.0.0.1:8124", "the host stays");
     for wrong in ["x", "65536", "-1"] {
         let ended = config(&|command| {
             command.env("PORT", wrong);

@@ -1,3 +1,5 @@
+//! One exchange with the app, both ways at once.
+
 mod down;
 mod up;
 

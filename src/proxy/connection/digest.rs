@@ -1,0 +1,156 @@
+use std::mem::MaybeUninit;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
+
+use super::super::exchange::Exchange;
+use super::super::http1::{BodyReader, Field, Framing, MOST_FIELDS, Malformed, Parsed, RequestHead, parse_request};
+use super::super::local::{Local, LocalRequest};
+use super::super::rejection::Rejection;
+use super::super::rewrite::{Delivery, write_own, write_request};
+use super::{After, ClientStream, Connection, Job, Step};
+use crate::drain::Phase;
+use crate::traffic::Method;
+
+/// How a client asked, as far as the form of an answer of ours depends on it.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Asker {
+    keep: bool,
+    to_head: bool,
+    is_http10: bool,
+}
+
+/// What becomes of a head: refused, answered by us, or made into a request for the app.
+impl<L: Local, S: ClientStream> Connection<'_, L, S> {
+    /// Makes what it can of the bytes so far; `None` when more are needed. Nothing waits in here, so the bytes stay where
+    /// they were read.
+    pub(super) fn digest(&mut self, length: usize) -> Option<Step> {
+        let proxy = self.proxy;
+        let mut scratch = proxy.scratch.borrow_mut();
+        let mut owned = std::mem::take(&mut self.ahead);
+        let bytes = if owned.is_empty() {
+            &mut scratch[..length]
+        } else {
+            owned.extend_from_slice(&scratch[..length]);
+            &mut owned[..]
+        };
+        // RFC 9112 section 2.2: some clients send an empty line after a body.
+        let empty = bytes.chunks_exact(2).take_while(|pair| *pair == b"\r\n").count() * 2;
+        let bytes = &mut bytes[empty..];
+        let limit = usize::try_from(proxy.settings.limits.header_bytes.0).unwrap_or(usize::MAX);
+        let mut fields = [const { MaybeUninit::uninit() }; MOST_FIELDS];
+        let (head, length) = match parse_request(bytes, &mut fields) {
+            Ok(Parsed::Complete(head, length)) if length <= limit => (head, length),
+            Ok(Parsed::Partial) if bytes.len() <= limit => {
+                self.ahead = bytes.to_vec();
+                return None;
+            }
+            Ok(_) => return Some(self.refuse(Method::Other, too_large(bytes, limit), Asker::default())),
+            Err(Malformed::TooManyFields) => {
+                return Some(self.refuse(Method::Other, Rejection::HeadTooLarge, Asker::default()));
+            }
+            Err(malformed) => {
+                return Some(self.refuse(Method::Other, Rejection::Malformed(malformed), Asker::default()));
+            }
+        };
+        let keep = head.keep_alive && head.framing == Framing::Empty && head.method != "CONNECT";
+        let asker = Asker { keep, to_head: head.method == "HEAD", is_http10: head.is_http10 };
+        if let Some(own) = self.own_answer(&head, asker) {
+            self.ahead = bytes[length..].to_vec();
+            return Some(own);
+        }
+        if let Err(rejection) = self.admit(&head) {
+            let refused = self.refuse(Method::of(head.method), rejection, asker);
+            self.ahead = bytes[length..].to_vec();
+            return Some(refused);
+        }
+        let mut job = self.job(&head);
+        let rest = &mut bytes[length..];
+        match job.take_in(rest) {
+            Ok(taken) => self.ahead = rest[taken..].to_vec(),
+            Err(malformed) => {
+                return Some(self.give_up(&mut job, Rejection::Malformed(malformed)));
+            }
+        }
+        let most = proxy.settings.limits.body_bytes.0;
+        if most > 0 && job.uploaded > most {
+            return Some(self.give_up(&mut job, Rejection::BodyTooLarge));
+        }
+        proxy.shard.received.fetch_add(job.uploaded, Relaxed);
+        Some(Step::Forward(Box::new(job)))
+    }
+
+    /// The answer to a request that is not for the app.
+    fn own_answer(&self, head: &RequestHead<'_, '_>, asker: Asker) -> Option<Step> {
+        let target = &head.target;
+        let request = LocalRequest::new(head.method, target.path(), target.path_and_query, head.fields);
+        let response = self.proxy.local.answer(&request)?;
+        Some(self.own(&response, asker))
+    }
+
+    /// What can be refused before anything is done.
+    fn admit(&self, head: &RequestHead<'_, '_>) -> Result<(), Rejection> {
+        let proxy = self.proxy;
+        if head.method == "CONNECT" {
+            return Err(Rejection::Connect);
+        }
+        if proxy.gate.is_closed() {
+            return Err(Rejection::NotReady);
+        }
+        let limit = proxy.settings.limits.body_bytes.0;
+        if limit > 0 && matches!(head.framing, Framing::Length(length) if length > limit) {
+            return Err(Rejection::BodyTooLarge);
+        }
+        let is_via_us = |field: &httparse::Header<'_>| {
+            Field::of(field.name) == Field::Via && memchr::memmem::find(field.value, &proxy.via).is_some()
+        };
+        if head.fields.iter().any(is_via_us) {
+            return Err(Rejection::Loop);
+        }
+        proxy.admission.may_send(|| self.forwarded.client(head.fields))
+    }
+
+    fn job(&self, head: &RequestHead<'_, '_>) -> Job {
+        let proxy = self.proxy;
+        let mut out = proxy.buffer();
+        write_request(&mut out, head, &self.forwarded, &proxy.host, &proxy.via);
+        Job {
+            exchange: Exchange::begin(proxy.shard.clone(), Method::of(head.method)),
+            to_head: head.method == "HEAD",
+            is_http10: head.is_http10,
+            keep_alive: head.keep_alive,
+            websocket: head.websocket,
+            asks_a_model: head.method == "POST" && proxy.witness.is_model_path(head.target.path()),
+            idempotent: matches!(head.method, "GET" | "HEAD" | "OPTIONS" | "PUT" | "DELETE" | "TRACE"),
+            upload: BodyReader::new(head.framing, true),
+            uploaded: 0,
+            out,
+        }
+    }
+
+    /// Counts a request that is not forwarded, and answers it.
+    pub(super) fn refuse(&self, method: Method, rejection: Rejection, asker: Asker) -> Step {
+        self.proxy.shard.request(method, rejection.status(), Some(rejection.failure()), Duration::ZERO);
+        self.own(&rejection.response(), asker)
+    }
+
+    /// Ends a request that was begun, and answers it.
+    pub(super) fn give_up(&self, job: &mut Job, rejection: Rejection) -> Step {
+        job.exchange.end(rejection.status(), Some(rejection.failure()));
+        let keep = job.keep_alive && job.upload.is_done();
+        self.own(&rejection.response(), Asker { keep, to_head: job.to_head, is_http10: job.is_http10 })
+    }
+
+    fn own(&self, response: &hyper::Response<bytes::Bytes>, asker: Asker) -> Step {
+        let close = !asker.keep || self.hub.phase() != Phase::Serving;
+        let mut bytes = self.proxy.buffer();
+        let delivery = Delivery { close, to_http10: asker.is_http10, chunked: false };
+        self.proxy.with_date(|date| write_own(&mut bytes, response, asker.to_head, delivery, date));
+        Step::Own(bytes, if close { After::Close } else { After::Keep })
+    }
+}
+
+/// Which limit a head has gone past: a first line that does not end is a long target.
+fn too_large(bytes: &[u8], limit: usize) -> Rejection {
+    let line_ends = memchr::memchr(b'\n', &bytes[..bytes.len().min(limit)]).is_some();
+    if line_ends { Rejection::HeadTooLarge } else { Rejection::TargetTooLong }
+}

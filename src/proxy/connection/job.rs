@@ -1,0 +1,31 @@
+use super::super::exchange::Exchange;
+use super::super::http1::{BodyReader, Malformed};
+
+/// A request on its way to the app.
+pub(in crate::proxy) struct Job {
+    pub(in crate::proxy) exchange: Exchange,
+    pub(in crate::proxy) to_head: bool,
+    pub(in crate::proxy) is_http10: bool,
+    pub(in crate::proxy) keep_alive: bool,
+    pub(in crate::proxy) websocket: bool,
+    pub(in crate::proxy) asks_a_model: bool,
+    /// May be sent twice (RFC 9110 section 9.2.2).
+    pub(in crate::proxy) idempotent: bool,
+    /// What is left of the body.
+    pub(in crate::proxy) upload: BodyReader,
+    /// How much of the body came.
+    pub(in crate::proxy) uploaded: u64,
+    /// The head, rewritten, and what of the body came with it.
+    pub(in crate::proxy) out: Vec<u8>,
+}
+
+impl Job {
+    /// Takes in what came of the body; tells how many bytes belonged to it.
+    pub(super) fn take_in(&mut self, bytes: &mut [u8]) -> Result<usize, Malformed> {
+        let uploaded = &mut self.uploaded;
+        let progress = self.upload.advance(bytes, |data| *uploaded += data.len() as u64)?;
+        self.out.extend_from_slice(&bytes[..progress.passed]);
+        self.out.extend_from_slice(&progress.trailer);
+        Ok(progress.consumed)
+    }
+}

@@ -1,0 +1,220 @@
+//! One client connection: reads heads, decides what becomes of each, and lives on or ends.
+
+mod digest;
+mod forward;
+mod job;
+
+use std::io;
+use std::net::IpAddr;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::time::Instant;
+
+use self::digest::Asker;
+pub(in crate::proxy) use self::job::Job;
+use super::local::Local;
+use super::rejection::Rejection;
+use super::rewrite::Forwarded;
+use super::timer::Timer;
+use super::worker::Proxy;
+use crate::drain::{Hub, Member, Phase};
+use crate::traffic::{Failure, Method};
+
+/// A client's byte stream.
+pub trait ClientStream: AsyncRead + AsyncWrite + Unpin {
+    /// Makes the coming close a reset, or an ordinary one again. A reset is the only way to say that a body without a
+    /// length is not complete.
+    fn reset_on_close(&self, reset: bool);
+}
+
+/// One client connection.
+pub(in crate::proxy) struct Connection<'w, L, S> {
+    proxy: &'w Proxy<L>,
+    stream: S,
+    hub: &'w Hub,
+    member: Option<Member<'w>>,
+    forwarded: Forwarded,
+    /// What came of the next request before its time.
+    ahead: Vec<u8>,
+    timer: Timer,
+}
+
+/// What the next bytes of a client ask for.
+enum Step {
+    /// The client is done, or we are.
+    End,
+    /// An answer of our own.
+    Own(Vec<u8>, After),
+    /// The app's business.
+    Forward(Box<Job>),
+}
+
+/// What becomes of the connection after an answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum After {
+    Keep,
+    /// Close once the client has read the answer.
+    Close,
+    /// Close at once.
+    Drop,
+    /// Close, and make sure that the client notices that the answer was cut.
+    Reset,
+}
+
+/// What reading from the client brought.
+enum Read {
+    Bytes(usize),
+    /// The end, or an error: nobody is there any more.
+    Gone,
+    Late,
+    /// The worker is closing and nothing has been asked.
+    Closing,
+}
+
+/// How long, and how much, a closing connection is still read from, so that the client can read our last answer before
+/// the kernel resets the connection for what it sent too much.
+const LINGER: Duration = Duration::from_secs(1);
+const LINGER_BYTES: usize = 1024 * 1024;
+
+/// For so long after its beginning, and after each answer, a connection is not closed under a request that may be on its
+/// way, although the worker is closing.
+const CLOSING_PAUSE: Duration = Duration::from_secs(1);
+
+impl<'w, L: Local, S: ClientStream> Connection<'w, L, S> {
+    pub(in crate::proxy) fn new(proxy: &'w Proxy<L>, stream: S, peer: Option<IpAddr>, hub: &'w Hub) -> Self {
+        let forwarded = Forwarded::new(peer, &proxy.settings.trusted_proxies);
+        Self { proxy, stream, hub, member: None, forwarded, ahead: Vec::new(), timer: Timer::default() }
+    }
+
+    pub(in crate::proxy) async fn run(mut self) {
+        loop {
+            let after = match self.next().await {
+                Step::End => After::Drop,
+                Step::Own(bytes, after) => match self.write_all(bytes).await {
+                    Ok(()) => after,
+                    Err(_) => After::Drop,
+                },
+                // Boxed, so that an idle connection is small.
+                Step::Forward(job) => Box::pin(self.forward(job)).await,
+            };
+            match after {
+                After::Keep => {}
+                After::Close => return self.linger().await,
+                After::Drop => return,
+                After::Reset => return self.stream.reset_on_close(true),
+            }
+        }
+    }
+
+    /// Reads until there is a head.
+    async fn next(&mut self) -> Step {
+        let timeouts = &self.proxy.settings.timeouts;
+        let (idle, head) = (timeouts.idle, timeouts.request_header);
+        let idle_since = Instant::now();
+        if !self.ahead.is_empty()
+            && let Some(step) = self.digest(0)
+        {
+            return step;
+        }
+        let mut begun = (!self.ahead.is_empty()).then_some(idle_since);
+        loop {
+            let (since, limit) = begun.map_or((idle_since, idle), |begun| (begun, head));
+            let deadline = (!limit.is_zero()).then(|| since + limit);
+            match (self.read(deadline, begun.is_none().then_some(idle_since)).await, begun) {
+                (Read::Bytes(length), _) => {
+                    if let Some(step) = self.digest(length) {
+                        return step;
+                    }
+                    // An empty line before a request is nothing yet.
+                    if !self.ahead.is_empty() {
+                        begun.get_or_insert_with(Instant::now);
+                    }
+                }
+                (Read::Late, Some(_)) => return self.refuse(Method::Other, Rejection::HeadTooSlow, Asker::default()),
+                (Read::Gone, Some(_)) => {
+                    let code = super::exchange::CLIENT_CLOSED;
+                    self.proxy.shard.request(Method::Other, code, Some(Failure::ClientClosed), Duration::ZERO);
+                    return Step::End;
+                }
+                (Read::Gone | Read::Late | Read::Closing, _) => return Step::End,
+            }
+        }
+    }
+
+    /// `idle_since`: nothing has been asked since then.
+    async fn read(&mut self, deadline: Option<Instant>, idle_since: Option<Instant>) -> Read {
+        std::future::poll_fn(|cx| {
+            if self.member.is_none() {
+                self.member = Some(self.hub.join(cx.waker()));
+            }
+            let mut scratch = self.proxy.scratch.borrow_mut();
+            let mut buffer = ReadBuf::new(&mut scratch);
+            match Pin::new(&mut self.stream).poll_read(cx, &mut buffer) {
+                Poll::Ready(Ok(())) if !buffer.filled().is_empty() => Poll::Ready(Read::Bytes(buffer.filled().len())),
+                Poll::Ready(_) => Poll::Ready(Read::Gone),
+                Poll::Pending => match idle_since.filter(|_| self.hub.phase() == Phase::Closing) {
+                    // Who has just connected, or just had an answer, is about to ask.
+                    Some(since) => self.timer.poll(cx, Some(since + CLOSING_PAUSE)).map(|()| Read::Closing),
+                    None => self.timer.poll(cx, deadline).map(|()| Read::Late),
+                },
+            }
+        })
+        .await
+    }
+
+    async fn write_all(&mut self, bytes: Vec<u8>) -> io::Result<()> {
+        let limit = self.proxy.settings.timeouts.write;
+        let mut written = 0;
+        while written < bytes.len() {
+            let mut deadline = None;
+            written += std::future::poll_fn(|cx| {
+                let polled = Pin::new(&mut self.stream).poll_write(cx, &bytes[written..]);
+                if polled.is_ready() || limit.is_zero() {
+                    return polled;
+                }
+                let deadline = *deadline.get_or_insert_with(|| Instant::now() + limit);
+                self.timer.poll(cx, Some(deadline)).map(|()| Err(io::ErrorKind::TimedOut.into()))
+            })
+            .await?;
+        }
+        self.proxy.give_back(bytes);
+        Ok(())
+    }
+
+    /// Ends our side and reads on for a moment.
+    async fn linger(mut self) {
+        let deadline = Some(Instant::now() + LINGER);
+        let mut left = LINGER_BYTES;
+        let ended = std::future::poll_fn(|cx| Pin::new(&mut self.stream).poll_shutdown(cx)).await;
+        while ended.is_ok() && left > 0 {
+            match self.read(deadline, None).await {
+                Read::Bytes(length) => left = left.saturating_sub(length),
+                _ => return,
+            }
+        }
+    }
+}
+
+/// At most so much of the next requests is taken in before its time.
+const MOST_AHEAD: usize = 64 * 1024;
+
+/// Watches a client that has nothing more to say; ready when it has gone. What it says all the same is kept.
+pub(in crate::proxy) fn watch<S: ClientStream>(
+    mut client: Pin<&mut S>,
+    cx: &mut Context<'_>,
+    scratch: &mut [u8],
+    ahead: &mut Vec<u8>,
+) -> Poll<()> {
+    while ahead.len() < MOST_AHEAD {
+        let mut buffer = ReadBuf::new(scratch);
+        match client.as_mut().poll_read(cx, &mut buffer) {
+            Poll::Ready(Ok(())) if !buffer.filled().is_empty() => ahead.extend_from_slice(buffer.filled()),
+            Poll::Ready(_) => return Poll::Ready(()),
+            Poll::Pending => break,
+        }
+    }
+    Poll::Pending
+}
