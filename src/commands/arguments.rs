@@ -36,7 +36,7 @@ pub enum Command {
     Run,
     /// Read the configuration, prepare every check, and say everything that is wrong.
     Validate,
-    /// Ask each check once and print a table; exit code 1 if one that matters fails.
+    /// Ask each check once and print a table; exit code 1 if one that matters fails or cannot tell.
     Check,
     /// Ask an endpoint; exit code 0 if it answers 2xx. For HEALTHCHECK and images without a shell.
     Probe(Probe),

@@ -8,7 +8,7 @@ use crate::settings::{Address, Line, Node, Problems, Reader, Scheme, Setting, Si
 crate::settings! {
     /// The data plane.
     pub struct ProxySettings {
-        /// Where traffic comes in: "0.0.0.0:8000", "[::]:8000", "unix:/run/pulsegate.sock"; a list is allowed.
+        /// Where traffic comes in: `0.0.0.0:8000`, `[::]:8000`, `unix:/run/pulsegate.sock`; a list is allowed.
         listen: Vec<Address> = "0.0.0.0:8000",
         /// The app: "http://127.0.0.1:8080" or "unix:/run/app.sock".
         upstream: Upstream = "http://127.0.0.1:8080",
