@@ -1,6 +1,7 @@
 use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::io;
+use std::mem::MaybeUninit;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -8,6 +9,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
+use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 use tokio::time::Instant;
@@ -60,12 +62,13 @@ impl Pool {
         Rc::new(Self { upstream, connect_timeout, shard, idle: RefCell::default() })
     }
 
-    /// A connection that was used before and is still open, as far as can be seen without asking the kernel.
-    pub(super) fn reuse(self: &Rc<Self>) -> Option<Lease> {
+    /// A connection that was used before and is still open, as far as can be seen without asking the kernel; `surely`
+    /// asks it, for a request that could not be sent twice.
+    pub(super) fn reuse(self: &Rc<Self>, surely: bool) -> Option<Lease> {
         let mut idle = self.idle.borrow_mut();
         while let Some(Idle { mut stream, .. }) = idle.pop_back() {
             self.shard.upstream_idle.fetch_sub(1, Relaxed);
-            if is_quiet(&mut stream) {
+            if is_quiet(&mut stream) && !(surely && has_ended(&stream)) {
                 return Some(self.lease(stream, true));
             }
         }
@@ -116,6 +119,17 @@ fn is_quiet(stream: &mut AppStream) -> bool {
     let mut byte = [0];
     let mut buffer = ReadBuf::new(&mut byte);
     Pin::new(stream).poll_read(&mut Context::from_waker(Waker::noop()), &mut buffer).is_pending()
+}
+
+/// Whether the app has closed an idle connection, as the kernel knows it at this moment.
+fn has_ended(stream: &AppStream) -> bool {
+    let mut byte = [MaybeUninit::uninit()];
+    let peeked = match stream {
+        AppStream::Tcp(stream) => SockRef::from(stream).peek(&mut byte),
+        AppStream::Unix(stream) => SockRef::from(stream).peek(&mut byte),
+    };
+    // Bytes that nobody asked for are no better than an end.
+    !peeked.is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock)
 }
 
 impl Lease {

@@ -26,7 +26,7 @@ impl<L: Local, S: ClientStream> Connection<'_, L, S> {
         let mut attempts = proxy.settings.retry.attempts;
         let mut may_reuse = true;
         loop {
-            let lease = match proxy.pool.reuse().filter(|_| may_reuse) {
+            let lease = match proxy.pool.reuse(!job.idempotent).filter(|_| may_reuse) {
                 Some(lease) => lease,
                 None => match self.unless_gone(&job, proxy.pool.connect()).await {
                     Some(Ok(lease)) => lease,

@@ -76,8 +76,8 @@ enum Read {
 
 /// How long, and how much, a closing connection is still read from, so that the client can read our last answer before
 /// the kernel resets the connection for what it sent too much.
-const LINGER: Duration = Duration::from_secs(1);
-const LINGER_BYTES: usize = 1024 * 1024;
+const LINGER: Duration = Duration::from_secs(5);
+const LINGER_BYTES: usize = 64 * 1024 * 1024;
 
 /// For so long after its beginning, and after each answer, a connection is not closed under a request that may be on its
 /// way, although the worker is closing.

@@ -77,6 +77,10 @@ impl<L: Local, S: ClientStream> Relay<'_, L, S> {
 
     /// With nothing more to come from the client, its leaving is all that can happen; a next request may come early.
     fn watch_client(&mut self, cx: &mut Context<'_>) -> Result<(), Step> {
+        if !self.job.upload.is_done() {
+            // The rest of a body that the app does not want; the connection ends with the answer.
+            self.ahead.clear();
+        }
         let mut scratch = self.proxy.scratch.borrow_mut();
         match watch(Pin::new(&mut *self.client), cx, &mut scratch, self.ahead) {
             Poll::Pending => Ok(()),
