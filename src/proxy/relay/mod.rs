@@ -136,8 +136,9 @@ impl<'a, L: Local, S: ClientStream> Relay<'a, L, S> {
 
     pub(super) async fn run(mut self) -> Ended {
         let ended = std::future::poll_fn(|cx| self.poll(cx)).await;
-        let Self { proxy, lease, up, down, down_out, job, .. } = self;
+        let Self { proxy, lease, up, down, mut down_out, down_written, job, .. } = self;
         if let Step::Tunnel(first) = ended {
+            down_out.drain(..down_written);
             return Ended::Tunnel { lease, head: down_out, first };
         }
         proxy.give_back(down_out);
@@ -162,15 +163,13 @@ impl<'a, L: Local, S: ClientStream> Relay<'a, L, S> {
 
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Step> {
         loop {
-            let up = self.poll_up(cx);
-            let down = self.poll_down(cx);
-            match (up, down) {
-                (Err(step), _) | (_, Err(step)) => return Poll::Ready(step),
-                (Ok(false), Ok(false)) => match self.poll_deadline(cx) {
-                    Poll::Ready(step) => return Poll::Ready(step),
-                    Poll::Pending => return Poll::Pending,
-                },
-                _ => {}
+            // What ends the exchange ends it before anything else is passed on.
+            let moved = match self.poll_up(cx).and_then(|up| Ok(self.poll_down(cx)? || up)) {
+                Ok(moved) => moved,
+                Err(step) => return Poll::Ready(step),
+            };
+            if !moved {
+                return self.poll_deadline(cx);
             }
         }
     }
