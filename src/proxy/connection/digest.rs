@@ -145,7 +145,13 @@ impl<L: Local, S: ClientStream> Connection<'_, L, S> {
         let mut bytes = self.proxy.buffer();
         let delivery = Delivery { close, to_http10: asker.is_http10, chunked: false };
         self.proxy.with_date(|date| write_own(&mut bytes, response, asker.to_head, delivery, date));
-        Step::Own(bytes, if close { After::Close } else { After::Keep })
+        let after = match (close, asker.keep) {
+            (false, _) => After::Keep,
+            // All of the request was read, so nothing can reset the answer away.
+            (true, true) => After::Drop,
+            (true, false) => After::Close,
+        };
+        Step::Own(bytes, after)
     }
 }
 

@@ -46,9 +46,13 @@ impl<L: Local, S: ClientStream> Connection<'_, L, S> {
             let relay =
                 Relay::new(self.proxy, &mut self.stream, lease, &mut job, &mut self.ahead, &mut self.timer, self.hub);
             match relay.run().await {
-                Ended::Complete { keep } => {
+                Ended::Complete { keep, whole } => {
                     self.proxy.give_back(std::mem::take(&mut job.out));
-                    return if keep { After::Keep } else { After::Close };
+                    return match (keep, whole && self.ahead.is_empty()) {
+                        (true, _) => After::Keep,
+                        (false, true) => After::Drop,
+                        (false, false) => After::Close,
+                    };
                 }
                 Ended::Tunnel { mut lease, head, first } => {
                     let silence = self.proxy.settings.timeouts.stream_idle;

@@ -56,9 +56,9 @@ enum Step {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum After {
     Keep,
-    /// Close once the client has read the answer.
+    /// Close once the client has read the answer: it may still be sending what nobody will read.
     Close,
-    /// Close at once.
+    /// Close at once: all that was sent either way has been read, or nobody is there to read it.
     Drop,
     /// Close, and make sure that the client notices that the answer was cut.
     Reset,

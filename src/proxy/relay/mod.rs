@@ -85,6 +85,8 @@ pub(super) enum Ended {
     Complete {
         /// The client's connection can go on.
         keep: bool,
+        /// All of the request was read.
+        whole: bool,
     },
     /// Both speak another protocol now.
     Tunnel {
@@ -144,12 +146,13 @@ impl<'a, L: Local, S: ClientStream> Relay<'a, L, S> {
         proxy.give_back(down_out);
         match ended {
             Step::Complete => {
-                let Down::Body(download) = down else { return Ended::Complete { keep: false } };
-                let keep = !download.close && job.upload.is_done() && !up.broken;
+                let whole = job.upload.is_done() && !up.broken;
+                let Down::Body(download) = down else { return Ended::Complete { keep: false, whole } };
+                let keep = !download.close && whole;
                 if download.reusable && job.upload.is_done() && up.ended.is_some() {
                     lease.give_back();
                 }
-                Ended::Complete { keep }
+                Ended::Complete { keep, whole }
             }
             Step::Stale => {
                 let whole = up.whole && job.upload.is_done();

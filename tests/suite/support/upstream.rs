@@ -62,6 +62,8 @@ pub(crate) struct Exchange {
     pub(crate) seen: Seen,
     stream: TcpStream,
     buffer: Vec<u8>,
+    /// Where the request is remembered, and as which.
+    noted: Option<(Arc<Shared>, usize)>,
 }
 
 impl Upstream {
@@ -185,8 +187,9 @@ fn serve(stream: &TcpStream, shared: &Arc<Shared>) {
             seen.push(exchange.seen.clone());
             seen.len() - 1
         };
+        exchange.noted = Some((shared.clone(), index));
         let next = (shared.script)(&mut exchange);
-        shared.seen.lock().expect("the requests")[index].body.clone_from(&exchange.seen.body);
+        exchange.note();
         match next {
             Next::Keep => buffer = exchange.buffer,
             Next::Close => {
@@ -205,7 +208,7 @@ fn serve(stream: &TcpStream, shared: &Arc<Shared>) {
 impl Exchange {
     fn read(stream: TcpStream, buffer: Vec<u8>) -> Option<Self> {
         let seen = Seen { method: String::new(), target: String::new(), fields: Vec::new(), body: Vec::new() };
-        let mut exchange = Self { seen, stream, buffer };
+        let mut exchange = Self { seen, stream, buffer, noted: None };
         let mut lines = Vec::new();
         loop {
             let line = exchange.line()?;
@@ -302,8 +305,17 @@ impl Exchange {
         Some(length)
     }
 
+    /// Remembers what came of the body.
+    fn note(&self) {
+        if let Some((shared, index)) = &self.noted {
+            shared.seen.lock().expect("the requests")[*index].body.clone_from(&self.seen.body);
+        }
+    }
+
     /// Writes bytes as they are; false when nobody is there any more.
     pub(crate) fn write(&mut self, bytes: &[u8]) -> bool {
+        // Whoever has an answer may look at what was asked.
+        self.note();
         self.stream.write_all(bytes).is_ok()
     }
 
