@@ -11,13 +11,13 @@ mod connection;
 mod exchange;
 mod http1;
 mod local;
-mod pool;
 mod rejection;
 mod relay;
 mod rewrite;
 mod settings;
 mod timer;
 mod tunnel;
+mod upstream;
 mod witness;
 mod worker;
 
