@@ -42,6 +42,11 @@ impl Hub {
     /// Enters a phase and wakes every connection.
     pub fn enter(&self, phase: Phase) {
         self.phase.set(phase);
+        self.wake();
+    }
+
+    /// Wakes every connection: there is something new to look at.
+    pub fn wake(&self) {
         let wakers: Vec<Waker> = self.wakers.borrow().iter().map(|(_, waker)| waker.clone()).collect();
         wakers.iter().for_each(Waker::wake_by_ref);
     }

@@ -145,7 +145,7 @@ impl App {
             pulse: self.pulse,
             pseudonym: format!("pulsegate-{:08x}", random() as u32),
         };
-        let fleet = Fleet::start(&plane, &traffic_sockets)?;
+        let fleet = Fleet::start(plane, &traffic_sockets)?;
         drop(traffic_sockets);
         let stopping = Stopping {
             shutdown: config.shutdown.clone(),

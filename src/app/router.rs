@@ -8,12 +8,12 @@ use hyper::{Request, Response};
 use tower::ServiceExt as _;
 
 use crate::admin::{Admin, Management, Port};
-use crate::proxy::{ClientStream, Local, LocalRequest, Proxy};
+use crate::proxy::{ClientStream, Current, Local, LocalRequest};
 use crate::server::{Client, Handler, Io, Serve};
 
 /// The traffic port.
 #[derive(Clone)]
-pub(super) struct Traffic(pub(super) Rc<Proxy<Endpoints>>);
+pub(super) struct Traffic(pub(super) Rc<Current<Endpoints>>);
 
 impl Serve for Traffic {
     async fn serve(self, io: Io, client: Client) {

@@ -8,6 +8,7 @@
 
 mod admission;
 mod connection;
+mod current;
 mod exchange;
 mod http1;
 mod local;
@@ -23,6 +24,7 @@ mod worker;
 
 pub use self::admission::{Admission, Gate};
 pub use self::connection::ClientStream;
+pub use self::current::Current;
 pub use self::http1::Malformed;
 pub use self::local::{Local, LocalRequest};
 pub use self::rejection::Rejection;

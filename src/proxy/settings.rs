@@ -86,6 +86,13 @@ crate::settings! {
     }
 }
 
+impl ProxySettings {
+    /// Whether connections to the app are made the same way by both.
+    pub(super) fn connects_like(&self, other: &Self) -> bool {
+        self.upstream == other.upstream && self.timeouts.connect == other.timeouts.connect
+    }
+}
+
 /// How many workers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Threads(pub usize);

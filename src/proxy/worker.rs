@@ -1,19 +1,16 @@
 use std::cell::RefCell;
-use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 
 use super::admission::{Admission, Gate};
-use super::connection::{ClientStream, Connection};
 use super::local::Local;
 use super::settings::ProxySettings;
 use super::upstream::Pool;
 use super::witness::Witness;
 use crate::clock;
-use crate::drain::Hub;
 use crate::traffic::{Shard, Traffic};
 
-/// Forwards the requests of one worker. Never leaves its thread.
+/// Forwards the requests of one worker, by one configuration. Never leaves its thread.
 pub struct Proxy<L> {
     pub(super) settings: ProxySettings,
     pub(super) traffic: Arc<Traffic>,
@@ -27,8 +24,9 @@ pub struct Proxy<L> {
     pub(super) host: String,
     /// Us, in `Via`: a name that no other process has, so that a request that comes back is known.
     pub(super) via: Vec<u8>,
-    /// Where every connection reads: what is in it is dealt with before anybody waits.
-    pub(super) scratch: RefCell<Box<[u8]>>,
+    /// Where every connection reads: what is in it is dealt with before anybody waits. One per worker, whatever the
+    /// configuration.
+    pub(super) scratch: Rc<RefCell<Box<[u8]>>>,
     spare: RefCell<Vec<Vec<u8>>>,
     date: RefCell<(u64, String)>,
 }
@@ -65,15 +63,39 @@ impl<L: Local> Proxy<L> {
             admission,
             gate,
             local,
-            scratch: RefCell::new(vec![0; SCRATCH].into_boxed_slice()),
+            scratch: Rc::new(RefCell::new(vec![0; SCRATCH].into_boxed_slice())),
             spare: RefCell::default(),
             date: RefCell::default(),
         }
     }
 
-    /// Serves one client connection to its end.
-    pub async fn serve(&self, stream: impl ClientStream, peer: Option<IpAddr>, hub: &Hub) {
-        Connection::new(self, stream, peer, hub).run().await;
+    /// The same worker's proxy by another configuration. Connections to the app are kept if they would be made the same
+    /// way; otherwise the idle ones close now, and the others when their exchange has ended.
+    #[must_use]
+    pub fn succeed(&self, settings: ProxySettings, admission: Arc<Admission>, local: L) -> Self {
+        let upstream = settings.upstream.0.clone();
+        let same_way = settings.connects_like(&self.settings);
+        let pool = if same_way {
+            self.pool.clone()
+        } else {
+            self.pool.retire();
+            Pool::new(upstream.clone(), settings.timeouts.connect, self.shard.clone())
+        };
+        Self {
+            witness: Witness::new(&settings.login),
+            host: upstream.authority(),
+            via: self.via.clone(),
+            pool,
+            settings,
+            traffic: self.traffic.clone(),
+            shard: self.shard.clone(),
+            admission,
+            gate: self.gate.clone(),
+            local,
+            scratch: self.scratch.clone(),
+            spare: RefCell::default(),
+            date: RefCell::default(),
+        }
     }
 
     /// Closes connections that the app has closed; to be called now and then.

@@ -24,7 +24,7 @@ impl<L: Local, S: ClientStream> Connection<'_, L, S> {
     /// Makes what it can of the bytes so far; `None` when more are needed. Nothing waits in here, so the bytes stay where
     /// they were read.
     pub(super) fn digest(&mut self, length: usize) -> Option<Step> {
-        let proxy = self.proxy;
+        let proxy = self.proxy.clone();
         let mut scratch = proxy.scratch.borrow_mut();
         let mut owned = std::mem::take(&mut self.ahead);
         let bytes = if owned.is_empty() {
@@ -89,7 +89,7 @@ impl<L: Local, S: ClientStream> Connection<'_, L, S> {
 
     /// What can be refused before anything is done.
     fn admit(&self, head: &RequestHead<'_, '_>) -> Result<(), Rejection> {
-        let proxy = self.proxy;
+        let proxy = &self.proxy;
         if head.method == "CONNECT" {
             return Err(Rejection::Connect);
         }
@@ -110,7 +110,7 @@ impl<L: Local, S: ClientStream> Connection<'_, L, S> {
     }
 
     fn job(&self, head: &RequestHead<'_, '_>) -> Job {
-        let proxy = self.proxy;
+        let proxy = &self.proxy;
         let mut out = proxy.buffer();
         write_request(&mut out, head, &self.forwarded, &proxy.host, &proxy.via);
         Job {

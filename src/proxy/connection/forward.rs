@@ -17,7 +17,7 @@ const RETRY_PAUSE: Duration = Duration::from_millis(50);
 impl<L: Local, S: ClientStream> Connection<'_, L, S> {
     /// Has the app answer. Tried again is only what the app has not seen, or may see twice.
     pub(super) async fn forward(&mut self, mut job: Box<Job>) -> After {
-        let proxy = self.proxy;
+        let proxy = self.proxy.clone();
         match self.unless_gone(&job, proxy.admission.enter()).await {
             Some(Ok(permit)) => job.exchange.permit = permit,
             Some(Err(rejection)) => return self.reject(&mut job, rejection).await,
@@ -44,7 +44,7 @@ impl<L: Local, S: ClientStream> Connection<'_, L, S> {
             };
             let reused = lease.reused;
             let relay =
-                Relay::new(self.proxy, &mut self.stream, lease, &mut job, &mut self.ahead, &mut self.timer, self.hub);
+                Relay::new(&self.proxy, &mut self.stream, lease, &mut job, &mut self.ahead, &mut self.timer, self.hub);
             match relay.run().await {
                 Ended::Complete { keep, whole } => {
                     self.proxy.give_back(std::mem::take(&mut job.out));

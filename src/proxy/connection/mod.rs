@@ -7,6 +7,7 @@ mod job;
 use std::io;
 use std::net::IpAddr;
 use std::pin::Pin;
+use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -15,6 +16,7 @@ use tokio::time::Instant;
 
 use self::digest::Asker;
 pub(in crate::proxy) use self::job::Job;
+use super::current::Current;
 use super::local::Local;
 use super::rejection::Rejection;
 use super::rewrite::Forwarded;
@@ -32,7 +34,10 @@ pub trait ClientStream: AsyncRead + AsyncWrite + Unpin {
 
 /// One client connection.
 pub(in crate::proxy) struct Connection<'w, L, S> {
-    proxy: &'w Proxy<L>,
+    /// What the present request is served by.
+    proxy: Rc<Proxy<L>>,
+    /// What the next one is served by.
+    current: &'w Current<L>,
     stream: S,
     hub: &'w Hub,
     member: Option<Member<'w>>,
@@ -72,6 +77,8 @@ enum Read {
     Late,
     /// The worker is closing and nothing has been asked.
     Closing,
+    /// There is another configuration and nothing has been asked.
+    Renewed,
 }
 
 /// How long, and how much, a closing connection is still read from, so that the client can read our last answer before
@@ -84,9 +91,10 @@ const LINGER_BYTES: usize = 64 * 1024 * 1024;
 const CLOSING_PAUSE: Duration = Duration::from_secs(1);
 
 impl<'w, L: Local, S: ClientStream> Connection<'w, L, S> {
-    pub(in crate::proxy) fn new(proxy: &'w Proxy<L>, stream: S, peer: Option<IpAddr>, hub: &'w Hub) -> Self {
+    pub(in crate::proxy) fn new(current: &'w Current<L>, stream: S, peer: Option<IpAddr>, hub: &'w Hub) -> Self {
+        let proxy = current.get();
         let forwarded = Forwarded::new(peer, &proxy.settings.trusted_proxies);
-        Self { proxy, stream, hub, member: None, forwarded, ahead: Vec::new(), timer: Timer::default() }
+        Self { proxy, current, stream, hub, member: None, forwarded, ahead: Vec::new(), timer: Timer::default() }
     }
 
     pub(in crate::proxy) async fn run(mut self) {
@@ -111,8 +119,7 @@ impl<'w, L: Local, S: ClientStream> Connection<'w, L, S> {
 
     /// Reads until there is a head.
     async fn next(&mut self) -> Step {
-        let timeouts = &self.proxy.settings.timeouts;
-        let (idle, head) = (timeouts.idle, timeouts.request_header);
+        self.renew();
         let idle_since = Instant::now();
         if !self.ahead.is_empty()
             && let Some(step) = self.digest(0)
@@ -121,10 +128,14 @@ impl<'w, L: Local, S: ClientStream> Connection<'w, L, S> {
         }
         let mut begun = (!self.ahead.is_empty()).then_some(idle_since);
         loop {
-            let (since, limit) = begun.map_or((idle_since, idle), |begun| (begun, head));
+            let timeouts = &self.proxy.settings.timeouts;
+            let (since, limit) = begun.map_or((idle_since, timeouts.idle), |begun| (begun, timeouts.request_header));
             let deadline = (!limit.is_zero()).then(|| since + limit);
             match (self.read(deadline, begun.is_none().then_some(idle_since)).await, begun) {
                 (Read::Bytes(length), _) => {
+                    if begun.is_none() {
+                        self.renew();
+                    }
                     if let Some(step) = self.digest(length) {
                         return step;
                     }
@@ -139,8 +150,17 @@ impl<'w, L: Local, S: ClientStream> Connection<'w, L, S> {
                     self.proxy.shard.request(Method::Other, code, Some(Failure::ClientClosed), Duration::ZERO);
                     return Step::End;
                 }
+                (Read::Renewed, _) => self.renew(),
                 (Read::Gone | Read::Late | Read::Closing, _) => return Step::End,
             }
+        }
+    }
+
+    /// Between two requests: takes the configuration as it is now.
+    fn renew(&mut self) {
+        if !self.current.is(&self.proxy) {
+            self.proxy = self.current.get();
+            self.forwarded = Forwarded::new(self.forwarded.peer, &self.proxy.settings.trusted_proxies);
         }
     }
 
@@ -155,6 +175,7 @@ impl<'w, L: Local, S: ClientStream> Connection<'w, L, S> {
             match Pin::new(&mut self.stream).poll_read(cx, &mut buffer) {
                 Poll::Ready(Ok(())) if !buffer.filled().is_empty() => Poll::Ready(Read::Bytes(buffer.filled().len())),
                 Poll::Ready(_) => Poll::Ready(Read::Gone),
+                Poll::Pending if idle_since.is_some() && !self.current.is(&self.proxy) => Poll::Ready(Read::Renewed),
                 Poll::Pending => match idle_since.filter(|_| self.hub.phase() == Phase::Closing) {
                     // Who has just connected, or just had an answer, is about to ask.
                     Some(since) => self.timer.poll(cx, Some(since + CLOSING_PAUSE)).map(|()| Read::Closing),

@@ -1,4 +1,4 @@
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::pin::Pin;
 use std::rc::Rc;
@@ -28,6 +28,8 @@ pub(in crate::proxy) struct Pool {
     shard: Arc<Shard>,
     /// The last one in is the first one out: the others may grow old and be closed.
     idle: RefCell<VecDeque<Idle>>,
+    /// Nothing is kept any more: the app is elsewhere now.
+    retired: Cell<bool>,
 }
 
 #[derive(Debug)]
@@ -48,7 +50,7 @@ pub(in crate::proxy) struct Lease {
 
 impl Pool {
     pub(in crate::proxy) fn new(upstream: Url, connect_timeout: Duration, shard: Arc<Shard>) -> Rc<Self> {
-        Rc::new(Self { upstream, connect_timeout, shard, idle: RefCell::default() })
+        Rc::new(Self { upstream, connect_timeout, shard, idle: RefCell::default(), retired: Cell::default() })
     }
 
     /// A connection that was used before and is still open, as far as can be seen without asking the kernel; `surely`
@@ -88,6 +90,13 @@ impl Pool {
         self.shard.upstream_idle.fetch_sub(closed, Relaxed);
     }
 
+    /// Closes what is idle, and keeps nothing from now on.
+    pub(in crate::proxy) fn retire(&self) {
+        self.retired.set(true);
+        let closed = std::mem::take(&mut *self.idle.borrow_mut()).len();
+        self.shard.upstream_idle.fetch_sub(i64::try_from(closed).unwrap_or(0), Relaxed);
+    }
+
     fn lease(self: &Rc<Self>, stream: AppStream, reused: bool) -> Lease {
         self.shard.upstream_active.fetch_add(1, Relaxed);
         Lease { stream: Some(stream), reused, pool: self.clone() }
@@ -106,7 +115,7 @@ impl Lease {
     /// Its exchange is over in both directions: the next one may have it.
     pub(in crate::proxy) fn give_back(mut self) {
         let mut idle = self.pool.idle.borrow_mut();
-        if let (Some(stream), true) = (self.stream.take(), idle.len() < MOST_IDLE) {
+        if let (Some(stream), true) = (self.stream.take(), idle.len() < MOST_IDLE && !self.pool.retired.get()) {
             self.pool.shard.upstream_idle.fetch_add(1, Relaxed);
             idle.push_back(Idle { stream, since: Instant::now() });
         }
