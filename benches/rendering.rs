@@ -42,7 +42,7 @@ fn admin(fleet: &Fleet) -> Admin {
             endpoint("/readyz", "kubernetes", Group::Readiness, false),
             endpoint("/startupz", "kubernetes", Group::Startup, false),
         ],
-        metrics: Metrics::new("claude_proxy", "1.0.0", "abc", traffic.clone()).expect("a namespace"),
+        metrics: Metrics::new("claude_proxy", "1.0.0", "abc", traffic.clone(), None).expect("a namespace"),
         board: fleet.board.clone(),
         traffic,
         identity: Service {

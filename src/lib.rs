@@ -21,6 +21,7 @@
 //! | [`health`] | the pure core: statuses, thresholds, groups, reports; one transition function | use tokio, hyper, serde, a clock or I/O |
 //! | [`clock`] | the one place that reads clocks | hold state |
 //! | [`traffic`] | counters of proxied requests | know of HTTP types beyond method and status |
+//! | [`tls`] | certificates and keys from files, by rustls | do I/O on sockets |
 //! | [`fetch`] | one bounded HTTP request to a configured place | keep connections |
 //! | [`check`] | `trait Check`, the table of kinds, one file per kind | know of dialects or of the proxy |
 //! | [`dialect`] | `trait Dialect`, the table of dialects, one file per dialect: pure functions from report to answer | do I/O |
@@ -28,7 +29,7 @@
 //! | [`drain`] | how far the process is on its way to the end, and who must end before it may | decide when |
 //! | [`proxy`] | HTTP forwarding: pool, header fields, upgrades, limits, errors | know of health |
 //! | [`admin`] | the endpoints on both ports, and who may read them | run checks |
-//! | [`server`] | listeners, accept loops, connection limits, drain | know what is served |
+//! | [`server`] | listeners, accept loops, connection limits, TLS, PROXY protocol | know what is served |
 //! | [`config`] | files, environment and flags to validated values; composes the modules' own settings | be used by any module above |
 //! | [`app`] | wires it together: bind, run until told to stop | hold logic |
 //! | [`commands`] | the command line's commands | be used by any module above |
@@ -37,6 +38,7 @@ pub mod settings;
 pub mod health;
 pub mod clock;
 pub mod traffic;
+pub mod tls;
 pub mod fetch;
 pub mod check;
 pub mod dialect;

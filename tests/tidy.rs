@@ -7,8 +7,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Lowest first: a module uses only those before it. `src/lib.rs` lists them in the same order.
-const ORDER: [&str; 15] = [
-    "settings", "health", "clock", "traffic", "fetch", "check", "dialect", "monitor", "drain", "proxy", "admin",
+const ORDER: [&str; 16] = [
+    "settings", "health", "clock", "traffic", "tls", "fetch", "check", "dialect", "monitor", "drain", "proxy", "admin",
     "server", "config", "app", "commands",
 ];
 

@@ -5,6 +5,7 @@ use prometheus::proto::{Bucket, Counter, Gauge, Histogram, LabelPair, Metric, Me
 use prometheus::{Encoder as _, Registry, TextEncoder};
 
 use crate::health::{CheckReport, Fact, Lifecycle, Moment, Outcome, Report, Status};
+use crate::tls::Server;
 use crate::traffic::{BOUNDS, Failure, HistogramTotals, Totals, Traffic};
 
 /// Everything that `/metrics` says. Made anew for each scrape from the counters and the latest report, so that no metric
@@ -15,6 +16,7 @@ pub struct Metrics {
     version: String,
     revision: &'static str,
     traffic: Arc<Traffic>,
+    tls: Option<Arc<Server>>,
     process: Registry,
 }
 
@@ -28,12 +30,13 @@ impl Metrics {
         version: &str,
         revision: &'static str,
         traffic: Arc<Traffic>,
+        tls: Option<Arc<Server>>,
     ) -> Result<Self, prometheus::Error> {
         // Refuses an impossible namespace at the start in place of at the first scrape.
         Desc::new(format!("{namespace}_up"), "A name.".into(), Vec::new(), Default::default())?;
         let process = Registry::new();
         process.register(Box::new(prometheus::process_collector::ProcessCollector::for_self()))?;
-        Ok(Self { namespace: namespace.to_owned(), version: version.to_owned(), revision, traffic, process })
+        Ok(Self { namespace: namespace.to_owned(), version: version.to_owned(), revision, traffic, tls, process })
     }
 
     /// The text of one scrape.
@@ -45,6 +48,11 @@ impl Metrics {
         let labels = [("version", self.version.as_str()), ("revision", self.revision)];
         families.gauges("build_info", "Always 1; what was built.", [(labels.to_vec(), 1.0)]);
         families.gauge("config_last_reload_success", "1 if the last reading of the configuration succeeded.", 1.0);
+        families.gauges(
+            "certificate_expiry_timestamp_seconds",
+            "When the certificate of the traffic port ends to be valid.",
+            self.tls.iter().filter_map(|tls| tls.expires()).map(|expires| (Vec::new(), expires as f64)),
+        );
         families.all.extend(self.process.gather());
         let mut text = Vec::new();
         // Writing into memory cannot fail, and a family without series is left out.
@@ -90,6 +98,11 @@ fn traffic(families: &mut Families<'_>, totals: &Totals) {
     );
     families.counter("retries_total", "Attempts beyond the first.", totals.retries);
     families.counter("accept_failures_total", "Connections that could not be accepted.", totals.accept_failures);
+    families.counter(
+        "handshake_failures_total",
+        "Connections that ended before HTTP: no TLS, no PROXY header, or too slow.",
+        totals.handshake_failures,
+    );
 }
 
 fn health(families: &mut Families<'_>, report: &Report, now: Moment) {

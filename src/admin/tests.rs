@@ -78,7 +78,7 @@ fn admin(checks: &[(&str, &'static str)]) -> Admin {
             endpoint("/readyz/own", "claude-proxy", Group::Health, BOTH),
             private,
         ],
-        metrics: Metrics::new("app", "1.0 \"x\"\n", "abc", traffic.clone()).unwrap(),
+        metrics: Metrics::new("app", "1.0 \"x\"\n", "abc", traffic.clone(), None).unwrap(),
         board,
         traffic,
         identity: Service {

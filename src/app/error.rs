@@ -2,6 +2,7 @@ use std::fmt;
 
 use crate::server::BindError;
 use crate::settings::{Problem, SecretError};
+use crate::tls::TlsError;
 
 /// Why the process cannot start.
 #[derive(Debug)]
@@ -12,6 +13,8 @@ pub enum StartError {
     Checks(Vec<Problem>),
     /// A secret cannot be read.
     Secret(SecretError),
+    /// Certificate or key cannot be used.
+    Tls(TlsError),
     /// The metrics' namespace is impossible.
     Metrics(prometheus::Error),
     /// The system refuses a thread, a socket or a runtime.
@@ -30,6 +33,7 @@ impl fmt::Display for StartError {
                 Ok(())
             }
             Self::Secret(error) => error.fmt(f),
+            Self::Tls(error) => write!(f, "`proxy.tls`: {error}"),
             Self::Metrics(error) => write!(f, "`metrics.namespace` cannot begin a metric's name: {error}"),
             Self::Runtime(error) => write!(f, "the system refuses what a worker needs: {error}"),
         }

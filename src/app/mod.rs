@@ -30,6 +30,7 @@ use crate::monitor::{Board, Monitor, MonitorHandle};
 use crate::proxy::{Admission, Gate};
 use crate::server::Bound;
 use crate::settings::Address;
+use crate::tls;
 use crate::traffic::Traffic;
 
 /// The program's own version.
@@ -50,6 +51,7 @@ pub struct App {
     admin: Arc<Admin>,
     traffic: Arc<Traffic>,
     pulse: Arc<Pulse>,
+    tls: Option<Arc<tls::Server>>,
     stop: watch::Sender<Stop>,
 }
 
@@ -81,7 +83,8 @@ impl App {
             (clock, monitor, board, handle)
         });
         let first = traffic_sockets.first().map(Bound::address);
-        let admin = Arc::new(management(&config, first, board.clone(), traffic.clone(), clock)?);
+        let tls = tls::Server::new(&config.proxy.tls).map_err(StartError::Tls)?.map(Arc::new);
+        let admin = Arc::new(management(&config, first, board.clone(), traffic.clone(), tls.clone(), clock)?);
         let stop = watch::Sender::new(Stop::NotYet);
         Ok(Self {
             runtime,
@@ -94,6 +97,7 @@ impl App {
             admin,
             traffic,
             pulse,
+            tls,
             stop,
         })
     }
@@ -143,6 +147,7 @@ impl App {
             gate: gate.clone(),
             admin: admin.clone(),
             pulse: self.pulse,
+            tls: self.tls,
             pseudonym: format!("pulsegate-{:08x}", random() as u32),
         };
         let fleet = Fleet::start(plane, &traffic_sockets)?;
@@ -182,12 +187,13 @@ fn management(
     listen: Option<&Address>,
     board: Arc<Board>,
     traffic: Arc<Traffic>,
+    tls: Option<Arc<tls::Server>>,
     clock: Clock,
 ) -> Result<Admin, StartError> {
     let service = &config.service;
     let version = service.version.clone().unwrap_or_else(|| VERSION.to_owned());
     let namespace = config.metrics.namespace.clone().unwrap_or_else(|| service.name.replace(['-', '.'], "_"));
-    let metrics = Metrics::new(&namespace, VERSION, REVISION, traffic.clone()).map_err(StartError::Metrics)?;
+    let metrics = Metrics::new(&namespace, VERSION, REVISION, traffic.clone(), tls).map_err(StartError::Metrics)?;
     let keys = Keys::resolve(&config.admin.api_keys, &config.environment).map_err(StartError::Secret)?;
     let endpoints = config.endpoints.iter().filter(|(_, settings)| !matches!(settings.dialect, Kind::Off));
     Ok(Admin {

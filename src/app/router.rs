@@ -8,8 +8,8 @@ use hyper::{Request, Response};
 use tower::ServiceExt as _;
 
 use crate::admin::{Admin, Management, Port};
-use crate::proxy::{ClientStream, Current, Local, LocalRequest};
-use crate::server::{Client, Handler, Io, Serve};
+use crate::proxy::{Arrival, ClientStream, Current, Local, LocalRequest};
+use crate::server::{Channel, Client, Handler, Io, Serve};
 
 /// The traffic port.
 #[derive(Clone)]
@@ -17,7 +17,11 @@ pub(super) struct Traffic(pub(super) Rc<Current<Endpoints>>);
 
 impl Serve for Traffic {
     async fn serve(self, io: Io, client: Client) {
-        self.0.serve(io, client.peer, &client.hub).await;
+        let (tls, http2) = match client.channel {
+            Channel::Plain => (false, false),
+            Channel::Tls { http2 } => (true, http2),
+        };
+        self.0.serve(io, Arrival { peer: client.peer, tls, http2 }, &client.hub).await;
     }
 }
 

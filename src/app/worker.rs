@@ -1,3 +1,4 @@
+use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -11,7 +12,8 @@ use crate::admin::{Admin, Management, Port};
 use crate::check::Pulse;
 use crate::drain::{Hub, Phase, Tally};
 use crate::proxy::{Admission, Current, Gate, Proxy, ProxySettings};
-use crate::server::{Acceptor, Bound, ConnectionSettings, HyperServer, Serve};
+use crate::server::{Acceptor, Bound, ConnectionSettings, Door, HyperServer, Serve};
+use crate::tls;
 use crate::traffic::{Shard, Traffic as Counters};
 
 /// What all workers of the data plane share.
@@ -23,7 +25,20 @@ pub(super) struct Plane {
     pub(super) gate: Arc<Gate>,
     pub(super) admin: Arc<Admin>,
     pub(super) pulse: Arc<Pulse>,
+    pub(super) tls: Option<Arc<tls::Server>>,
     pub(super) pseudonym: String,
+}
+
+impl Plane {
+    /// What connections pass before they are served.
+    fn door(&self) -> Door {
+        let proxy = &self.settings;
+        Door {
+            tls: self.tls.clone(),
+            introducers: proxy.proxy_protocol.then(|| proxy.trusted_proxies.clone()),
+            patience: proxy.timeouts.request_header,
+        }
+    }
 }
 
 /// The workers of the data plane, each a thread with a runtime of its own.
@@ -93,6 +108,7 @@ impl Worker {
     async fn serve(self) {
         let Self { index, mut planes, sockets, mut phases, tally, permits } = self;
         let plane = planes.borrow_and_update().clone();
+        let door = Rc::new(RefCell::new(Rc::new(plane.door())));
         let shard = plane.traffic.shard(index);
         let endpoints = Endpoints(plane.admin);
         let (traffic, admission, gate) = (plane.traffic, plane.admission, plane.gate);
@@ -105,6 +121,7 @@ impl Worker {
             tally,
             permits,
             shard,
+            door: door.clone(),
             phases: phases.clone(),
         };
         let swept = proxy.clone();
@@ -127,7 +144,9 @@ impl Worker {
                     Err(_) => return,
                 },
                 Ok(()) = planes.changed() => {
-                    let Plane { settings, admission, admin, .. } = planes.borrow_and_update().clone();
+                    let plane = planes.borrow_and_update().clone();
+                    *door.borrow_mut() = Rc::new(plane.door());
+                    let Plane { settings, admission, admin, .. } = plane;
                     proxy.replace(proxy.get().succeed(settings, admission, Endpoints(admin)));
                     hub.wake();
                 }
@@ -147,6 +166,7 @@ pub(super) async fn serve_admin(socket: Bound, admin: Arc<Admin>, phases: watch:
         tally: Arc::default(),
         permits: Arc::new(Semaphore::new(ADMIN_CONNECTIONS)),
         shard: Arc::new(Shard::default()),
+        door: Rc::default(),
         phases: phases.subscribe(),
     };
     accept(acceptor, socket).await;

@@ -5,6 +5,7 @@ use crate::admin::{AdminListen, Kind, Requirement};
 use crate::check::Resources;
 use crate::health::Group;
 use crate::settings::{Address, Origin, Problems, Scheme, Size, Table, Value};
+use crate::tls;
 use crate::traffic::Traffic;
 
 /// What no setting can know by itself: whether they fit together.
@@ -38,6 +39,9 @@ pub(super) fn validate(config: &Config, tree: &Table, problems: &Problems) {
             &origin(&["proxy", "upstream"]),
             "`proxy.upstream` leads back to `proxy.listen`: name the app's own port",
         );
+    }
+    if let Err(error) = tls::Server::new(&config.proxy.tls) {
+        problems.add(&origin(&["proxy", "tls"]), format!("`proxy.tls`: {error}"));
     }
     if let Some(port) = shared_port(config) {
         let what = "which traffic or the app uses already: give it one of its own, or \"off\"";

@@ -1,7 +1,7 @@
 use std::cell::RefCell;
-use std::net::IpAddr;
 use std::rc::Rc;
 
+use super::arrival::Arrival;
 use super::connection::{ClientStream, Connection};
 use super::local::Local;
 use super::worker::Proxy;
@@ -37,7 +37,7 @@ impl<L: Local> Current<L> {
     }
 
     /// Serves one client connection to its end.
-    pub async fn serve(&self, stream: impl ClientStream, peer: Option<IpAddr>, hub: &Hub) {
-        Connection::new(self, stream, peer, hub).run().await;
+    pub async fn serve(&self, stream: impl ClientStream, arrival: Arrival, hub: &Hub) {
+        Connection::new(self, stream, arrival, hub).run().await;
     }
 }

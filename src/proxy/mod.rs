@@ -7,6 +7,7 @@
 //! owns memory only for what is incomplete, so an idle one costs a small future. Everything runs on one thread per worker.
 
 mod admission;
+mod arrival;
 mod connection;
 mod current;
 mod exchange;
@@ -23,6 +24,7 @@ mod witness;
 mod worker;
 
 pub use self::admission::{Admission, Gate};
+pub use self::arrival::Arrival;
 pub use self::connection::ClientStream;
 pub use self::current::Current;
 pub use self::http1::Malformed;

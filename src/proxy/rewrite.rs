@@ -3,12 +3,13 @@ use std::net::IpAddr;
 use httparse::Header;
 use ipnet::IpNet;
 
+use super::arrival::Arrival;
 use super::http1::{Field, Framing, RequestHead, ResponseHead, trim};
 
 /// What every request of one connection is told about its client.
 #[derive(Debug)]
 pub(super) struct Forwarded {
-    pub(super) peer: Option<IpAddr>,
+    pub(super) arrival: Arrival,
     trusted: bool,
     /// The peer's address.
     address: String,
@@ -19,28 +20,29 @@ pub(super) struct Forwarded {
 }
 
 impl Forwarded {
-    pub(super) fn new(peer: Option<IpAddr>, trusted: &[IpNet]) -> Self {
+    pub(super) fn new(arrival: Arrival, trusted: &[IpNet]) -> Self {
+        let (peer, scheme) = (arrival.peer, arrival.scheme());
         let address = peer.map_or_else(|| "unknown".to_owned(), |peer| peer.to_string());
         let element = match peer {
-            Some(IpAddr::V6(_)) => format!("for=\"[{address}]\";proto=http"),
-            _ => format!("for={address};proto=http"),
+            Some(IpAddr::V6(_)) => format!("for=\"[{address}]\";proto={scheme}"),
+            _ => format!("for={address};proto={scheme}"),
         };
         // Who can open our Unix socket is on this machine, by our own file permissions.
         let trusted = peer.is_none_or(|peer| trusted.iter().any(|net| net.contains(&peer)));
-        let whole =
-            format!("X-Forwarded-For: {address}\r\nX-Forwarded-Proto: http\r\nForwarded: {element}\r\n").into_bytes();
-        Self { peer, trusted, address, element, whole }
+        let whole = format!("X-Forwarded-For: {address}\r\nX-Forwarded-Proto: {scheme}\r\nForwarded: {element}\r\n")
+            .into_bytes();
+        Self { arrival, trusted, address, element, whole }
     }
 
     /// The client itself: what the nearest trusted proxy says, else the peer.
     pub(super) fn client(&self, fields: &[Header<'_>]) -> Option<IpAddr> {
         if !self.trusted {
-            return self.peer;
+            return self.arrival.peer;
         }
         let told = fields.iter().rev().find(|field| Field::of(field.name) == Field::ForwardedFor);
         let last =
             told.and_then(|field| std::str::from_utf8(field.value).ok()).and_then(|list| list.rsplit(',').next());
-        last.and_then(|address| address.trim().parse().ok()).or(self.peer)
+        last.and_then(|address| address.trim().parse().ok()).or(self.arrival.peer)
     }
 }
 
@@ -115,7 +117,7 @@ pub(super) fn write_request(
         write_field(out, "X-Forwarded-For", &told.for_);
         write_field(out, "Forwarded", &told.forwarded);
         if !told.proto {
-            write_field(out, "X-Forwarded-Proto", b"http");
+            write_field(out, "X-Forwarded-Proto", forwarded.arrival.scheme().as_bytes());
         }
     }
     if !told.host {
@@ -243,13 +245,14 @@ mod tests {
     use std::mem::MaybeUninit;
 
     use super::super::http1::{MOST_FIELDS, Parsed, parse_request};
-    use super::{Forwarded, write_request};
+    use super::{Arrival, Forwarded, write_request};
 
     fn rewritten(peer: &str, fields: &str) -> String {
         let head = format!("GET /p?q HTTP/1.1\r\nHost: a.example\r\n{fields}\r\n");
         let mut parsed = [const { MaybeUninit::uninit() }; MOST_FIELDS];
         let Ok(Parsed::Complete(head, _)) = parse_request(head.as_bytes(), &mut parsed) else { panic!("valid") };
-        let forwarded = Forwarded::new(peer.parse().ok(), &["127.0.0.0/8".parse().expect("a network")]);
+        let arrival = Arrival { peer: peer.parse().ok(), ..Arrival::default() };
+        let forwarded = Forwarded::new(arrival, &["127.0.0.0/8".parse().expect("a network")]);
         let mut out = Vec::new();
         write_request(&mut out, &head, &forwarded, "app:8080", b"1.1 us");
         String::from_utf8(out).expect("text")

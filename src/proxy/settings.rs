@@ -4,6 +4,7 @@ use std::time::Duration;
 use ipnet::IpNet;
 
 use crate::settings::{Address, Line, Node, Problems, Reader, Scheme, Setting, Size, Url, Value};
+use crate::tls::TlsSettings;
 
 crate::settings! {
     /// The data plane.
@@ -16,8 +17,12 @@ crate::settings! {
         threads: Threads = "auto",
         /// Peers whose X-Forwarded-* and Forwarded fields are believed and appended to; others' are replaced.
         trusted_proxies: Vec<IpNet> = "[\"127.0.0.0/8\", \"::1/128\"]",
+        /// Whether those peers must say whom they speak for by the PROXY protocol, version 1 or 2.
+        proxy_protocol: bool = "false",
         /// Answer traffic with 503 while readiness says no.
         reject_when_unready: bool = "false",
+        /// TLS for traffic: on when there is a certificate.
+        tls: TlsSettings,
         /// Deadlines; 0 means none.
         timeouts: Timeouts,
         /// Limits; 0 means none.

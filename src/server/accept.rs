@@ -1,3 +1,4 @@
+use std::cell::RefCell;
 use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -8,7 +9,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
 use super::io::{Counted, Io};
 use super::listener::{Accepted, Listener};
-use super::{Bound, Client, Serve};
+use super::{Bound, Channel, Client, Door, Serve};
 use crate::drain::{Hub, Phase, Tally};
 use crate::traffic::Shard;
 
@@ -40,6 +41,8 @@ pub struct Acceptor<S> {
     pub permits: Arc<Semaphore>,
     /// Where connections are counted.
     pub shard: Arc<Shard>,
+    /// What a connection passes before it is served; can be replaced.
+    pub door: Rc<RefCell<Rc<Door>>>,
     /// Accepting ends with [`Phase::Closing`].
     pub phases: watch::Receiver<Phase>,
 }
@@ -99,11 +102,26 @@ impl<S: Serve> Acceptor<S> {
     }
 
     fn serve(&self, (stream, peer): Accepted, permit: OwnedSemaphorePermit) {
-        let client = Client { peer, hub: self.hub.clone() };
+        let client = Client { peer, channel: Channel::Plain, hub: self.hub.clone() };
         let io = Io::new(stream, Counted::new(self.shard.clone()), permit, self.tally.seat());
-        let served = self.service.clone().serve(io, client);
+        let (service, door) = (self.service.clone(), self.door.borrow().clone());
         #[expect(clippy::disallowed_methods, reason = "a connection ends by itself; the tally knows when all have")]
-        tokio::task::spawn_local(served);
+        if door.is_open() {
+            tokio::task::spawn_local(service.serve(io, client));
+        } else {
+            tokio::task::spawn_local(admit(door, self.shard.clone(), service, io, client));
+        }
+    }
+}
+
+async fn admit<S: Serve>(door: Rc<Door>, shard: Arc<Shard>, service: S, io: Io, client: Client) {
+    // Boxed, because what a connection needs at its door is not to be kept for its life.
+    match Box::pin(door.enter(io, client)).await {
+        Ok((io, client)) => service.serve(io, client).await,
+        Err(error) => {
+            shard.handshake_failures.fetch_add(1, Relaxed);
+            tracing::debug!(%error, "a connection was refused before its first request");
+        }
     }
 }
 

@@ -10,11 +10,25 @@ pub trait Serve: Clone + 'static {
     fn serve(self, io: Io, client: Client) -> impl Future<Output = ()> + 'static;
 }
 
+/// What a connection is made of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Channel {
+    /// Bytes as they are.
+    Plain,
+    /// TLS.
+    Tls {
+        /// Whether HTTP/2 was agreed on.
+        http2: bool,
+    },
+}
+
 /// Who is at the other end.
 #[derive(Clone, Debug)]
 pub struct Client {
     /// Its address; `None` over a Unix socket.
     pub peer: Option<IpAddr>,
+    /// What the connection is made of.
+    pub channel: Channel,
     /// The worker's connections.
     pub hub: Rc<Hub>,
 }

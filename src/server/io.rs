@@ -4,10 +4,13 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::task::{Context, Poll};
 
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use rustix::net::{RecvFlags, recv};
+use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 use tokio::sync::OwnedSemaphorePermit;
 
+use super::Channel;
+use super::secure::Secure;
 use crate::drain::Seat;
 use crate::traffic::Shard;
 
@@ -16,6 +19,35 @@ use crate::traffic::Shard;
 pub(super) enum Stream {
     Tcp(TcpStream),
     Unix(UnixStream),
+    /// Boxed, so that a plain connection stays small.
+    Tls(Box<Secure>),
+}
+
+impl Stream {
+    /// Looks at what has come, without taking it off.
+    pub(super) async fn peek(&self, buffer: &mut [u8]) -> io::Result<usize> {
+        match self {
+            Self::Tcp(stream) => stream.async_io(Interest::READABLE, || peek(stream, buffer)).await,
+            Self::Unix(stream) => stream.async_io(Interest::READABLE, || peek(stream, buffer)).await,
+            Self::Tls(_) => Err(io::ErrorKind::Unsupported.into()),
+        }
+    }
+
+    /// Makes the coming close a reset, or an ordinary one again.
+    pub(super) fn reset_on_close(&self, reset: bool) {
+        match self {
+            // Fails only on a socket that is already dead.
+            Self::Tcp(stream) => {
+                let _ = socket2::SockRef::from(stream).set_linger(reset.then_some(std::time::Duration::ZERO));
+            }
+            Self::Unix(_) => {}
+            Self::Tls(stream) => stream.reset_on_close(reset),
+        }
+    }
+}
+
+fn peek(stream: impl std::os::fd::AsFd, buffer: &mut [u8]) -> io::Result<usize> {
+    Ok(recv(stream, buffer, RecvFlags::PEEK)?.1)
 }
 
 /// A client's byte stream with everything that must be given back when it closes.
@@ -34,9 +66,22 @@ impl Io {
 
     /// Makes the coming close a reset, or an ordinary one again.
     pub fn reset_on_close(&self, reset: bool) {
-        if let Stream::Tcp(stream) = &self.stream {
-            // Fails only on a socket that is already dead.
-            let _ = socket2::SockRef::from(stream).set_linger(reset.then_some(std::time::Duration::ZERO));
+        self.stream.reset_on_close(reset);
+    }
+
+    pub(super) fn stream(&mut self) -> &mut Stream {
+        &mut self.stream
+    }
+
+    /// The same under TLS.
+    pub(super) async fn secure(self, accept: impl AsyncFnOnce(Stream) -> io::Result<Secure>) -> io::Result<Self> {
+        Ok(Self { stream: Stream::Tls(Box::new(accept(self.stream).await?)), ..self })
+    }
+
+    pub(super) fn channel(&self) -> Channel {
+        match &self.stream {
+            Stream::Tcp(_) | Stream::Unix(_) => Channel::Plain,
+            Stream::Tls(stream) => Channel::Tls { http2: stream.is_http2() },
         }
     }
 }
@@ -63,6 +108,7 @@ macro_rules! either {
         match $self.get_mut() {
             Stream::Tcp($stream) => $call,
             Stream::Unix($stream) => $call,
+            Stream::Tls($stream) => $call,
         }
     };
 }
@@ -87,11 +133,11 @@ impl AsyncWrite for Stream {
     }
 
     fn is_write_vectored(&self) -> bool {
-        true
+        !matches!(self, Self::Tls(_))
     }
 
-    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Poll::Ready(Ok(()))
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        either!(self, stream => Pin::new(stream).poll_flush(cx))
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -119,11 +165,11 @@ impl AsyncWrite for Io {
     }
 
     fn is_write_vectored(&self) -> bool {
-        true
+        self.stream.is_write_vectored()
     }
 
-    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Poll::Ready(Ok(()))
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().stream).poll_flush(cx)
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

@@ -1,4 +1,5 @@
-//! Listeners, accept loops, the limit of connections, and an HTTP/1.1 server on hyper for the management port.
+//! Listeners, accept loops, the limit of connections, TLS and the PROXY protocol before anything is served, and an HTTP/1.1
+//! server on hyper for the management port.
 //!
 //! Knows nothing of what is served: that is a [`Serve`]. Everything here runs on one single-threaded runtime per
 //! worker; the workers share nothing but the listening sockets and the connection limit.
@@ -6,12 +7,16 @@
 mod accept;
 mod client;
 mod connection;
+mod door;
 mod handler;
 mod io;
 mod listener;
+pub mod proxy_protocol;
+mod secure;
 
 pub use self::accept::{Acceptor, ConnectionSettings};
-pub use self::client::{Client, Serve};
+pub use self::client::{Channel, Client, Serve};
+pub use self::door::Door;
 pub use self::handler::{Handler, HyperServer};
 pub use self::io::Io;
 pub use self::listener::{BindError, Bound};

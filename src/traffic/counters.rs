@@ -116,6 +116,8 @@ pub struct Shard {
     pub connections: AtomicI64,
     /// Client connections that could not be accepted.
     pub accept_failures: AtomicU64,
+    /// Client connections that ended before HTTP: no TLS, no PROXY header, or too slow.
+    pub handshake_failures: AtomicU64,
     /// Upstream connections in use.
     pub upstream_active: AtomicI64,
     /// Upstream connections waiting in the pool.
@@ -138,6 +140,7 @@ impl Default for Shard {
             in_flight: AtomicI64::new(0),
             connections: AtomicI64::new(0),
             accept_failures: AtomicU64::new(0),
+            handshake_failures: AtomicU64::new(0),
             upstream_active: AtomicI64::new(0),
             upstream_idle: AtomicI64::new(0),
             retries: AtomicU64::new(0),
@@ -181,6 +184,7 @@ impl Shard {
         totals.in_flight += self.in_flight.load(Relaxed);
         totals.connections += self.connections.load(Relaxed);
         totals.accept_failures += self.accept_failures.load(Relaxed);
+        totals.handshake_failures += self.handshake_failures.load(Relaxed);
         totals.upstream_active += self.upstream_active.load(Relaxed);
         totals.upstream_idle += self.upstream_idle.load(Relaxed);
         totals.retries += self.retries.load(Relaxed);

@@ -23,6 +23,8 @@ pub struct Totals {
     pub connections: i64,
     /// Client connections that could not be accepted.
     pub accept_failures: u64,
+    /// Client connections that ended before HTTP.
+    pub handshake_failures: u64,
     /// Upstream connections in use.
     pub upstream_active: i64,
     /// Upstream connections waiting in the pool.

@@ -28,3 +28,5 @@ mod prometheus;
 mod seeds;
 mod streaming;
 mod support;
+mod tls;
+mod proxy_protocol;

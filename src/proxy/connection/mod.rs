@@ -5,7 +5,6 @@ mod forward;
 mod job;
 
 use std::io;
-use std::net::IpAddr;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
@@ -16,6 +15,7 @@ use tokio::time::Instant;
 
 use self::digest::Asker;
 pub(in crate::proxy) use self::job::Job;
+use super::arrival::Arrival;
 use super::current::Current;
 use super::local::Local;
 use super::rejection::Rejection;
@@ -91,9 +91,9 @@ const LINGER_BYTES: usize = 64 * 1024 * 1024;
 const CLOSING_PAUSE: Duration = Duration::from_secs(1);
 
 impl<'w, L: Local, S: ClientStream> Connection<'w, L, S> {
-    pub(in crate::proxy) fn new(current: &'w Current<L>, stream: S, peer: Option<IpAddr>, hub: &'w Hub) -> Self {
+    pub(in crate::proxy) fn new(current: &'w Current<L>, stream: S, arrival: Arrival, hub: &'w Hub) -> Self {
         let proxy = current.get();
-        let forwarded = Forwarded::new(peer, &proxy.settings.trusted_proxies);
+        let forwarded = Forwarded::new(arrival, &proxy.settings.trusted_proxies);
         Self { proxy, current, stream, hub, member: None, forwarded, ahead: Vec::new(), timer: Timer::default() }
     }
 
@@ -160,7 +160,7 @@ impl<'w, L: Local, S: ClientStream> Connection<'w, L, S> {
     fn renew(&mut self) {
         if !self.current.is(&self.proxy) {
             self.proxy = self.current.get();
-            self.forwarded = Forwarded::new(self.forwarded.peer, &self.proxy.settings.trusted_proxies);
+            self.forwarded = Forwarded::new(self.forwarded.arrival, &self.proxy.settings.trusted_proxies);
         }
     }
 

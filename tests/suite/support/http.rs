@@ -2,11 +2,11 @@ use std::fmt;
 use std::io::{Read as _, Write as _};
 use std::net::{Shutdown, SocketAddr, TcpStream};
 
-use super::PATIENCE;
+use super::Wire;
 
 /// A client that takes HTTP/1.1 (RFC 9112) literally: what a lenient client would forgive is an error here.
 pub(crate) struct Client {
-    stream: TcpStream,
+    stream: Wire,
     /// Read and not yet understood.
     buffer: Vec<u8>,
     method: String,
@@ -100,11 +100,12 @@ impl Response {
 
 impl Client {
     pub(crate) fn try_connect(address: SocketAddr) -> std::io::Result<Self> {
-        let stream = TcpStream::connect_timeout(&address, PATIENCE)?;
-        stream.set_read_timeout(Some(PATIENCE))?;
-        stream.set_write_timeout(Some(PATIENCE))?;
-        stream.set_nodelay(true)?;
-        Ok(Self { stream, buffer: Vec::new(), method: "GET".into() })
+        Ok(Self::over(Wire::Plain(Wire::connect(address)?)))
+    }
+
+    /// A client on a connection that is there already.
+    pub(crate) fn over(stream: Wire) -> Self {
+        Self { stream, buffer: Vec::new(), method: "GET".into() }
     }
 
     #[track_caller]
@@ -125,7 +126,7 @@ impl Client {
         fields: &[(&str, &str)],
         body: &[u8],
     ) -> std::io::Result<()> {
-        let host = self.stream.peer_addr()?;
+        let host = self.stream.socket().peer_addr()?;
         let mut head = format!("{method} {target} HTTP/1.1\r\n");
         if !fields.iter().any(|(name, _)| name.eq_ignore_ascii_case("host")) {
             head.push_str(&format!("host: {host}\r\n"));
@@ -217,12 +218,12 @@ impl Client {
         self.buffer.is_empty() && matches!(self.fill(), Ok(false) | Err(HttpError::Truncated(_)))
     }
 
-    pub(crate) fn shut_down(&self, how: Shutdown) {
-        let _ = self.stream.shutdown(how);
+    pub(crate) fn shut_down(&mut self, how: Shutdown) {
+        self.stream.shut_down(how);
     }
 
     pub(crate) fn stream(&self) -> TcpStream {
-        self.stream.try_clone().expect("another handle")
+        self.stream.socket().try_clone().expect("another handle")
     }
 
     /// Reads more; false at the end.

@@ -9,6 +9,7 @@ mod process;
 mod sidecar;
 mod tools;
 mod upstream;
+mod wire;
 
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::time::{Duration, Instant};
@@ -21,6 +22,7 @@ pub(crate) use self::process::{Ended, Process, run};
 pub(crate) use self::sidecar::{PULSEGATE, SYSTEM_PATH, Sidecar, home_with_login};
 pub(crate) use self::tools::{claude, tool};
 pub(crate) use self::upstream::{Exchange, Next, Upstream};
+pub(crate) use self::wire::{Authority, Wire};
 
 /// Nothing that works takes longer than this, even on a loaded machine with two cores.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);

@@ -1,0 +1,65 @@
+use std::fmt;
+use std::path::PathBuf;
+
+/// Why certificates and keys cannot be used: which file, and what to do. Never what is in it.
+#[derive(Debug)]
+pub enum TlsError {
+    /// A file cannot be read.
+    Unreadable(PathBuf, std::io::Error),
+    /// A file is too large for what it should be.
+    TooLarge(PathBuf),
+    /// A file is damaged PEM.
+    Damaged(PathBuf),
+    /// A file has no certificate.
+    NoCertificate(PathBuf),
+    /// A file has no private key, or an encrypted one.
+    NoKey(PathBuf),
+    /// A key is of a kind that is not served.
+    Key(PathBuf),
+    /// A certificate cannot be understood.
+    Certificate(PathBuf),
+    /// Key and certificate do not belong together.
+    Mismatch {
+        /// The certificate's file.
+        cert: PathBuf,
+        /// The key's file.
+        key: PathBuf,
+    },
+    /// One of the two is missing from the settings.
+    Half,
+    /// Anything else that the library does not like.
+    Other(rustls::Error),
+}
+
+impl fmt::Display for TlsError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Unreadable(path, error) => write!(f, "{} cannot be read: {error}", path.display()),
+            Self::TooLarge(path) => write!(f, "{} is larger than 1 MiB: it is no PEM file of ours", path.display()),
+            Self::Damaged(path) => write!(f, "{} is damaged: it is not whole PEM", path.display()),
+            Self::NoCertificate(path) => {
+                write!(f, "{} holds no certificate in PEM form (BEGIN CERTIFICATE)", path.display())
+            }
+            Self::NoKey(path) => write!(
+                f,
+                "{} holds no private key in PEM form (BEGIN PRIVATE KEY): decrypt it first if it is encrypted",
+                path.display()
+            ),
+            Self::Key(path) => {
+                write!(f, "the key in {} is of no kind that is served: use ECDSA, RSA or Ed25519", path.display())
+            }
+            Self::Certificate(path) => write!(f, "a certificate in {} cannot be understood", path.display()),
+            Self::Mismatch { cert, key } => write!(
+                f,
+                "the key in {} does not belong to the first certificate in {}: put the server's own certificate first, \
+                 its issuers after it",
+                key.display(),
+                cert.display()
+            ),
+            Self::Half => f.write_str("a certificate needs its key: set both `cert` and `key`"),
+            Self::Other(error) => write!(f, "TLS cannot be served: {error}"),
+        }
+    }
+}
+
+impl std::error::Error for TlsError {}

@@ -1,0 +1,42 @@
+use std::fs::File;
+use std::io::Read as _;
+use std::path::Path;
+
+use rustls::pki_types::pem::{Error as PemError, PemObject};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+
+use super::TlsError;
+
+/// A chain of certificates, or a bundle of authorities, is far smaller.
+const LARGEST_FILE: u64 = 1 << 20;
+
+/// All certificates of a file: at least one.
+pub(super) fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
+    let text = read(path)?;
+    let found = CertificateDer::pem_slice_iter(&text).collect::<Result<Vec<_>, _>>();
+    match found {
+        Ok(found) if found.is_empty() => Err(TlsError::NoCertificate(path.to_owned())),
+        Ok(found) => Ok(found),
+        Err(_) => Err(TlsError::Damaged(path.to_owned())),
+    }
+}
+
+/// The first private key of a file.
+pub(super) fn key(path: &Path) -> Result<PrivateKeyDer<'static>, TlsError> {
+    PrivateKeyDer::from_pem_slice(&read(path)?).map_err(|error| match error {
+        PemError::NoItemsFound => TlsError::NoKey(path.to_owned()),
+        // Its text could quote the key.
+        _ => TlsError::Damaged(path.to_owned()),
+    })
+}
+
+fn read(path: &Path) -> Result<Vec<u8>, TlsError> {
+    let unreadable = |error| TlsError::Unreadable(path.to_owned(), error);
+    let mut text = Vec::new();
+    // One byte more than allowed, to know that there is one.
+    File::open(path).map_err(unreadable)?.take(LARGEST_FILE + 1).read_to_end(&mut text).map_err(unreadable)?;
+    if text.len() as u64 > LARGEST_FILE {
+        return Err(TlsError::TooLarge(path.to_owned()));
+    }
+    Ok(text)
+}

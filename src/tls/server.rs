@@ -1,0 +1,132 @@
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use rustls::crypto::ring::{Ticketer, default_provider};
+use rustls::server::WebPkiClientVerifier;
+use rustls::server::danger::ClientCertVerifier;
+use rustls::sign::{CertifiedKey, SingleCertAndKey};
+use rustls::{InconsistentKeys, RootCertStore, ServerConfig};
+
+use super::certificate::not_after;
+use super::{ClientAuth, TlsError, TlsSettings, pem};
+
+/// The certificate that is served, and what is asked of clients. Shared by all workers; a connection takes it as it is
+/// when it begins.
+#[derive(Debug)]
+pub struct Server {
+    files: Files,
+    loaded: ArcSwap<Loaded>,
+}
+
+/// Where everything is read from.
+#[derive(Debug)]
+struct Files {
+    cert: PathBuf,
+    key: PathBuf,
+    client_ca: Option<PathBuf>,
+    client_auth: ClientAuth,
+}
+
+/// What was read.
+#[derive(Debug)]
+struct Loaded {
+    config: Arc<ServerConfig>,
+    /// In seconds since 1970.
+    expires: Option<i64>,
+}
+
+/// The protocols that are spoken over TLS, the better one first (RFC 7301).
+const ALPN: [&[u8]; 1] = [b"http/1.1"];
+
+impl Server {
+    /// Reads the files that the settings name; `None` if they name none: no TLS.
+    ///
+    /// # Errors
+    /// A file cannot be read, or what is in it cannot be used.
+    pub fn new(settings: &TlsSettings) -> Result<Option<Self>, TlsError> {
+        let (cert, key) = match (&settings.cert, &settings.key) {
+            (Some(cert), Some(key)) => (cert.clone(), key.clone()),
+            (None, None) if settings.client_ca.is_none() => return Ok(None),
+            _ => return Err(TlsError::Half),
+        };
+        let (client_ca, client_auth) = (settings.client_ca.clone(), settings.client_auth);
+        let files = Files { cert, key, client_ca, client_auth };
+        let loaded = ArcSwap::from_pointee(files.load()?);
+        Ok(Some(Self { files, loaded }))
+    }
+
+    /// Reads the files again, for connections that begin from now on. On an error nothing changes.
+    ///
+    /// # Errors
+    /// As [`Server::new`].
+    pub fn reload(&self) -> Result<(), TlsError> {
+        self.loaded.store(Arc::new(self.files.load()?));
+        Ok(())
+    }
+
+    /// The files, to be watched.
+    #[must_use]
+    pub fn files(&self) -> Vec<PathBuf> {
+        let Files { cert, key, client_ca, .. } = &self.files;
+        [cert, key].into_iter().chain(client_ca).cloned().collect()
+    }
+
+    /// What a connection that begins now is served with.
+    #[must_use]
+    pub fn config(&self) -> Arc<ServerConfig> {
+        self.loaded.load().config.clone()
+    }
+
+    /// When the certificate ends to be valid, in seconds since 1970.
+    #[must_use]
+    pub fn expires(&self) -> Option<i64> {
+        self.loaded.load().expires
+    }
+}
+
+impl Files {
+    fn load(&self) -> Result<Loaded, TlsError> {
+        let certified = self.certified()?;
+        let expires = certified.cert.first().and_then(|first| not_after(first));
+        let builder = ServerConfig::builder_with_provider(Arc::new(default_provider()))
+            .with_safe_default_protocol_versions()
+            .map_err(TlsError::Other)?;
+        let builder = match self.verifier()? {
+            Some(verifier) => builder.with_client_cert_verifier(verifier),
+            None => builder.with_no_client_auth(),
+        };
+        let mut config = builder.with_cert_resolver(Arc::new(SingleCertAndKey::from(certified)));
+        config.alpn_protocols = ALPN.map(<[u8]>::to_vec).into();
+        // Tickets end with the configuration: who was let in by an authority of the past shows its certificate again.
+        config.ticketer = Ticketer::new().map_err(TlsError::Other)?;
+        Ok(Loaded { config: Arc::new(config), expires })
+    }
+
+    fn certified(&self) -> Result<CertifiedKey, TlsError> {
+        let chain = pem::certificates(&self.cert)?;
+        let signing = default_provider().key_provider.load_private_key(pem::key(&self.key)?);
+        let certified = CertifiedKey::new(chain, signing.map_err(|_| TlsError::Key(self.key.clone()))?);
+        match certified.keys_match() {
+            Ok(()) | Err(rustls::Error::InconsistentKeys(InconsistentKeys::Unknown)) => Ok(certified),
+            Err(rustls::Error::InconsistentKeys(_)) => {
+                Err(TlsError::Mismatch { cert: self.cert.clone(), key: self.key.clone() })
+            }
+            Err(_) => Err(TlsError::Certificate(self.cert.clone())),
+        }
+    }
+
+    fn verifier(&self) -> Result<Option<Arc<dyn ClientCertVerifier>>, TlsError> {
+        let Some(path) = &self.client_ca else { return Ok(None) };
+        let mut roots = RootCertStore::empty();
+        for authority in pem::certificates(path)? {
+            roots.add(authority).map_err(|_| TlsError::Certificate(path.clone()))?;
+        }
+        let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), Arc::new(default_provider()));
+        let verifier = match self.client_auth {
+            ClientAuth::Required => verifier,
+            ClientAuth::Optional => verifier.allow_unauthenticated(),
+        };
+        verifier.build().map(Some).map_err(|_| TlsError::Certificate(path.clone()))
+    }
+}

@@ -1,0 +1,34 @@
+use std::path::PathBuf;
+
+use crate::settings::{Node, Problems, Reader, Setting};
+
+crate::settings! {
+    /// TLS for traffic: on when there is a certificate.
+    pub struct TlsSettings {
+        /// The certificate with its chain, in PEM form.
+        cert: Option<PathBuf>,
+        /// Its key, in PEM form.
+        key: Option<PathBuf>,
+        /// Certificate authorities in PEM form, of which clients must have a certificate.
+        client_ca: Option<PathBuf>,
+        /// "required", or "optional" to serve clients without a certificate too. With `client_ca` only.
+        client_auth: ClientAuth = "required",
+    }
+}
+
+/// Whether a client must show a certificate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ClientAuth {
+    /// Without one there is no connection.
+    Required,
+    /// A wrong one is refused; none is not.
+    Optional,
+}
+
+impl Setting for ClientAuth {
+    const EXPECTS: &'static str = "\"required\" or \"optional\"";
+
+    fn read(node: &Node, path: &str, problems: &Problems) -> Option<Self> {
+        Reader::word(node, path, problems, &[("required", Self::Required), ("optional", Self::Optional)])
+    }
+}
