@@ -97,6 +97,10 @@ fn traffic(families: &mut Families<'_>, totals: &Totals) {
             .map(|(state, count)| (vec![("state", state)], count as f64)),
     );
     families.counter("retries_total", "Attempts beyond the first.", totals.retries);
+    let denied = totals.retries_denied;
+    families.counter("retries_denied_total", "Further attempts that the retry budget did not allow.", denied);
+    families.gauge("requests_held", "Requests that wait for the app to come back.", totals.held as f64);
+    families.counter("holds_total", "Requests that had to wait for the app to come back.", totals.holds);
     families.counter("accept_failures_total", "Connections that could not be accepted.", totals.accept_failures);
     families.counter(
         "handshake_failures_total",

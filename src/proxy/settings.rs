@@ -78,6 +78,8 @@ crate::settings! {
         /// Further attempts after a connection to the app fails or turns out stale. Only what was not sent, or may be
         /// sent twice.
         attempts: u32 = "1",
+        /// While the app refuses connections, as it does while it restarts, a request waits for so long.
+        hold_on_restart: Duration = "0",
     }
 }
 

@@ -3,6 +3,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use super::admission::{Admission, Gate};
+use super::connection::{Budget, Hold};
 use super::local::Local;
 use super::settings::ProxySettings;
 use super::upstream::Pool;
@@ -19,6 +20,8 @@ pub struct Proxy<L> {
     pub(super) gate: Arc<Gate>,
     pub(super) witness: Witness,
     pub(super) pool: Rc<Pool>,
+    pub(super) budget: Rc<Budget>,
+    pub(super) hold: Rc<Hold>,
     pub(super) local: L,
     /// The app, as a Host field that the client did not give.
     pub(super) host: String,
@@ -57,6 +60,8 @@ impl<L: Local> Proxy<L> {
             host: upstream.authority(),
             via: format!("1.1 {pseudonym}").into_bytes(),
             pool: Pool::new(upstream, settings.timeouts.connect, shard.clone()),
+            budget: Rc::new(Budget::new(shard.clone())),
+            hold: Rc::default(),
             settings,
             traffic,
             shard,
@@ -75,17 +80,19 @@ impl<L: Local> Proxy<L> {
     pub fn succeed(&self, settings: ProxySettings, admission: Arc<Admission>, local: L) -> Self {
         let upstream = settings.upstream.0.clone();
         let same_way = settings.connects_like(&self.settings);
-        let pool = if same_way {
-            self.pool.clone()
+        let (pool, hold) = if same_way {
+            (self.pool.clone(), self.hold.clone())
         } else {
             self.pool.retire();
-            Pool::new(upstream.clone(), settings.timeouts.connect, self.shard.clone())
+            (Pool::new(upstream.clone(), settings.timeouts.connect, self.shard.clone()), Rc::default())
         };
         Self {
             witness: Witness::new(&settings.login),
             host: upstream.authority(),
             via: self.via.clone(),
             pool,
+            budget: self.budget.clone(),
+            hold,
             settings,
             traffic: self.traffic.clone(),
             shard: self.shard.clone(),

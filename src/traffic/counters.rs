@@ -124,6 +124,12 @@ pub struct Shard {
     pub upstream_idle: AtomicI64,
     /// Attempts beyond the first.
     pub retries: AtomicU64,
+    /// Further attempts that the budget did not allow.
+    pub retries_denied: AtomicU64,
+    /// Requests that wait for the app to come back.
+    pub held: AtomicI64,
+    /// Requests that have waited so, or do.
+    pub holds: AtomicU64,
 }
 
 impl Default for Shard {
@@ -144,6 +150,9 @@ impl Default for Shard {
             upstream_active: AtomicI64::new(0),
             upstream_idle: AtomicI64::new(0),
             retries: AtomicU64::new(0),
+            retries_denied: AtomicU64::new(0),
+            held: AtomicI64::new(0),
+            holds: AtomicU64::new(0),
         }
     }
 }
@@ -188,6 +197,9 @@ impl Shard {
         totals.upstream_active += self.upstream_active.load(Relaxed);
         totals.upstream_idle += self.upstream_idle.load(Relaxed);
         totals.retries += self.retries.load(Relaxed);
+        totals.retries_denied += self.retries_denied.load(Relaxed);
+        totals.held += self.held.load(Relaxed);
+        totals.holds += self.holds.load(Relaxed);
     }
 }
 

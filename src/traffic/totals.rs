@@ -31,6 +31,12 @@ pub struct Totals {
     pub upstream_idle: i64,
     /// Attempts beyond the first.
     pub retries: u64,
+    /// Further attempts that the budget did not allow.
+    pub retries_denied: u64,
+    /// Requests that wait for the app to come back.
+    pub held: i64,
+    /// Requests that have waited so, or do.
+    pub holds: u64,
 }
 
 impl Totals {

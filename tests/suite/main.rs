@@ -25,6 +25,7 @@ mod litellm;
 mod login;
 mod process_table;
 mod prometheus;
+mod restarts;
 mod seeds;
 mod streaming;
 mod support;

@@ -7,11 +7,13 @@ use super::super::local::Local;
 use super::super::rejection::Rejection;
 use super::super::relay::{Ended, Relay};
 use super::super::tunnel::tunnel;
+use super::super::upstream::Lease;
+use super::retry::{Tries, back_off};
 use super::{After, ClientStream, Connection, Job, Step, watch};
 use crate::traffic::Failure;
 
-/// Between two attempts to connect.
-const RETRY_PAUSE: Duration = Duration::from_millis(50);
+/// Before a further attempt at an app that refuses.
+const RETRY_PAUSE: Duration = Duration::from_millis(100);
 
 /// What becomes of a request for the app.
 impl<L: Local, S: ClientStream> Connection<'_, L, S> {
@@ -23,21 +25,15 @@ impl<L: Local, S: ClientStream> Connection<'_, L, S> {
             Some(Err(rejection)) => return self.reject(&mut job, rejection).await,
             None => return After::Drop,
         }
-        let mut attempts = proxy.settings.retry.attempts;
+        proxy.budget.earn();
+        let mut tries = Tries::new(&proxy.settings.retry);
         let mut may_reuse = true;
         loop {
-            let lease = match proxy.pool.reuse(!job.idempotent).filter(|_| may_reuse) {
+            let kept = if may_reuse { proxy.pool.reuse(!job.idempotent) } else { None };
+            let lease = match kept {
                 Some(lease) => lease,
-                None => match self.unless_gone(&job, proxy.pool.connect()).await {
+                None => match self.connect(&mut job, &mut tries).await {
                     Some(Ok(lease)) => lease,
-                    Some(Err(rejection)) if attempts > 0 && rejection.is_worth_another_attempt() => {
-                        attempts -= 1;
-                        proxy.shard.retries.fetch_add(1, Relaxed);
-                        if self.unless_gone(&job, tokio::time::sleep(RETRY_PAUSE)).await.is_none() {
-                            return After::Drop;
-                        }
-                        continue;
-                    }
                     Some(Err(rejection)) => return self.reject(&mut job, rejection).await,
                     None => return After::Drop,
                 },
@@ -65,18 +61,45 @@ impl<L: Local, S: ClientStream> Connection<'_, L, S> {
                     return if broken == Some(Failure::UpstreamReset) { After::Reset } else { After::Drop };
                 }
                 // What was not sent at all may be sent again however often: each time one stale connection fewer.
-                Ended::Stale { sent: false, .. } if reused => {}
+                Ended::Stale { sent: false, .. } if reused => {
+                    proxy.shard.retries.fetch_add(1, Relaxed);
+                }
                 // The next one kept may be as stale: this time a new one.
-                Ended::Stale { whole: true, .. } if reused && job.idempotent && attempts > 0 => {
-                    attempts -= 1;
+                Ended::Stale { sent, whole: true }
+                    if (job.idempotent || !sent) && tries.replay(reused, &proxy.budget) =>
+                {
                     may_reuse = false;
+                    if !reused && self.unless_gone(&job, pause()).await.is_none() {
+                        return After::Drop;
+                    }
                 }
                 Ended::Stale { .. } => return self.reject(&mut job, Rejection::UpstreamClosed).await,
                 Ended::Failed(rejection) => return self.reject(&mut job, rejection).await,
                 Ended::Cut { reset } => return if reset { After::Reset } else { After::Drop },
                 Ended::ClientGone => return After::Drop,
             }
-            proxy.shard.retries.fetch_add(1, Relaxed);
+        }
+    }
+
+    /// A new connection, if need be once the app is back. `None`: the client has not waited for it.
+    async fn connect(&mut self, job: &mut Job, tries: &mut Tries) -> Option<Result<Lease, Rejection>> {
+        let proxy = self.proxy.clone();
+        loop {
+            let rejection = match self.unless_gone(job, proxy.pool.connect()).await? {
+                Ok(lease) => {
+                    proxy.hold.is_back();
+                    return Some(Ok(lease));
+                }
+                Err(rejection) if rejection.is_worth_another_attempt() => rejection,
+                Err(rejection) => return Some(Err(rejection)),
+            };
+            if let Some(until) = tries.hold_until() {
+                return self.hold(job, rejection, until).await;
+            }
+            if !tries.connect(&proxy.budget) {
+                return Some(Err(rejection));
+            }
+            self.unless_gone(job, pause()).await?;
         }
     }
 
@@ -101,4 +124,8 @@ impl<L: Local, S: ClientStream> Connection<'_, L, S> {
         let Step::Own(bytes, after) = self.give_up(job, rejection) else { return After::Drop };
         if self.write_all(bytes).await.is_ok() { after } else { After::Drop }
     }
+}
+
+async fn pause() {
+    tokio::time::sleep(back_off(RETRY_PAUSE, RETRY_PAUSE, 1)).await;
 }

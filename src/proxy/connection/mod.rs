@@ -2,7 +2,9 @@
 
 mod digest;
 mod forward;
+mod hold;
 mod job;
+mod retry;
 
 use std::io;
 use std::pin::Pin;
@@ -14,7 +16,9 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Instant;
 
 use self::digest::Asker;
+pub(in crate::proxy) use self::hold::Hold;
 pub(in crate::proxy) use self::job::Job;
+pub(in crate::proxy) use self::retry::Budget;
 use super::arrival::Arrival;
 use super::current::Current;
 use super::local::Local;

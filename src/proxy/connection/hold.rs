@@ -1,0 +1,182 @@
+use std::cell::{Cell, RefCell};
+use std::pin::{Pin, pin};
+use std::rc::Rc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use tokio::io::ReadBuf;
+use tokio::sync::{Notify, Semaphore};
+use tokio::time::{Instant, sleep, timeout_at};
+
+use super::super::local::Local;
+use super::super::rejection::Rejection;
+use super::super::upstream::{Lease, Pool};
+use super::retry::back_off;
+use super::{ClientStream, Connection, Job, watch};
+use crate::traffic::Shard;
+
+/// One worker's requests that wait for an app that is not there. They knock one after the other: while the app is away
+/// only one knocks now and then, and when it is back it is not run down by all of them at once.
+#[derive(Debug)]
+pub(in crate::proxy) struct Hold {
+    /// Who has the permit may knock.
+    turn: Semaphore,
+    /// How often in a row nobody opened.
+    failures: Cell<u32>,
+    back: Notify,
+    held: Cell<usize>,
+}
+
+/// Requests of one worker that wait at the same time. More are answered as if nothing were held.
+const MOST_HELD: usize = 1024;
+
+/// While it waits, so much of a request's head and body is taken in.
+const MOST_KEPT: usize = 32 * 1024;
+
+/// Between two knocks.
+const FIRST_PAUSE: Duration = Duration::from_millis(5);
+const LONGEST_PAUSE: Duration = Duration::from_millis(100);
+
+impl Default for Hold {
+    fn default() -> Self {
+        Self { turn: Semaphore::new(1), failures: Cell::new(0), back: Notify::new(), held: Cell::new(0) }
+    }
+}
+
+impl Hold {
+    /// The app has accepted a connection.
+    pub(super) fn is_back(&self) {
+        self.failures.set(0);
+        if self.held.get() > 0 {
+            self.back.notify_waiters();
+        }
+    }
+
+    /// Waits for a connection; `why` is why there is none.
+    async fn connection(
+        &self,
+        pool: &Rc<Pool>,
+        shard: &Shard,
+        why: Rejection,
+        until: Instant,
+    ) -> Result<Lease, Rejection> {
+        let Some(_place) = Place::take(&self.held, shard) else { return Err(why) };
+        self.failures.set(self.failures.get().max(1));
+        let why = Cell::new(why);
+        let knocking = async {
+            let Ok(_turn) = self.turn.acquire().await else { return Err(why.get()) };
+            loop {
+                let pause = back_off(FIRST_PAUSE, LONGEST_PAUSE, self.failures.get());
+                tokio::select! {
+                    () = sleep(pause) => {}
+                    () = self.back.notified() => {}
+                }
+                shard.retries.fetch_add(1, Relaxed);
+                match pool.connect().await {
+                    Ok(lease) => {
+                        self.is_back();
+                        return Ok(lease);
+                    }
+                    // It may have come back and not be able to accept so many yet.
+                    Err(rejection)
+                        if rejection.is_worth_another_attempt() || rejection == Rejection::ConnectTimeout =>
+                    {
+                        why.set(rejection);
+                        self.failures.set(self.failures.get().saturating_add(1));
+                    }
+                    Err(rejection) => return Err(rejection),
+                }
+            }
+        };
+        match timeout_at(until, knocking).await {
+            Ok(connected) => connected,
+            Err(_) => Err(why.get()),
+        }
+    }
+}
+
+/// A place among those who wait.
+struct Place<'a>(&'a Cell<usize>, &'a Shard);
+
+impl<'a> Place<'a> {
+    fn take(held: &'a Cell<usize>, shard: &'a Shard) -> Option<Self> {
+        if held.get() >= MOST_HELD {
+            return None;
+        }
+        held.set(held.get() + 1);
+        shard.held.fetch_add(1, Relaxed);
+        shard.holds.fetch_add(1, Relaxed);
+        Some(Self(held, shard))
+    }
+}
+
+impl Drop for Place<'_> {
+    fn drop(&mut self) {
+        self.0.set(self.0.get() - 1);
+        self.1.held.fetch_sub(1, Relaxed);
+    }
+}
+
+/// What a client that is kept waiting does meanwhile.
+enum Meanwhile {
+    Waits,
+    Gone,
+    Wrong(Rejection),
+}
+
+impl<L: Local, S: ClientStream> Connection<'_, L, S> {
+    /// Has a request wait for the app; `None`: the client did not.
+    pub(super) async fn hold(
+        &mut self,
+        job: &mut Job,
+        why: Rejection,
+        until: Instant,
+    ) -> Option<Result<Lease, Rejection>> {
+        let proxy = self.proxy.clone();
+        let mut connection = pin!(proxy.hold.connection(&proxy.pool, &proxy.shard, why, until));
+        std::future::poll_fn(|cx| {
+            if let Poll::Ready(connected) = connection.as_mut().poll(cx) {
+                return Poll::Ready(Some(connected));
+            }
+            match self.take_in_meanwhile(job, cx) {
+                Meanwhile::Waits => Poll::Pending,
+                Meanwhile::Gone => Poll::Ready(None),
+                Meanwhile::Wrong(rejection) => Poll::Ready(Some(Err(rejection))),
+            }
+        })
+        .await
+    }
+
+    /// Takes in some of the body, because only who reads notices that the client has gone.
+    fn take_in_meanwhile(&mut self, job: &mut Job, cx: &mut Context<'_>) -> Meanwhile {
+        let proxy = self.proxy.clone();
+        let scratch: &RefCell<Box<[u8]>> = &proxy.scratch;
+        let mut scratch = scratch.borrow_mut();
+        while !job.upload.is_done() {
+            if job.out.len() >= MOST_KEPT {
+                return Meanwhile::Waits;
+            }
+            let mut buffer = ReadBuf::new(&mut scratch[..MOST_KEPT]);
+            match Pin::new(&mut self.stream).poll_read(cx, &mut buffer) {
+                Poll::Pending => return Meanwhile::Waits,
+                Poll::Ready(Ok(())) if !buffer.filled().is_empty() => {}
+                Poll::Ready(_) => return Meanwhile::Gone,
+            }
+            let (bytes, before) = (buffer.filled_mut(), job.uploaded);
+            match job.take_in(bytes) {
+                Ok(taken) => self.ahead.extend_from_slice(&bytes[taken..]),
+                Err(malformed) => return Meanwhile::Wrong(Rejection::Malformed(malformed)),
+            }
+            proxy.shard.received.fetch_add(job.uploaded - before, Relaxed);
+            let most = proxy.settings.limits.body_bytes.0;
+            if most > 0 && job.uploaded > most {
+                return Meanwhile::Wrong(Rejection::BodyTooLarge);
+            }
+        }
+        match watch(Pin::new(&mut self.stream), cx, &mut scratch, &mut self.ahead) {
+            Poll::Pending => Meanwhile::Waits,
+            Poll::Ready(()) => Meanwhile::Gone,
+        }
+    }
+}

@@ -1,0 +1,173 @@
+use std::cell::Cell;
+use std::hash::{BuildHasher as _, RandomState};
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::super::settings::Retry;
+use crate::traffic::Shard;
+
+/// What is left of one request's further attempts.
+pub(super) struct Tries {
+    connects: u32,
+    replays: u32,
+    hold: Duration,
+    /// Set by the first failure.
+    held_until: Option<Instant>,
+}
+
+/// While the app restarts, a request that may be sent twice can meet its end twice: on a kept connection, and on a new
+/// one that nobody accepts any more.
+const REPLAYS_OVER_A_RESTART: u32 = 2;
+
+impl Tries {
+    pub(super) fn new(retry: &Retry) -> Self {
+        let hold = retry.hold_on_restart;
+        let replays = if hold.is_zero() { retry.attempts } else { retry.attempts.max(REPLAYS_OVER_A_RESTART) };
+        Self { connects: retry.attempts, replays, hold, held_until: None }
+    }
+
+    /// Until when an app that is not there is waited for; `None`: not at all.
+    pub(super) fn hold_until(&mut self) -> Option<Instant> {
+        if self.hold.is_zero() {
+            return None;
+        }
+        Some(*self.held_until.get_or_insert_with(|| Instant::now() + self.hold))
+    }
+
+    /// Whether the app may be knocked at once more.
+    pub(super) fn connect(&mut self, budget: &Budget) -> bool {
+        self.connects > 0 && budget.spend() && take_one(&mut self.connects)
+    }
+
+    /// Whether the request may be sent once more. A new connection that ends without an answer says that the app is
+    /// broken, unless it may be restarting.
+    pub(super) fn replay(&mut self, reused: bool, budget: &Budget) -> bool {
+        let may = self.replays > 0 && (reused || self.hold_until().is_some_and(|until| Instant::now() < until));
+        may && budget.spend() && take_one(&mut self.replays)
+    }
+}
+
+fn take_one(left: &mut u32) -> bool {
+    *left = left.saturating_sub(1);
+    true
+}
+
+/// One worker's further attempts are at most a share of its requests: an app that is broken must not be asked twice as
+/// much as one that is well.
+#[derive(Debug)]
+pub(in crate::proxy) struct Budget {
+    /// In parts of an attempt.
+    saved: Cell<u32>,
+    refilled: Cell<Instant>,
+    shard: Arc<Shard>,
+}
+
+/// So many requests earn one further attempt: 20 %.
+const REQUESTS_PER_ATTEMPT: u32 = 5;
+
+/// What every second brings, however few requests there are, and up to how much.
+const ATTEMPTS_PER_SECOND: u32 = 10;
+const QUIET_ATTEMPTS: u32 = 100;
+
+/// More attempts than this are not saved up.
+const MOST_ATTEMPTS: u32 = 1000;
+
+impl Budget {
+    pub(in crate::proxy) fn new(shard: Arc<Shard>) -> Self {
+        let saved = Cell::new(QUIET_ATTEMPTS * REQUESTS_PER_ATTEMPT);
+        Self { saved, refilled: Cell::new(Instant::now()), shard }
+    }
+
+    /// A request begins.
+    pub(super) fn earn(&self) {
+        self.saved.set((self.saved.get() + 1).min(MOST_ATTEMPTS * REQUESTS_PER_ATTEMPT));
+    }
+
+    /// Pays for one further attempt, if there is anything left.
+    fn spend(&self) -> bool {
+        let now = Instant::now();
+        let quiet = QUIET_ATTEMPTS * REQUESTS_PER_ATTEMPT;
+        if self.saved.get() < quiet {
+            let elapsed = now.saturating_duration_since(self.refilled.get()).as_secs_f64();
+            let brought = elapsed * f64::from(ATTEMPTS_PER_SECOND * REQUESTS_PER_ATTEMPT);
+            // Less than a part stays on the clock.
+            if brought >= 1.0 {
+                self.saved.set(quiet.min(self.saved.get().saturating_add(brought as u32)));
+                self.refilled.set(now);
+            }
+        } else {
+            self.refilled.set(now);
+        }
+        let left = self.saved.get().checked_sub(REQUESTS_PER_ATTEMPT);
+        let counter = if left.is_some() { &self.shard.retries } else { &self.shard.retries_denied };
+        counter.fetch_add(1, Relaxed);
+        self.saved.set(left.unwrap_or(self.saved.get()));
+        left.is_some()
+    }
+}
+
+/// A pause before the next attempt: doubled with each failure, at most `longest`, and somewhere in its upper half, so that
+/// those who failed together do not come back together.
+pub(super) fn back_off(first: Duration, longest: Duration, failures: u32) -> Duration {
+    if failures == 0 {
+        return Duration::ZERO;
+    }
+    let whole = first.saturating_mul(1 << (failures - 1).min(16)).min(longest);
+    let share = (RandomState::new().hash_one(failures) % 512) as u32;
+    whole / 2 + whole / 2 * share / 512
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn budget() -> Budget {
+        Budget::new(Arc::default())
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_broken_app_is_asked_a_fifth_more_and_not_twice_as_much() {
+        let budget = budget();
+        while budget.spend() {}
+        let mut further = 0;
+        for _ in 0..1000 {
+            budget.earn();
+            further += u32::from(budget.spend());
+        }
+        assert_eq!(further, 200);
+        assert_eq!(budget.shard.retries_denied.load(Relaxed), 801);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn few_requests_may_be_tried_again_all_the_same() {
+        let budget = budget();
+        while budget.spend() {}
+        tokio::time::advance(Duration::from_secs(1)).await;
+        let spent = (0..100).filter(|_| budget.spend()).count();
+        assert_eq!(spent, 10);
+        tokio::time::advance(Duration::from_secs(3600)).await;
+        let spent = (0..1000).filter(|_| budget.spend()).count();
+        assert_eq!(spent, 100, "an hour of quiet is not saved up");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_earned_is_bounded() {
+        let budget = budget();
+        (0..1_000_000).for_each(|_| budget.earn());
+        assert_eq!((0..5000).filter(|_| budget.spend()).count(), 1000);
+    }
+
+    #[test]
+    fn a_pause_grows_to_its_bound_and_never_beyond() {
+        let (first, longest) = (Duration::from_millis(5), Duration::from_millis(100));
+        assert_eq!(back_off(first, longest, 0), Duration::ZERO);
+        for failures in 1..100 {
+            let whole = first.saturating_mul(1 << (failures - 1).min(16)).min(longest);
+            let pause = back_off(first, longest, failures);
+            assert!(pause >= whole / 2 && pause <= whole, "{pause:?} after {failures}");
+        }
+    }
+}
