@@ -42,6 +42,8 @@ pub enum Rejection {
     HeadTooLarge,
     /// The target alone is larger than a head may be.
     TargetTooLong,
+    /// The client expects something else than leave to send its body.
+    Expectation,
     /// The request, or its body, is not well-formed.
     Malformed(Malformed),
     /// CONNECT: we are no tunnel to elsewhere.
@@ -56,7 +58,7 @@ const RETRY_SECONDS: &str = "1";
 
 impl Rejection {
     /// All of them, for documentation and tests; one stands for all malformed requests.
-    pub const ALL: [Self; 19] = [
+    pub const ALL: [Self; 20] = [
         Self::ConnectRefused,
         Self::NoSockets,
         Self::ConnectFailed,
@@ -74,6 +76,7 @@ impl Rejection {
         Self::HeadTooSlow,
         Self::HeadTooLarge,
         Self::TargetTooLong,
+        Self::Expectation,
         Self::Malformed(Malformed::RequestLine),
         Self::Connect,
     ];
@@ -169,6 +172,13 @@ impl Rejection {
             Self::TargetTooLong => {
                 (414, "target_too_long", "the request's target is too long", "http_request_denied", F::RejectedLimit)
             }
+            Self::Expectation => (
+                417,
+                "expectation_failed",
+                "only 100-continue can be expected",
+                "http_request_error",
+                F::InvalidRequest,
+            ),
             Self::NoSockets => {
                 (503, "no_sockets", "this proxy has no socket left", "connection_limit_reached", F::RejectedOverload)
             }

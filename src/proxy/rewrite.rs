@@ -4,7 +4,7 @@ use httparse::Header;
 use ipnet::IpNet;
 
 use super::arrival::Arrival;
-use super::http1::{Field, Framing, RequestHead, ResponseHead, trim};
+use super::http1::{Field, Framing, RequestHead, ResponseHead, is_end_to_end, trim};
 
 /// What every request of one connection is told about its client.
 #[derive(Debug)]
@@ -76,20 +76,29 @@ pub(super) fn write_request(
     out.extend_from_slice(head.target.path_and_query.as_bytes());
     out.extend_from_slice(b" HTTP/1.1\r\n");
     let mut told = Told::default();
-    let mut host_written = false;
+    let (mut host_written, mut trailers) = (false, false);
     for field in head.fields {
         match Field::of(field.name) {
             Field::Host => {
                 write_field(out, field.name, host.as_bytes());
                 host_written = true;
             }
-            Field::Connection | Field::Upgrade | Field::HopByHop | Field::Shadow => {}
+            Field::Connection | Field::Upgrade | Field::HopByHop | Field::Shadow | Field::FramingShadow => {}
             Field::Te => {
-                // The one coding that is not about this connection alone (RFC 9110 section 10.1.4).
-                if field.value.split(|byte| *byte == b',').any(|part| trim(part).eq_ignore_ascii_case(b"trailers")) {
-                    write_field(out, field.name, b"trailers");
-                }
+                // The one member that we keep to as well, since trailers are passed on (RFC 9110 section 10.1.4).
+                trailers |=
+                    field.value.split(|byte| *byte == b',').any(|part| trim(part).eq_ignore_ascii_case(b"trailers"));
             }
+            Field::ContentLength => write_field(out, field.name, without_zeros(field.value)),
+            // In no other case of letters than everybody knows it.
+            Field::TransferEncoding => write_field(out, field.name, b"chunked"),
+            Field::Trailer if head.framing != Framing::Chunked => {}
+            // RFC 9110 section 10.1.1: of a client that would not know the answer to it.
+            Field::Expect if head.is_http10 => {}
+            Field::MaxForwards => match head.max_forwards {
+                Some(left) => write_field(out, field.name, left.saturating_sub(1).to_string().as_bytes()),
+                None => write_field(out, field.name, field.value),
+            },
             Field::ForwardedFor if forwarded.trusted => add_to_list(&mut told.for_, field.value),
             Field::Forwarded if forwarded.trusted => add_to_list(&mut told.forwarded, field.value),
             Field::ForwardedProto if forwarded.trusted => {
@@ -105,6 +114,9 @@ pub(super) fn write_request(
             Field::Other if head.names_fields && is_named(head.fields, field.name) => {}
             _ => write_field(out, field.name, field.value),
         }
+    }
+    if trailers {
+        out.extend_from_slice(b"TE: trailers\r\n");
     }
     if !host_written {
         write_field(out, "Host", host.as_bytes());
@@ -123,9 +135,13 @@ pub(super) fn write_request(
     if !told.host {
         write_field(out, "X-Forwarded-Host", host.as_bytes());
     }
-    write_field(out, "Via", via);
-    if head.websocket {
-        out.extend_from_slice(b"Connection: upgrade\r\nUpgrade: websocket\r\n");
+    write_via(out, via, head.is_http10);
+    match (head.websocket, trailers) {
+        (true, false) => out.extend_from_slice(b"Connection: upgrade\r\nUpgrade: websocket\r\n"),
+        (true, true) => out.extend_from_slice(b"Connection: upgrade, TE\r\nUpgrade: websocket\r\n"),
+        // What concerns one connection is named as such.
+        (false, true) => out.extend_from_slice(b"Connection: TE\r\n"),
+        (false, false) => {}
     }
     out.extend_from_slice(b"\r\n");
 }
@@ -142,15 +158,23 @@ pub(super) struct Delivery {
 }
 
 /// Writes an answer's head for the client.
-pub(super) fn write_response(out: &mut Vec<u8>, head: &ResponseHead<'_, '_>, delivery: Delivery, date: &str) {
+pub(super) fn write_response(
+    out: &mut Vec<u8>,
+    head: &ResponseHead<'_, '_>,
+    delivery: Delivery,
+    date: &str,
+    via: &[u8],
+) {
     write_status(out, head.code, head.reason);
     let bodiless = head.code < 200 || head.code == 204;
     let mut dated = bodiless && head.code < 200;
     for field in head.fields {
         match Field::of(field.name) {
-            Field::Connection | Field::HopByHop | Field::Upgrade | Field::TransferEncoding => {}
+            Field::Connection | Field::HopByHop | Field::Upgrade | Field::TransferEncoding | Field::FramingShadow => {}
+            Field::Trailer if !delivery.chunked => {}
             // RFC 9110 section 8.6: not in an answer that cannot have a body.
             Field::ContentLength if bodiless => {}
+            Field::ContentLength => write_field(out, field.name, without_zeros(field.value)),
             Field::Other if head.names_fields && is_named(head.fields, field.name) => {}
             Field::Date => {
                 dated = true;
@@ -164,6 +188,10 @@ pub(super) fn write_response(out: &mut Vec<u8>, head: &ResponseHead<'_, '_>, del
     }
     if delivery.chunked {
         out.extend_from_slice(b"Transfer-Encoding: chunked\r\n");
+    }
+    // An interim answer is no more than a hint: it stays as it is.
+    if head.code == 101 || head.code >= 200 {
+        write_via(out, via, head.is_http10);
     }
     if head.code == 101 {
         out.extend_from_slice(b"Connection: upgrade\r\nUpgrade: websocket\r\n");
@@ -225,6 +253,19 @@ fn write_field(out: &mut Vec<u8>, name: &str, value: &[u8]) {
     out.extend_from_slice(b"\r\n");
 }
 
+/// Who passed the message on, and in which version it came (RFC 9110 section 7.6.3).
+fn write_via(out: &mut Vec<u8>, via: &[u8], is_http10: bool) {
+    out.extend_from_slice(if is_http10 { b"Via: 1.0 " } else { b"Via: 1.1 " });
+    out.extend_from_slice(via);
+    out.extend_from_slice(b"\r\n");
+}
+
+/// A length as everybody reads it; some take a leading zero for another base.
+fn without_zeros(length: &[u8]) -> &[u8] {
+    let zeros = length.iter().take_while(|byte| **byte == b'0').count();
+    &length[zeros.min(length.len().saturating_sub(1))..]
+}
+
 fn add_to_list(list: &mut Vec<u8>, value: &[u8]) {
     if !list.is_empty() {
         list.extend_from_slice(b", ");
@@ -232,8 +273,11 @@ fn add_to_list(list: &mut Vec<u8>, value: &[u8]) {
     list.extend_from_slice(trim(value));
 }
 
-/// Whether `Connection` names this field (RFC 9110 section 7.6.1).
+/// Whether `Connection` names this field (RFC 9110 section 7.6.1), and may.
 fn is_named(fields: &[Header<'_>], name: &str) -> bool {
+    if is_end_to_end(name) {
+        return false;
+    }
     let lists = fields.iter().filter(|field| Field::of(field.name) == Field::Connection);
     lists
         .flat_map(|field| field.value.split(|byte| *byte == b','))
@@ -254,7 +298,7 @@ mod tests {
         let arrival = Arrival { peer: peer.parse().ok(), ..Arrival::default() };
         let forwarded = Forwarded::new(arrival, &["127.0.0.0/8".parse().expect("a network")]);
         let mut out = Vec::new();
-        write_request(&mut out, &head, &forwarded, "app:8080", b"1.1 us");
+        write_request(&mut out, &head, &forwarded, "app:8080", b"us");
         String::from_utf8(out).expect("text")
     }
 
@@ -286,9 +330,10 @@ mod tests {
                       Upgrade: h2c\r\nProxy-Authorization: Basic eA==\r\nTE: gzip, trailers\r\nA-Field:  v \r\n";
         let out = rewritten("192.0.2.7", fields);
         let kept: Vec<&str> = out.lines().skip(2).take(3).collect();
-        assert_eq!(kept, ["b: 2", "TE: trailers", "A-Field: v"]);
-        for gone in ["X-Private", "Keep-Alive", "h2c", "Proxy-Authorization", "Connection"] {
+        assert_eq!(kept, ["b: 2", "A-Field: v", "TE: trailers"]);
+        for gone in ["X-Private", "Keep-Alive", "h2c", "Proxy-Authorization"] {
             assert!(!out.contains(gone), "{gone} must go: {out}");
         }
+        assert!(out.ends_with("\r\nConnection: TE\r\n\r\n"), "{out}");
     }
 }

@@ -58,7 +58,7 @@ impl<L: Local> Proxy<L> {
         Self {
             witness: Witness::new(&settings.login),
             host: upstream.authority(),
-            via: format!("1.1 {pseudonym}").into_bytes(),
+            via: pseudonym.as_bytes().to_vec(),
             pool: Pool::new(upstream, settings.timeouts.connect, shard.clone()),
             budget: Rc::new(Budget::new(shard.clone())),
             hold: Rc::default(),

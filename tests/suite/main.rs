@@ -11,6 +11,7 @@
     reason = "a test ends at the first surprise, shows what it saw, and measures real programs by the real clock"
 )]
 
+mod answers;
 mod bad_input;
 mod ccproxy;
 mod cli;
@@ -20,6 +21,8 @@ mod counters;
 mod endpoints;
 mod failures;
 mod forwarding;
+mod framing;
+mod hop_by_hop;
 mod lifecycle;
 mod litellm;
 mod login;
@@ -29,5 +32,6 @@ mod restarts;
 mod seeds;
 mod streaming;
 mod support;
+mod target;
 mod tls;
 mod proxy_protocol;

@@ -3,10 +3,13 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use super::super::exchange::Exchange;
-use super::super::http1::{BodyReader, Field, Framing, MOST_FIELDS, Malformed, Parsed, RequestHead, parse_request};
+use super::super::http1::{
+    BodyReader, Expects, Field, Framing, MOST_FIELDS, Malformed, Parsed, RequestHead, has_bare_line_ends, parse_request,
+};
 use super::super::local::{Local, LocalRequest};
 use super::super::rejection::Rejection;
 use super::super::rewrite::{Delivery, write_own, write_request};
+use super::final_answer::final_answer;
 use super::{After, ClientStream, Connection, Job, Step};
 use crate::drain::Phase;
 use crate::traffic::Method;
@@ -26,7 +29,16 @@ impl<L: Local, S: ClientStream> Connection<'_, L, S> {
     pub(super) fn digest(&mut self, length: usize) -> Option<Step> {
         let proxy = self.proxy.clone();
         let mut scratch = proxy.scratch.borrow_mut();
+        let limit = usize::try_from(proxy.settings.limits.header_bytes.0).unwrap_or(usize::MAX);
         let mut owned = std::mem::take(&mut self.ahead);
+        // A head is read anew with each line that comes, not with each byte: those may come one by one.
+        let came = &scratch[..length];
+        let is_more = !owned.is_empty() && length > 0 && owned.len() + length <= limit;
+        if is_more && memchr::memchr(b'\n', came).is_none() {
+            owned.extend_from_slice(came);
+            self.ahead = owned;
+            return None;
+        }
         let bytes = if owned.is_empty() {
             &mut scratch[..length]
         } else {
@@ -36,10 +48,14 @@ impl<L: Local, S: ClientStream> Connection<'_, L, S> {
         // RFC 9112 section 2.2: some clients send an empty line after a body.
         let empty = bytes.chunks_exact(2).take_while(|pair| *pair == b"\r\n").count() * 2;
         let bytes = &mut bytes[empty..];
-        let limit = usize::try_from(proxy.settings.limits.header_bytes.0).unwrap_or(usize::MAX);
         let mut fields = [const { MaybeUninit::uninit() }; MOST_FIELDS];
         let (head, length) = match parse_request(bytes, &mut fields) {
             Ok(Parsed::Complete(head, length)) if length <= limit => (head, length),
+            // No need to wait for the rest.
+            Ok(Parsed::Partial) if has_bare_line_ends(bytes) => {
+                let rejection = Rejection::Malformed(Malformed::BareLineEnd);
+                return Some(self.refuse(Method::Other, rejection, Asker::default()));
+            }
             Ok(Parsed::Partial) if bytes.len() <= limit => {
                 self.ahead = bytes.to_vec();
                 return None;
@@ -62,6 +78,12 @@ impl<L: Local, S: ClientStream> Connection<'_, L, S> {
             let refused = self.refuse(Method::of(head.method), rejection, asker);
             self.ahead = bytes[length..].to_vec();
             return Some(refused);
+        }
+        if let Some(answer) = final_answer(&head) {
+            proxy.shard.request(Method::of(head.method), answer.status().as_u16(), None, Duration::ZERO);
+            let own = self.own(&answer, asker);
+            self.ahead = bytes[length..].to_vec();
+            return Some(own);
         }
         let mut job = self.job(&head);
         let rest = &mut bytes[length..];
@@ -92,6 +114,9 @@ impl<L: Local, S: ClientStream> Connection<'_, L, S> {
         let proxy = &self.proxy;
         if head.method == "CONNECT" {
             return Err(Rejection::Connect);
+        }
+        if head.expects == Expects::Other {
+            return Err(Rejection::Expectation);
         }
         if proxy.gate.is_closed() {
             return Err(Rejection::NotReady);

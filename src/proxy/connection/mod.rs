@@ -1,6 +1,7 @@
 //! One client connection: reads heads, decides what becomes of each, and lives on or ends.
 
 mod digest;
+mod final_answer;
 mod forward;
 mod hold;
 mod job;

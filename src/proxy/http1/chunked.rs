@@ -1,3 +1,4 @@
+use super::field::is_end_to_end;
 use super::{Field, MOST_FIELDS, Malformed, Progress};
 
 /// Follows the chunked coding (RFC 9112 section 7.1) through the bytes that carry it, in place: what is passed on is moved
@@ -7,7 +8,7 @@ pub(in crate::proxy) struct Chunked {
     state: State,
     /// Whether sizes and line ends are passed on, or the data alone.
     keep_chunks: bool,
-    /// Bytes of extensions so far.
+    /// Bytes of extensions so far, beyond what the data pays for.
     extensions: usize,
     trailer: Vec<u8>,
 }
@@ -24,14 +25,14 @@ enum State {
     Done,
 }
 
-/// A body with more bytes of extensions than this is an attack.
+/// More bytes of extensions than this, and than half of the data, are an attack. A signature for each chunk is none.
 const MOST_EXTENSIONS: usize = 16 * 1024;
 
 /// A trailer larger than this is an attack.
 const LARGEST_TRAILER: usize = 16 * 1024;
 
-/// A `u64` has so many hexadecimal digits.
-const MOST_DIGITS: u8 = 16;
+/// Whoever reads a size into 63 bits reads so many hexadecimal digits as we do.
+const MOST_DIGITS: u8 = 15;
 
 impl Chunked {
     pub(super) fn new(keep_chunks: bool) -> Self {
@@ -95,7 +96,11 @@ impl Chunked {
             }
             State::SizeLf { value } => match (byte, value) {
                 (b'\n', 0) => self.state = State::Trailer,
-                (b'\n', left) => self.state = State::Data { left },
+                (b'\n', left) => {
+                    let paid = usize::try_from(left / 2).unwrap_or(usize::MAX);
+                    self.extensions = self.extensions.saturating_sub(paid);
+                    self.state = State::Data { left };
+                }
                 _ => return Err(Malformed::ChunkSize),
             },
             State::DataCr if byte == b'\r' => self.state = State::DataLf,
@@ -124,7 +129,8 @@ impl Chunked {
         Ok(false)
     }
 
-    /// The trailer as it is passed on: without fields that would change how the message is read (RFC 9110 section 6.5.1).
+    /// The trailer as it is passed on: without fields that would change how the message is read (RFC 9110 section 6.5.1),
+    /// should the app add them to those of the head.
     fn finished_trailer(&mut self) -> Result<Vec<u8>, Malformed> {
         let trailer = std::mem::take(&mut self.trailer);
         if trailer == b"\r\n" {
@@ -134,7 +140,11 @@ impl Chunked {
         let parsed = httparse::parse_headers(&trailer, &mut fields).map_err(|_| Malformed::Trailer)?;
         let httparse::Status::Complete((_, fields)) = parsed else { return Err(Malformed::Trailer) };
         let mut kept = Vec::with_capacity(trailer.len());
-        for field in fields.iter().filter(|field| Field::of(field.name) == Field::Other) {
+        let framing = [Field::Host, Field::ContentLength, Field::TransferEncoding, Field::FramingShadow];
+        if fields.iter().any(|field| framing.contains(&Field::of(field.name))) {
+            return Err(Malformed::Trailer);
+        }
+        for field in fields.iter().filter(|field| Field::of(field.name) == Field::Other && !is_end_to_end(field.name)) {
             kept.extend_from_slice(field.name.as_bytes());
             kept.extend_from_slice(b": ");
             kept.extend_from_slice(field.value);
@@ -180,7 +190,7 @@ mod tests {
 
     #[test]
     fn extensions_go_and_trailers_stay() {
-        let body = b"5;a=\"b\"\r\nhello\r\n0;x\r\nX-Sum: 1\r\nContent-Length: 9\r\n\r\nNEXT";
+        let body = b"5;a=\"b\"\r\nhello\r\n0;x\r\nX-Sum: 1\r\nVia: 1.1 a\r\nCookie: a=1\r\n\r\nNEXT";
         for piece in 1..=body.len() {
             let (passed, data, left, done) = read(body, piece, true).expect("valid");
             assert_eq!(passed, b"5\r\nhello\r\n0\r\nX-Sum: 1\r\n\r\n", "pieces of {piece}");
@@ -199,7 +209,8 @@ mod tests {
             ("5 \r\n", Malformed::ChunkSize),
             ("0x5\r\n", Malformed::ChunkSize),
             ("g\r\n", Malformed::ChunkSize),
-            ("10000000000000000\r\n", Malformed::ChunkSize),
+            ("1000000000000000\r\n", Malformed::ChunkSize),
+            ("0000000000000005\r\nhello\r\n", Malformed::ChunkSize),
             ("5\nhello\r\n", Malformed::ChunkSize),
             ("5\rhello", Malformed::ChunkSize),
             (";a\r\n", Malformed::ChunkSize),
@@ -211,11 +222,18 @@ mod tests {
             ("0\r\nA : 1\r\n\r\n", Malformed::Trailer),
             ("0\r\nA: 1\n\r\n", Malformed::Trailer),
             ("0\r\n\n", Malformed::Trailer),
+            ("0\r\nContent-Length: 1\r\n\r\n", Malformed::Trailer),
+            ("0\r\ntransfer_encoding: chunked\r\n\r\n", Malformed::Trailer),
+            ("0\r\nHost: a\r\n\r\n", Malformed::Trailer),
         ] {
             assert_eq!(read(body.as_bytes(), 3, true).map(|_| ()), Err(expected), "{body:?}");
         }
         let flood = format!("1;{}\r\n", "x".repeat(20_000));
         assert_eq!(read(flood.as_bytes(), 999, true).map(|_| ()), Err(Malformed::ChunkExtension));
+        let flood = "1;0123456789\r\nx\r\n".repeat(2_000);
+        assert_eq!(read(flood.as_bytes(), 999, true).map(|_| ()), Err(Malformed::ChunkExtension));
+        let signed = format!("100;chunk-signature={}\r\n{}\r\n", "5".repeat(64), "x".repeat(256)).repeat(2_000);
+        assert!(read(signed.as_bytes(), 999, true).is_ok(), "a signature in each chunk is no flood");
         let flood = format!("0\r\n{}", "A: 1\r\n".repeat(5_000));
         assert_eq!(read(flood.as_bytes(), 999, true).map(|_| ()), Err(Malformed::Trailer));
     }

@@ -19,26 +19,36 @@ pub(in crate::proxy) enum Field {
     HopByHop,
     /// Would be taken for one of ours by an app's gateway interface, which turns `-` into `_`: dropped.
     Shadow,
+    /// The same for a field that says where the body ends: refused, for who reads it so reads another message.
+    FramingShadow,
+    /// What the trailer will bring: passed on where a trailer is (RFC 9110 section 6.6.2).
+    Trailer,
+    /// Whether the client waits for leave to send its body.
+    Expect,
+    /// How many more proxies OPTIONS and TRACE may pass.
+    MaxForwards,
     Other,
 }
 
 /// The names by length: one comparison for most fields, none for many.
-const KNOWN: [&[(&str, Field)]; 20] = [
+const KNOWN: [&[(&str, Field)]; 26] = [
     &[],
     &[],
     &[("te", Field::Te)],
     &[("via", Field::Via)],
     &[("host", Field::Host), ("date", Field::Date)],
-    &[],
-    &[],
-    &[("upgrade", Field::Upgrade)],
+    // A gateway interface would make an environment variable of it that programs take for their own proxy (httpoxy).
+    &[("proxy", Field::HopByHop)],
+    &[("expect", Field::Expect)],
+    &[("upgrade", Field::Upgrade), ("trailer", Field::Trailer)],
     &[],
     &[("forwarded", Field::Forwarded), ("x-real-ip", Field::RealIp)],
     &[("connection", Field::Connection), ("keep-alive", Field::HopByHop)],
     &[],
+    &[("max-forwards", Field::MaxForwards)],
     &[],
-    &[],
-    &[("content-length", Field::ContentLength)],
+    // Only before an upgrade to HTTP/2, which is not passed on (RFC 9113 section 3.1).
+    &[("content-length", Field::ContentLength), ("http2-settings", Field::HopByHop)],
     &[("x-forwarded-for", Field::ForwardedFor)],
     &[
         ("x-forwarded-host", Field::ForwardedHost),
@@ -48,6 +58,12 @@ const KNOWN: [&[(&str, Field)]; 20] = [
     &[("transfer-encoding", Field::TransferEncoding), ("x-forwarded-proto", Field::ForwardedProto)],
     &[("proxy-authenticate", Field::HopByHop)],
     &[("proxy-authorization", Field::HopByHop)],
+    &[],
+    &[],
+    &[],
+    &[],
+    &[],
+    &[("proxy-authentication-info", Field::HopByHop)],
 ];
 
 impl Field {
@@ -56,7 +72,10 @@ impl Field {
         let candidates = KNOWN.get(name.len()).copied().unwrap_or_default();
         let found = candidates.iter().find_map(|(known, field)| match spelling(known, name) {
             Spelling::Exact => Some(*field),
-            Spelling::Underscored => Some(Self::Shadow),
+            Spelling::Shadow => Some(match field {
+                Self::ContentLength | Self::TransferEncoding => Self::FramingShadow,
+                _ => Self::Shadow,
+            }),
             Spelling::Other => None,
         });
         found.unwrap_or(Self::Other)
@@ -66,8 +85,9 @@ impl Field {
 /// How a name relates to a known one of the same length.
 enum Spelling {
     Exact,
-    /// The same, but for underscores where the known one has hyphens.
-    Underscored,
+    /// The same, but for an underscore, or another character that CGI makes one of (RFC 3875 section 4.1.18), where the
+    /// known one has a hyphen.
+    Shadow,
     Other,
 }
 
@@ -76,11 +96,31 @@ fn spelling(known: &str, name: &str) -> Spelling {
     for (known, byte) in known.bytes().zip(name.bytes()) {
         match byte.to_ascii_lowercase() {
             byte if byte == known => {}
-            b'_' if known == b'-' => spelling = Spelling::Underscored,
+            byte if known == b'-' && !byte.is_ascii_alphanumeric() => spelling = Spelling::Shadow,
             _ => return Spelling::Other,
         }
     }
     spelling
+}
+
+/// Fields that decide who asks for what, for whoever reads the message. No connection has them to itself, whatever
+/// `Connection` names (RFC 9110 section 7.6.1), and in a trailer they come too late.
+const END_TO_END: [&str; 10] = [
+    "authorization",
+    "cache-control",
+    "content-range",
+    "content-type",
+    "cookie",
+    "location",
+    "origin",
+    "range",
+    "set-cookie",
+    "x-api-key",
+];
+
+/// Whether a field is for all who read the message, and may not be taken out by whoever passes it on.
+pub(in crate::proxy) fn is_end_to_end(name: &str) -> bool {
+    END_TO_END.iter().any(|known| known.eq_ignore_ascii_case(name))
 }
 
 /// A value without the white space around it (RFC 9110 section 5.5).
@@ -104,7 +144,10 @@ mod tests {
             }
         }
         assert_eq!(Field::of("X_Forwarded-For"), Field::Shadow);
-        assert_eq!(Field::of("content_length"), Field::Shadow);
+        assert_eq!(Field::of("X.Forwarded.For"), Field::Shadow);
+        assert_eq!(Field::of("content_length"), Field::FramingShadow);
+        assert_eq!(Field::of("Transfer~Encoding"), Field::FramingShadow);
+        assert_eq!(Field::of("contentxlength"), Field::Other);
         assert_eq!(Field::of("x-request-id"), Field::Other);
         assert_eq!(Field::of(&"x".repeat(5000)), Field::Other);
     }

@@ -15,31 +15,35 @@ pub enum Malformed {
     FieldValue,
     /// More than a hundred fields.
     TooManyFields,
-    /// The target is none of the four forms, or names a user.
+    /// The target is none of the four forms, or names a user or a fragment.
     Target,
     /// No Host, several, or one that cannot be.
     Host,
-    /// Content-Length is not one number, or stands there twice.
+    /// Content-Length is not one number of at most 19 digits, or stands there twice, or under a name like it.
     ContentLength,
-    /// Transfer-Encoding is not exactly `chunked`, or stands there twice.
+    /// Transfer-Encoding is not exactly `chunked`, or stands there twice, or under a name like it.
     TransferEncoding,
     /// Both Content-Length and Transfer-Encoding.
     TwoLengths,
     /// Transfer-Encoding in HTTP/1.0.
     ChunkedHttp10,
-    /// A chunk's size is not a hexadecimal number of at most 16 digits.
+    /// A chunk's size is not a hexadecimal number of at most 15 digits.
     ChunkSize,
     /// A chunk does not end where its size says.
     ChunkEnd,
     /// Chunk extensions without end.
     ChunkExtension,
-    /// The fields after the last chunk are malformed or too many.
+    /// The fields after the last chunk are malformed, too many, or would frame or route the message.
     Trailer,
+    /// Max-Forwards is not one number.
+    MaxForwards,
+    /// A body of TRACE, which has none.
+    TraceBody,
 }
 
 impl Malformed {
     /// All of them, for documentation and tests.
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 19] = [
         Self::BareLineEnd,
         Self::RequestLine,
         Self::StatusLine,
@@ -57,6 +61,8 @@ impl Malformed {
         Self::ChunkEnd,
         Self::ChunkExtension,
         Self::Trailer,
+        Self::MaxForwards,
+        Self::TraceBody,
     ];
 
     /// The code for machines.
@@ -80,6 +86,8 @@ impl Malformed {
             Self::ChunkEnd => "bad_chunk_end",
             Self::ChunkExtension => "chunk_extensions",
             Self::Trailer => "bad_trailer",
+            Self::MaxForwards => "bad_max_forwards",
+            Self::TraceBody => "trace_body",
         }
     }
 
@@ -104,6 +112,8 @@ impl Malformed {
             Self::ChunkEnd => "a chunk does not end where its size says",
             Self::ChunkExtension => "there are too many chunk extensions",
             Self::Trailer => "the trailer is malformed",
+            Self::MaxForwards => "Max-Forwards is not one number",
+            Self::TraceBody => "TRACE has no body",
         }
     }
 }

@@ -6,14 +6,15 @@
 mod body;
 mod chunked;
 mod field;
+mod host;
 mod malformed;
 mod request;
 mod response;
 
 pub(super) use self::body::{BodyReader, Framing, Progress};
-pub(super) use self::field::{Field, trim};
+pub(super) use self::field::{Field, is_end_to_end, trim};
 pub use self::malformed::Malformed;
-pub(super) use self::request::{RequestHead, parse_request};
+pub(super) use self::request::{Expects, RequestHead, parse_request};
 pub(super) use self::response::{ResponseHead, parse_response};
 
 /// At most so many fields in one head.

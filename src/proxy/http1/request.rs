@@ -2,6 +2,7 @@ use std::mem::MaybeUninit;
 
 use httparse::Header;
 
+use super::host::is_host;
 use super::{Field, Framing, MOST_FIELDS, Malformed, Parsed, has_bare_line_ends, trim};
 
 /// A request's head that keeps to the rules. Borrows from the bytes that it was read from.
@@ -18,6 +19,20 @@ pub(in crate::proxy) struct RequestHead<'h, 'b> {
     pub(in crate::proxy) websocket: bool,
     /// Whether `Connection` names fields that concern this connection only.
     pub(in crate::proxy) names_fields: bool,
+    /// Whether leave to send the body is waited for, or something is expected that nobody knows.
+    pub(in crate::proxy) expects: Expects,
+    /// How many more proxies OPTIONS and TRACE may pass (RFC 9110 section 7.6.2); `None` for other methods.
+    pub(in crate::proxy) max_forwards: Option<u64>,
+}
+
+/// What a client expects (RFC 9110 section 10.1.1).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(in crate::proxy) enum Expects {
+    #[default]
+    Nothing,
+    Continue,
+    /// Not exactly `100-continue`, once.
+    Other,
 }
 
 /// A request's target, taken apart.
@@ -67,11 +82,16 @@ pub(in crate::proxy) fn parse_request<'h, 'b>(
         keep_alive: if is_http10 { seen.keep_alive && !seen.close } else { !seen.close },
         websocket: seen.websocket && seen.upgrade && !is_http10 && method == "GET" && framing == Framing::Empty,
         names_fields: seen.names_fields,
+        expects: if is_http10 { Expects::Nothing } else { seen.expects },
+        max_forwards: seen.max_forwards(method)?,
     };
+    if method == "TRACE" && framing != Framing::Empty {
+        return Err(Malformed::TraceBody);
+    }
     Ok(Parsed::Complete(head, length))
 }
 
-fn malformed(error: httparse::Error) -> Malformed {
+pub(super) fn malformed(error: httparse::Error) -> Malformed {
     match error {
         httparse::Error::HeaderName => Malformed::FieldName,
         httparse::Error::TooManyHeaders => Malformed::TooManyFields,
@@ -93,6 +113,9 @@ struct Seen<'b> {
     upgrade: bool,
     websocket: bool,
     names_fields: bool,
+    expects: Expects,
+    max_forwards: Option<&'b [u8]>,
+    several_max_forwards: bool,
 }
 
 impl<'b> Seen<'b> {
@@ -116,6 +139,15 @@ impl<'b> Seen<'b> {
                     seen.chunked = true;
                 }
                 Field::Connection => seen.connection(field.value),
+                Field::FramingShadow => return Err(Malformed::TransferEncoding),
+                Field::Expect => {
+                    let known = trim(field.value).eq_ignore_ascii_case(b"100-continue");
+                    let first = seen.expects == Expects::Nothing;
+                    seen.expects = if known && first { Expects::Continue } else { Expects::Other };
+                }
+                Field::MaxForwards => {
+                    seen.several_max_forwards |= seen.max_forwards.replace(field.value).is_some();
+                }
                 Field::Upgrade => seen.websocket = trim(field.value).eq_ignore_ascii_case(b"websocket"),
                 _ => {}
             }
@@ -137,6 +169,18 @@ impl<'b> Seen<'b> {
         }
     }
 
+    /// RFC 9110 section 7.6.2: of OPTIONS and TRACE only.
+    fn max_forwards(&self, method: &str) -> Result<Option<u64>, Malformed> {
+        match self.max_forwards {
+            Some(value) if matches!(method, "OPTIONS" | "TRACE") => {
+                let several = self.several_max_forwards;
+                let number = digits(value).filter(|_| !several).ok_or(Malformed::MaxForwards)?;
+                Ok(Some(number.parse().unwrap_or(u64::MAX)))
+            }
+            _ => Ok(None),
+        }
+    }
+
     fn framing(&self, is_http10: bool) -> Result<Framing, Malformed> {
         match (self.length, self.chunked) {
             (Some(_), true) => Err(Malformed::TwoLengths),
@@ -148,14 +192,20 @@ impl<'b> Seen<'b> {
     }
 }
 
-/// One number of digits (RFC 9110 section 8.6): no sign, no list, no overflow.
+/// More digits are no length that anybody means; whoever reads a length into 63 bits reads these as we do.
+const MOST_DIGITS: usize = 19;
+
+/// One number of digits (RFC 9110 section 8.6): no sign, no list, nothing that overflows 63 bits.
 pub(super) fn content_length(value: &[u8]) -> Result<u64, Malformed> {
+    let text = digits(value).filter(|text| text.len() <= MOST_DIGITS).ok_or(Malformed::ContentLength)?;
+    text.parse().ok().filter(|length| i64::try_from(*length).is_ok()).ok_or(Malformed::ContentLength)
+}
+
+/// A value that is digits and nothing else.
+fn digits(value: &[u8]) -> Option<&str> {
     let digits = trim(value);
-    if digits.is_empty() || !digits.iter().all(u8::is_ascii_digit) {
-        return Err(Malformed::ContentLength);
-    }
-    let text = std::str::from_utf8(digits).map_err(|_| Malformed::ContentLength)?;
-    text.parse().map_err(|_| Malformed::ContentLength)
+    let only = !digits.is_empty() && digits.iter().all(u8::is_ascii_digit);
+    std::str::from_utf8(digits).ok().filter(|_| only)
 }
 
 /// Origin form, absolute form, or `*` for OPTIONS (RFC 9112 section 3.2). CONNECT's form is for the caller to refuse.
@@ -169,6 +219,8 @@ fn target_of<'b>(
         return Err(Malformed::Target);
     }
     match host {
+        // HTTP/1.0 knows no Host; an empty one says no less than none.
+        Some("") if is_http10 => {}
         Some(host) if !is_host(host) => return Err(Malformed::Host),
         None if !is_http10 => return Err(Malformed::Host),
         _ => {}
@@ -182,24 +234,12 @@ fn target_of<'b>(
     }
     let end = rest.find(['/', '?']).unwrap_or(rest.len());
     let (authority, path) = rest.split_at(end);
-    if authority.is_empty() || !is_host(authority) || path.starts_with('?') {
+    if !is_host(authority) || path.starts_with('?') {
         return Err(Malformed::Target);
     }
     // RFC 9112 section 3.2.4: the whole server is what OPTIONS without a path asks.
     let root = if method == "OPTIONS" { "*" } else { "/" };
     Ok(Target { host: Some(authority), path_and_query: if path.is_empty() { root } else { path } })
-}
-
-/// A host and perhaps a port: no user, no path, no white space (RFC 9110 section 4.2.4, RFC 3986 section 3.2.2).
-fn is_host(host: &str) -> bool {
-    let allowed = |byte: u8| {
-        byte.is_ascii_alphanumeric()
-            || matches!(
-                byte,
-                b'.' | b'-' | b'_' | b'~' | b':' | b'[' | b']' | b'%' | b'!' | b'$' | b'&'..=b'+' | b';' | b'='
-            )
-    };
-    host.bytes().all(allowed)
 }
 
 #[cfg(test)]
@@ -231,6 +271,10 @@ mod tests {
             ("Content-Length:\r\n", Malformed::ContentLength),
             ("Content-Length: 99999999999999999999\r\n", Malformed::ContentLength),
             ("Content-Length: 0x1\r\n", Malformed::ContentLength),
+            ("Content-Length: 00000000000000000001\r\n", Malformed::ContentLength),
+            ("Content-Length: 9223372036854775808\r\n", Malformed::ContentLength),
+            ("Content_Length: 1\r\n", Malformed::TransferEncoding),
+            ("Transfer_Encoding: chunked\r\n", Malformed::TransferEncoding),
             ("Transfer-Encoding: gzip, chunked\r\n", Malformed::TransferEncoding),
             ("Transfer-Encoding: chunked, chunked\r\n", Malformed::TransferEncoding),
             ("Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n", Malformed::TransferEncoding),

@@ -2,7 +2,7 @@ use std::mem::MaybeUninit;
 
 use httparse::Header;
 
-use super::request::content_length;
+use super::request::{content_length, malformed};
 use super::{Field, Framing, MOST_FIELDS, Malformed, Parsed, has_bare_line_ends, trim};
 
 /// An answer's head that keeps to the rules.
@@ -10,6 +10,7 @@ use super::{Field, Framing, MOST_FIELDS, Malformed, Parsed, has_bare_line_ends, 
 pub(in crate::proxy) struct ResponseHead<'h, 'b> {
     pub(in crate::proxy) code: u16,
     pub(in crate::proxy) reason: &'b str,
+    pub(in crate::proxy) is_http10: bool,
     pub(in crate::proxy) fields: &'h [Header<'b>],
     pub(in crate::proxy) framing: Framing,
     /// Whether the app will keep the connection.
@@ -26,17 +27,17 @@ pub(in crate::proxy) fn parse_response<'h, 'b>(
     fields: &'h mut [MaybeUninit<Header<'b>>; MOST_FIELDS],
     to_head: bool,
 ) -> Result<Parsed<ResponseHead<'h, 'b>>, Malformed> {
+    // httparse would skip empty lines, which nobody sends before an answer: they are left over from another one.
+    if matches!(bytes.first(), Some(b'\r' | b'\n')) {
+        return Err(Malformed::StatusLine);
+    }
     let mut response = httparse::Response::new(&mut []);
     let config = httparse::ParserConfig::default();
     let length = match config.parse_response_with_uninit_headers(&mut response, bytes, fields) {
         Ok(httparse::Status::Complete(length)) => length,
         Ok(httparse::Status::Partial) => return Ok(Parsed::Partial),
-        Err(httparse::Error::HeaderName) => return Err(Malformed::FieldName),
-        Err(httparse::Error::TooManyHeaders) => return Err(Malformed::TooManyFields),
-        Err(httparse::Error::HeaderValue) => return Err(Malformed::FieldValue),
-        Err(httparse::Error::NewLine) => return Err(Malformed::BareLineEnd),
-        Err(httparse::Error::Version) => return Err(Malformed::Version),
-        Err(_) => return Err(Malformed::StatusLine),
+        Err(httparse::Error::Status | httparse::Error::Token) => return Err(Malformed::StatusLine),
+        Err(error) => return Err(malformed(error)),
     };
     if has_bare_line_ends(&bytes[..length]) {
         return Err(Malformed::BareLineEnd);
@@ -85,10 +86,14 @@ pub(in crate::proxy) fn parse_response<'h, 'b>(
         (_, Some(length), _) => Framing::Length(length),
         (_, None, _) => Framing::UntilClose,
     };
-    let keep_alive = framing != Framing::UntilClose && if version == 0 { keep && !close } else { !close };
+    // A length that an answer without a body must not have (RFC 9110 section 8.6, RFC 9112 section 6.1), or one that says
+    // what another answer would have: an app that sends that body after all must not have it taken for the next answer.
+    let doubtful = matches!(code, 100..=199 | 204 | 304) && (chunked || length_field.is_some_and(|length| length > 0));
+    let keep_alive = framing != Framing::UntilClose && !doubtful && if version == 0 { keep && !close } else { !close };
     let head = ResponseHead {
         code,
         reason: response.reason.unwrap_or_default(),
+        is_http10: version == 0,
         fields,
         framing,
         keep_alive,
@@ -118,8 +123,9 @@ mod tests {
         assert_eq!(found("HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\n"), (200, Framing::Length(3), true));
         assert_eq!(found("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"), (200, Framing::Chunked, true));
         assert_eq!(found("HTTP/1.1 200 OK\r\n\r\n"), (200, Framing::UntilClose, false));
-        assert_eq!(found("HTTP/1.1 204 No Content\r\nContent-Length: 3\r\n\r\n"), (204, Framing::Empty, true));
-        assert_eq!(found("HTTP/1.1 304 Not Modified\r\nContent-Length: 3\r\n\r\n"), (304, Framing::Empty, true));
+        assert_eq!(found("HTTP/1.1 204 No Content\r\nContent-Length: 3\r\n\r\n"), (204, Framing::Empty, false));
+        assert_eq!(found("HTTP/1.1 304 Not Modified\r\nContent-Length: 3\r\n\r\n"), (304, Framing::Empty, false));
+        assert_eq!(found("HTTP/1.1 304 Not Modified\r\n\r\n"), (304, Framing::Empty, true));
         assert_eq!(found("HTTP/1.0 200 OK\r\nContent-Length: 3\r\n\r\n"), (200, Framing::Length(3), false));
         assert_eq!(
             found("HTTP/1.1 200\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"),
@@ -133,6 +139,7 @@ mod tests {
         for (head, expected) in [
             ("HTTP/1.1 99 X\r\n\r\n", Malformed::StatusLine),
             ("HTTP/1.1 099 X\r\n\r\n", Malformed::StatusLine),
+            ("\r\nHTTP/1.1 200 OK\r\n\r\n", Malformed::StatusLine),
             ("HTTP/1.1 600 X\r\n\r\n", Malformed::StatusLine),
             ("SSH-2.0-OpenSSH\r\n\r\n", Malformed::Version),
             ("HTTP/1.1 200 OK\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n", Malformed::ContentLength),

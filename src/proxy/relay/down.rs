@@ -79,14 +79,14 @@ impl<L: Local, S: ClientStream> Relay<'_, L, S> {
         loop {
             let mut fields = [const { MaybeUninit::uninit() }; MOST_FIELDS];
             let (head, length) = match parse_response(bytes, &mut fields, self.job.to_head) {
-                Ok(Parsed::Complete(head, length)) => (head, length),
+                Ok(Parsed::Complete(head, length)) if length <= LARGEST_HEAD => (head, length),
                 Ok(Parsed::Partial) if bytes.len() <= LARGEST_HEAD => {
                     if let Down::Head { partial, .. } = &mut self.down {
                         *partial = bytes.to_vec();
                     }
                     return Ok(());
                 }
-                Ok(Parsed::Partial) | Err(_) => return Err(self.fail(Rejection::InvalidResponse)),
+                Ok(_) | Err(_) => return Err(self.fail(Rejection::InvalidResponse)),
             };
             match head.code {
                 101 if self.job.websocket && agrees(&head) => {
@@ -164,7 +164,7 @@ impl<L: Local, S: ClientStream> Relay<'_, L, S> {
     fn write_head(&mut self, head: &ResponseHead<'_, '_>, close: bool) -> bool {
         let delivery = delivery_of(head.framing, self.job.is_http10, close);
         let out = &mut self.down_out;
-        self.proxy.with_date(|date| write_response(out, head, delivery, date));
+        self.proxy.with_date(|date| write_response(out, head, delivery, date, &self.proxy.via));
         delivery.close
     }
 

@@ -1,0 +1,94 @@
+/// A host and perhaps a port: no user, no path, no white space, no list (RFC 9110 section 4.2, RFC 3986 section 3.2.2).
+pub(super) fn is_host(authority: &str) -> bool {
+    let (host, port) = match authority.strip_prefix('[') {
+        Some(literal) => match literal.split_once(']') {
+            // An IPv6 address; no zone, which means nothing to anybody else (RFC 6874).
+            Some((address, port)) => (address.parse::<std::net::Ipv6Addr>().is_ok(), port),
+            None => return false,
+        },
+        None => {
+            let (name, port) = authority.split_at(authority.find(':').unwrap_or(authority.len()));
+            (is_name(name), port)
+        }
+    };
+    host && is_port(port)
+}
+
+/// A name or an IPv4 address. A comma would be one of RFC 3986, and makes two hosts of one where fields are joined.
+fn is_name(name: &str) -> bool {
+    let mut bytes = name.bytes();
+    while let Some(byte) = bytes.next() {
+        let allowed = match byte {
+            b'%' => {
+                [bytes.next(), bytes.next()].iter().all(|digit| digit.is_some_and(|digit| digit.is_ascii_hexdigit()))
+            }
+            b'.' | b'-' | b'_' | b'~' | b'!' | b'$' | b'&'..=b'+' | b';' | b'=' => true,
+            byte => byte.is_ascii_alphanumeric(),
+        };
+        if !allowed {
+            return false;
+        }
+    }
+    !name.is_empty()
+}
+
+/// Nothing, or a colon and perhaps a number (RFC 3986 section 3.2.3).
+fn is_port(port: &str) -> bool {
+    let Some(digits) = port.strip_prefix(':') else { return port.is_empty() };
+    digits.is_empty() || (digits.bytes().all(|byte| byte.is_ascii_digit()) && digits.parse::<u16>().is_ok())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_host;
+
+    #[test]
+    fn hosts_and_ports() {
+        for host in [
+            "a",
+            "A.example",
+            "a_b-c",
+            "a:",
+            "a:80",
+            "127.0.0.1:65535",
+            "[::1]",
+            "[2001:db8::1]:8080",
+            "%41",
+            "a!$&'()*+;=",
+        ] {
+            assert!(is_host(host), "{host}");
+        }
+        for host in [
+            "",
+            ":80",
+            "a:b",
+            "a:80:80",
+            "a:65536",
+            "a:+80",
+            "a:-1",
+            "a b",
+            "a,b",
+            "a@b",
+            "a/b",
+            "a?b",
+            "a#b",
+            "a\\b",
+            "[::1",
+            "::1",
+            "[]",
+            "[::1]x",
+            "[::1%eth0]",
+            "[a]",
+            "a]",
+            "%4",
+            "%zz",
+            "a\tb",
+            "a\"b",
+            "a<b",
+            "\u{e9}",
+            "[v1.x]",
+        ] {
+            assert!(!is_host(host), "{host}");
+        }
+    }
+}
