@@ -4,7 +4,6 @@
 //! connection would hide.
 
 use std::fmt;
-use std::path::Path;
 use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
@@ -12,12 +11,12 @@ use http_body_util::{BodyExt as _, Empty};
 use hyper::header::{CONNECTION, HOST, HeaderMap, HeaderValue, USER_AGENT};
 use hyper::{Method, Request, StatusCode};
 use hyper_util::rt::TokioIo;
-use rustls::pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, UnixStream};
 use tower::ServiceExt as _;
 
 use crate::settings::{Scheme, Url};
+use crate::tls::Client;
 
 /// At most so many bytes of a body are read; the rest is not needed to judge.
 pub const BODY_LIMIT: usize = 256 * 1024;
@@ -32,7 +31,7 @@ pub struct Question {
     /// More fields.
     pub headers: HeaderMap,
     /// For `https`.
-    pub tls: Option<Arc<rustls::ClientConfig>>,
+    pub tls: Option<Arc<Client>>,
 }
 
 /// What came back.
@@ -84,9 +83,8 @@ pub async fn fetch(question: &Question) -> Result<Answer, FetchError> {
         Scheme::Http => exchange(connect(question).await?, question).await,
         Scheme::Https => {
             let stream = connect(question).await?;
-            let config = question.tls.clone().ok_or(FetchError::Url)?;
-            let name = ServerName::try_from(question.url.host.clone()).map_err(|_| FetchError::Url)?;
-            let stream = tokio_rustls::TlsConnector::from(config).connect(name, stream).await;
+            let tls = question.tls.as_ref().ok_or(FetchError::Url)?;
+            let stream = tls.connect(&question.url.host, stream, false).await;
             exchange(stream.map_err(FetchError::Tls)?, question).await
         }
     }
@@ -151,38 +149,4 @@ fn sender_service(
     Future: Send,
 > + Send {
     tower::service_fn(move |request| sender.send_request(request))
-}
-
-/// A TLS client configuration that trusts the system's authorities, or those of one file.
-///
-/// # Errors
-/// A sentence, if there is no usable certificate.
-pub fn tls(ca: Option<&Path>) -> Result<Arc<rustls::ClientConfig>, String> {
-    use rustls::pki_types::pem::PemObject as _;
-    let mut roots = rustls::RootCertStore::empty();
-    match ca {
-        None => {
-            let found = rustls_native_certs::load_native_certs();
-            roots.add_parsable_certificates(found.certs);
-            if roots.is_empty() {
-                return Err(
-                    "this system has no certificate authorities: install ca-certificates, or name a file".into()
-                );
-            }
-        }
-        Some(path) => {
-            let read = rustls::pki_types::CertificateDer::pem_file_iter(path).map_err(|error| error.to_string())?;
-            roots.add_parsable_certificates(read.filter_map(Result::ok));
-            if roots.is_empty() {
-                return Err(format!("{} holds no certificate in PEM form", path.display()));
-            }
-        }
-    }
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let config = rustls::ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .map_err(|error| error.to_string())?
-        .with_root_certificates(roots)
-        .with_no_client_auth();
-    Ok(Arc::new(config))
 }

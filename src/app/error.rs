@@ -15,6 +15,8 @@ pub enum StartError {
     Secret(SecretError),
     /// Certificate or key cannot be used.
     Tls(TlsError),
+    /// Certificates or keys for the app cannot be used.
+    UpstreamTls(TlsError),
     /// The metrics' namespace is impossible.
     Metrics(prometheus::Error),
     /// The system refuses a thread, a socket or a runtime.
@@ -34,6 +36,7 @@ impl fmt::Display for StartError {
             }
             Self::Secret(error) => error.fmt(f),
             Self::Tls(error) => write!(f, "`proxy.tls`: {error}"),
+            Self::UpstreamTls(error) => write!(f, "`proxy.upstream_tls`: {error}"),
             Self::Metrics(error) => write!(f, "`metrics.namespace` cannot begin a metric's name: {error}"),
             Self::Runtime(error) => write!(f, "the system refuses what a worker needs: {error}"),
         }

@@ -27,7 +27,7 @@ use crate::dialect::Service;
 use crate::drain::Phase;
 use crate::health::{Group, Lifecycle};
 use crate::monitor::{Board, Monitor, MonitorHandle};
-use crate::proxy::{Admission, Gate};
+use crate::proxy::{Admission, Gate, Target};
 use crate::server::Bound;
 use crate::settings::Address;
 use crate::tls;
@@ -45,6 +45,7 @@ pub struct App {
     traffic_sockets: Vec<Bound>,
     admin_socket: Option<Bound>,
     config: Config,
+    target: Target,
     monitor: Monitor,
     monitor_handle: MonitorHandle,
     board: Arc<Board>,
@@ -75,7 +76,9 @@ impl App {
         let workers = config.proxy.threads.0;
         let traffic = Arc::new(Traffic::new(workers));
         let pulse = Pulse::new(workers);
-        let resources = Resources::new(traffic.clone(), config.proxy.upstream.0.clone(), config.environment.clone());
+        let target = Target::load(&config.proxy).map_err(StartError::UpstreamTls)?;
+        let upstream = config.proxy.upstream.0.clone();
+        let resources = Resources::new(traffic.clone(), upstream, target.tls(), config.environment.clone());
         let plan = plan(&config, &resources, &pulse).map_err(StartError::Checks)?;
         let (clock, monitor, board, monitor_handle) = runtime.block_on(async {
             let clock = Clock::start();
@@ -91,6 +94,7 @@ impl App {
             traffic_sockets,
             admin_socket,
             config,
+            target,
             monitor,
             monitor_handle,
             board,
@@ -138,10 +142,13 @@ impl App {
     /// A worker cannot be started.
     #[expect(clippy::disallowed_methods, reason = "these tasks end with the runtime, which ends with this function")]
     pub fn run(self) -> Result<(), StartError> {
-        let Self { runtime, traffic_sockets, admin_socket, config, monitor, monitor_handle, board, admin, .. } = self;
+        let Self {
+            runtime, traffic_sockets, admin_socket, config, target, monitor, monitor_handle, board, admin, ..
+        } = self;
         let gate = Arc::new(Gate::default());
         let plane = Plane {
             settings: config.proxy.clone(),
+            target,
             traffic: self.traffic,
             admission: Arc::new(Admission::new(&config.proxy.limits)),
             gate: gate.clone(),

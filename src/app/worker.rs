@@ -11,7 +11,7 @@ use super::router::{AdminOnly, Endpoints, Traffic};
 use crate::admin::{Admin, Management, Port};
 use crate::check::Pulse;
 use crate::drain::{Hub, Phase, Tally};
-use crate::proxy::{Admission, Current, Gate, Proxy, ProxySettings};
+use crate::proxy::{Admission, Current, Gate, Proxy, ProxySettings, Target};
 use crate::server::{Acceptor, Bound, ConnectionSettings, Door, HyperServer, Serve};
 use crate::tls;
 use crate::traffic::{Shard, Traffic as Counters};
@@ -20,6 +20,7 @@ use crate::traffic::{Shard, Traffic as Counters};
 #[derive(Clone)]
 pub(super) struct Plane {
     pub(super) settings: ProxySettings,
+    pub(super) target: Target,
     pub(super) traffic: Arc<Counters>,
     pub(super) admission: Arc<Admission>,
     pub(super) gate: Arc<Gate>,
@@ -112,7 +113,8 @@ impl Worker {
         let shard = plane.traffic.shard(index);
         let endpoints = Endpoints(plane.admin);
         let (traffic, admission, gate) = (plane.traffic, plane.admission, plane.gate);
-        let proxy = Proxy::new(plane.settings, index, traffic, admission, gate, &plane.pseudonym, endpoints);
+        let proxy =
+            Proxy::new(plane.settings, plane.target, index, traffic, admission, gate, &plane.pseudonym, endpoints);
         let proxy = Rc::new(Current::new(proxy));
         let hub = Rc::new(Hub::default());
         let acceptor = Acceptor {
@@ -146,8 +148,8 @@ impl Worker {
                 Ok(()) = planes.changed() => {
                     let plane = planes.borrow_and_update().clone();
                     *door.borrow_mut() = Rc::new(plane.door());
-                    let Plane { settings, admission, admin, .. } = plane;
-                    proxy.replace(proxy.get().succeed(settings, admission, Endpoints(admin)));
+                    let Plane { settings, target, admission, admin, .. } = plane;
+                    proxy.replace(proxy.get().succeed(settings, target, admission, Endpoints(admin)));
                     hub.wake();
                 }
             }

@@ -6,9 +6,10 @@ use hyper::header::{HeaderMap, HeaderName, HeaderValue};
 use regex_lite::Regex;
 
 use super::{Check, Defaults, Kind, Prepare, Resources};
-use crate::fetch::{Answer, FetchError, Question, fetch, tls};
+use crate::fetch::{Answer, FetchError, Question, fetch};
 use crate::health::{Facts, Finding, Reason};
 use crate::settings::{Line, Node, Problems, Scheme, Secret, Setting, Url, Value};
+use crate::tls::Client;
 
 pub(super) const KIND: Kind = Kind::of::<Http>(
     "http",
@@ -64,7 +65,12 @@ impl Prepare for Http {
             headers.append(name, value);
         }
         let tls = match url.scheme {
-            Scheme::Https => Some(tls(self.ca.as_deref()).map_err(|error| format!("`http.ca`: {error}"))?),
+            // The app itself is verified as its traffic is.
+            Scheme::Https if self.url.is_none() && self.ca.is_none() => resources.upstream_tls.clone(),
+            Scheme::Https => {
+                let tls = Client::trusting(self.ca.as_deref()).map_err(|error| format!("`http.ca`: {error}"))?;
+                Some(Arc::new(tls))
+            }
             _ => None,
         };
         Ok(Box::new(HttpCheck {

@@ -27,6 +27,7 @@ pub use self::pulse::Pulse;
 pub use self::subprocess::reap_orphans;
 use crate::health::{Facts, Finding, Reason};
 use crate::settings::{Environment, Url};
+use crate::tls::Client;
 use crate::traffic::Traffic;
 
 /// Every kind of check, in the order of the reference documentation.
@@ -63,6 +64,8 @@ pub struct Resources {
     pub traffic: Arc<Traffic>,
     /// The app.
     pub upstream: Url,
+    /// TLS towards the app, if it is spoken.
+    pub upstream_tls: Option<Arc<Client>>,
     /// The environment of the process.
     pub environment: Environment,
     /// A place for each process that a check runs.
@@ -72,8 +75,14 @@ pub struct Resources {
 impl Resources {
     /// Resources for checks of this app.
     #[must_use]
-    pub fn new(traffic: Arc<Traffic>, upstream: Url, environment: Environment) -> Self {
-        Self { traffic, upstream, environment, processes: Arc::new(tokio::sync::Semaphore::new(CONCURRENT_PROCESSES)) }
+    pub fn new(
+        traffic: Arc<Traffic>,
+        upstream: Url,
+        upstream_tls: Option<Arc<Client>>,
+        environment: Environment,
+    ) -> Self {
+        let processes = Arc::new(tokio::sync::Semaphore::new(CONCURRENT_PROCESSES));
+        Self { traffic, upstream, upstream_tls, environment, processes }
     }
 
     /// Whether this process runs in a container, where a file that is not there may stand in another container.

@@ -12,6 +12,7 @@ use crate::check::{Pulse, Resources};
 use crate::config::Sources;
 use crate::health::{Finding, OnFailure, Outcome};
 use crate::monitor::{Plan, PlannedCheck};
+use crate::proxy::Target;
 use crate::traffic::Traffic;
 
 /// Asks each check once and prints what it found.
@@ -21,7 +22,8 @@ pub(super) fn check(sources: &Sources) -> ExitCode {
         Err(code) => return code,
     };
     let upstream = config.proxy.upstream.0.clone();
-    let resources = Resources::new(Arc::new(Traffic::new(1)), upstream, config.environment.clone());
+    let tls = Target::load(&config.proxy).ok().and_then(|target| target.tls());
+    let resources = Resources::new(Arc::new(Traffic::new(1)), upstream, tls, config.environment.clone());
     let plan = match plan(&config, &resources, &Pulse::new(0)) {
         Ok(plan) => plan,
         Err(problems) => {

@@ -1,4 +1,5 @@
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use hyper::Method;
 use hyper::header::HeaderMap;
@@ -8,8 +9,9 @@ use super::arguments::Probe;
 use super::{EXIT_USAGE, load, say};
 use crate::admin::AdminListen;
 use crate::config::Sources;
-use crate::fetch::{Question, fetch, tls};
+use crate::fetch::{Question, fetch};
 use crate::settings::{Address, Scheme, Url};
+use crate::tls::Client;
 
 /// Asks an endpoint and tells by the exit code.
 pub(super) fn probe(arguments: &Probe, sources: &Sources) -> ExitCode {
@@ -18,9 +20,9 @@ pub(super) fn probe(arguments: &Probe, sources: &Sources) -> ExitCode {
         Err(code) => return code,
     };
     let tls = match url.scheme {
-        Scheme::Https => match tls(None) {
-            Ok(tls) => Some(tls),
-            Err(error) => return unusable(&error),
+        Scheme::Https => match Client::trusting(None) {
+            Ok(tls) => Some(Arc::new(tls)),
+            Err(error) => return unusable(&error.to_string()),
         },
         _ => None,
     };

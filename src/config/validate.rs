@@ -4,8 +4,9 @@ use super::Config;
 use crate::admin::{AdminListen, Kind, Requirement};
 use crate::check::Resources;
 use crate::health::Group;
+use crate::proxy::Target;
 use crate::settings::{Address, Origin, Problems, Scheme, Size, Table, Value};
-use crate::tls;
+use crate::tls::{self, Client};
 use crate::traffic::Traffic;
 
 /// What no setting can know by itself: whether they fit together.
@@ -51,7 +52,8 @@ pub(super) fn validate(config: &Config, tree: &Table, problems: &Problems) {
     depends_on(config, &all_checks, problems);
     // A group that seems empty may be that of a check with a problem of its own.
     endpoints(config, all_checks.len() == config.checks.len(), problems, &origin);
-    prepare(config, problems);
+    let tls = upstream_tls(config, problems, &origin);
+    prepare(config, tls, problems);
 }
 
 /// The keys of a table as they were written, whether their values could be read or not.
@@ -62,10 +64,28 @@ fn names<'a>(tree: &'a Table, key: &str) -> Vec<&'a str> {
     }
 }
 
+/// Certificates and keys towards the app, if all is well with them.
+fn upstream_tls(config: &Config, problems: &Problems, origin: &impl Fn(&[&str]) -> Origin) -> Option<Arc<Client>> {
+    let place = origin(&["proxy", "upstream_tls"]);
+    if config.proxy.upstream.0.scheme != Scheme::Https && !config.proxy.upstream_tls.is_default() {
+        problems.add(
+            &place,
+            "`proxy.upstream_tls` is for an app that is spoken to by TLS: `proxy.upstream` must be https://",
+        );
+    }
+    match Target::load(&config.proxy) {
+        Ok(target) => target.tls(),
+        Err(error) => {
+            problems.add(&place, format!("`proxy.upstream_tls`: {error}"));
+            None
+        }
+    }
+}
+
 /// A check that lacks what it needs is a problem of the configuration: told with the others, before anything starts.
-fn prepare(config: &Config, problems: &Problems) {
+fn prepare(config: &Config, tls: Option<Arc<Client>>, problems: &Problems) {
     let upstream = config.proxy.upstream.0.clone();
-    let resources = Resources::new(Arc::new(Traffic::new(1)), upstream, config.environment.clone());
+    let resources = Resources::new(Arc::new(Traffic::new(1)), upstream, tls, config.environment.clone());
     for check in &config.checks {
         if let Err(message) = check.prepare.prepare(&resources) {
             problems.add(&check.origin, format!("`checks.{}`: {message}", check.name));
@@ -85,8 +105,9 @@ fn shared_port(config: &Config) -> Option<u16> {
         Address::Unix(_) => false,
     });
     let upstream = &config.proxy.upstream.0;
-    let with_app =
-        upstream.scheme == Scheme::Http && upstream.port == admin.port() && upstream.host.parse().is_ok_and(overlaps);
+    let with_app = matches!(upstream.scheme, Scheme::Http | Scheme::Https)
+        && upstream.port == admin.port()
+        && upstream.host.parse().is_ok_and(overlaps);
     (admin.port() != 0 && (with_traffic || with_app)).then_some(admin.port())
 }
 
@@ -114,7 +135,7 @@ fn leads_to_itself(config: &Config) -> bool {
     let upstream = &config.proxy.upstream.0;
     config.proxy.listen.iter().any(|listen| match (listen, &upstream.scheme) {
         (Address::Unix(path), Scheme::Unix(upstream)) => path == upstream,
-        (Address::Ip(address), Scheme::Http) => {
+        (Address::Ip(address), Scheme::Http | Scheme::Https) => {
             let host = upstream.host.parse::<std::net::IpAddr>();
             let ours = match host {
                 Ok(host) => host == address.ip() || (host.is_loopback() && address.ip().is_unspecified()),

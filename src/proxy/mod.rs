@@ -31,4 +31,5 @@ pub use self::http1::Malformed;
 pub use self::local::{Local, LocalRequest};
 pub use self::rejection::Rejection;
 pub use self::settings::{Limits, LoginSettings, PerSecond, ProxySettings, Retry, Threads, Timeouts, Upstream};
+pub use self::upstream::Target;
 pub use self::worker::Proxy;

@@ -3,6 +3,7 @@ use hyper::header::{CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER};
 use hyper::{Response, StatusCode};
 
 use super::http1::Malformed;
+use crate::tls::Distrust;
 use crate::traffic::Failure;
 
 /// Why a request gets an answer of ours in place of the app's. Each has a code for machines that stays the same.
@@ -16,6 +17,8 @@ pub enum Rejection {
     ConnectFailed,
     /// The app does not accept a connection in time.
     ConnectTimeout,
+    /// There is no TLS with the app.
+    Tls(Distrust),
     /// The app did not begin its answer in time.
     ResponseTimeout,
     /// The app closed the connection before its answer.
@@ -57,12 +60,14 @@ const PROXY_STATUS: HeaderName = HeaderName::from_static("proxy-status");
 const RETRY_SECONDS: &str = "1";
 
 impl Rejection {
-    /// All of them, for documentation and tests; one stands for all malformed requests.
-    pub const ALL: [Self; 20] = [
+    /// All of them, for documentation and tests; one stands for all malformed requests, one for
+    /// all troubles with TLS.
+    pub const ALL: [Self; 21] = [
         Self::ConnectRefused,
         Self::NoSockets,
         Self::ConnectFailed,
         Self::ConnectTimeout,
+        Self::Tls(Distrust::UnknownIssuer),
         Self::ResponseTimeout,
         Self::UpstreamClosed,
         Self::InvalidResponse,
@@ -107,6 +112,10 @@ impl Rejection {
                 "connection_timeout",
                 F::UpstreamTimeout,
             ),
+            Self::Tls(why @ Distrust::TooSlow) => {
+                (504, why.code(), why.sentence(), why.proxy_error(), F::UpstreamTimeout)
+            }
+            Self::Tls(why) => (502, why.code(), why.sentence(), why.proxy_error(), F::UpstreamConnect),
             Self::ResponseTimeout => (
                 504,
                 "upstream_response_timeout",

@@ -3,16 +3,18 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
-use crate::settings::{Address, Line, Node, Problems, Reader, Scheme, Setting, Size, Url, Value};
-use crate::tls::TlsSettings;
+use crate::settings::{Address, Line, Node, Problems, Reader, Setting, Size, Url, Value};
+use crate::tls::{ClientTls, TlsSettings};
 
 crate::settings! {
     /// The data plane.
     pub struct ProxySettings {
         /// Where traffic comes in: `0.0.0.0:8000`, `[::]:8000`, `unix:/run/pulsegate.sock`; a list is allowed.
         listen: Vec<Address> = "0.0.0.0:8000",
-        /// The app: "http://127.0.0.1:8080" or "unix:/run/app.sock".
+        /// The app: "http://127.0.0.1:8080", "https://app:8443" or "unix:/run/app.sock".
         upstream: Upstream = "http://127.0.0.1:8080",
+        /// How an https app is verified, and what we show it.
+        upstream_tls: ClientTls,
         /// Worker threads; "auto" follows the container's CPU quota.
         threads: Threads = "auto",
         /// Peers whose X-Forwarded-* and Forwarded fields are believed and appended to; others' are replaced.
@@ -93,13 +95,6 @@ crate::settings! {
     }
 }
 
-impl ProxySettings {
-    /// Whether connections to the app are made the same way by both.
-    pub(super) fn connects_like(&self, other: &Self) -> bool {
-        self.upstream == other.upstream && self.timeouts.connect == other.timeouts.connect
-    }
-}
-
 /// How many workers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Threads(pub usize);
@@ -141,10 +136,6 @@ impl Setting for Upstream {
             problems.add(&node.origin, format!("`{path}` must be {}", Self::EXPECTS));
             return None;
         };
-        if url.scheme == Scheme::Https {
-            problems.add(&node.origin, format!("`{path}`: the app is spoken to in plain text: use http:// or unix:"));
-            return None;
-        }
         Some(Self(url))
     }
 

@@ -6,7 +6,7 @@ use super::admission::{Admission, Gate};
 use super::connection::{Budget, Hold};
 use super::local::Local;
 use super::settings::ProxySettings;
-use super::upstream::Pool;
+use super::upstream::{Pool, Target};
 use super::witness::Witness;
 use crate::clock;
 use crate::traffic::{Shard, Traffic};
@@ -44,8 +44,10 @@ const LARGEST_SPARE: usize = 16 * 1024;
 impl<L: Local> Proxy<L> {
     /// A proxy for one worker. `pseudonym` names this process in `Via`; `local` answers what is not for the app.
     #[must_use]
+    #[expect(clippy::too_many_arguments, reason = "what a worker is made of")]
     pub fn new(
         settings: ProxySettings,
+        target: Target,
         worker: usize,
         traffic: Arc<Traffic>,
         admission: Arc<Admission>,
@@ -54,12 +56,11 @@ impl<L: Local> Proxy<L> {
         local: L,
     ) -> Self {
         let shard = traffic.shard(worker);
-        let upstream = settings.upstream.0.clone();
         Self {
             witness: Witness::new(&settings.login),
-            host: upstream.authority(),
+            host: target.authority(),
             via: pseudonym.as_bytes().to_vec(),
-            pool: Pool::new(upstream, settings.timeouts.connect, shard.clone()),
+            pool: Pool::new(target, shard.clone()),
             budget: Rc::new(Budget::new(shard.clone())),
             hold: Rc::default(),
             settings,
@@ -77,18 +78,17 @@ impl<L: Local> Proxy<L> {
     /// The same worker's proxy by another configuration. Connections to the app are kept if they would be made the same
     /// way; otherwise the idle ones close now, and the others when their exchange has ended.
     #[must_use]
-    pub fn succeed(&self, settings: ProxySettings, admission: Arc<Admission>, local: L) -> Self {
-        let upstream = settings.upstream.0.clone();
-        let same_way = settings.connects_like(&self.settings);
-        let (pool, hold) = if same_way {
+    pub fn succeed(&self, settings: ProxySettings, target: Target, admission: Arc<Admission>, local: L) -> Self {
+        let host = target.authority();
+        let (pool, hold) = if target.is_like(&self.pool.target) {
             (self.pool.clone(), self.hold.clone())
         } else {
             self.pool.retire();
-            (Pool::new(upstream.clone(), settings.timeouts.connect, self.shard.clone()), Rc::default())
+            (Pool::new(target, self.shard.clone()), Rc::default())
         };
         Self {
             witness: Witness::new(&settings.login),
-            host: upstream.authority(),
+            host,
             via: self.via.clone(),
             pool,
             budget: self.budget.clone(),

@@ -27,6 +27,8 @@ pub enum TlsError {
     },
     /// One of the two is missing from the settings.
     Half,
+    /// This system has no certificate authorities.
+    NoAuthorities,
     /// Anything else that the library does not like.
     Other(rustls::Error),
 }
@@ -57,6 +59,9 @@ impl fmt::Display for TlsError {
                 cert.display()
             ),
             Self::Half => f.write_str("a certificate needs its key: set both `cert` and `key`"),
+            Self::NoAuthorities => {
+                f.write_str("this system has no certificate authorities: install ca-certificates, or name a file")
+            }
             Self::Other(error) => write!(f, "TLS cannot be served: {error}"),
         }
     }

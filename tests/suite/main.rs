@@ -35,3 +35,4 @@ mod support;
 mod target;
 mod tls;
 mod proxy_protocol;
+mod upstream_tls;

@@ -1,3 +1,4 @@
+use std::io;
 use std::mem::MaybeUninit;
 use std::ops::Range;
 use std::pin::Pin;
@@ -12,6 +13,7 @@ use super::super::rewrite::{delivery_of, write_response};
 use super::super::witness::Witness;
 use super::{Down, Download, LARGEST_HEAD, MOST_INTERIM, Relay, Step, read};
 use crate::drain::Phase;
+use crate::tls::Distrust;
 use crate::traffic::Failure;
 
 /// The way from the app to the client.
@@ -44,7 +46,7 @@ impl<L: Local, S: ClientStream> Relay<'_, L, S> {
                     let rest = self.take_in(&mut scratch[..length])?;
                     self.write_through(cx, &scratch[rest]);
                 }
-                Poll::Ready(Err(_)) => return Err(self.app_broke()),
+                Poll::Ready(Err(error)) => return Err(self.app_failed(&error)),
             }
             moved = true;
         }
@@ -210,6 +212,13 @@ impl<L: Local, S: ClientStream> Relay<'_, L, S> {
                 }
                 Ok(())
             }
+        }
+    }
+
+    fn app_failed(&mut self, error: &io::Error) -> Step {
+        match Distrust::of_read(error) {
+            Some(why) if matches!(self.down, Down::Head { .. }) => self.fail(Rejection::Tls(why)),
+            _ => self.app_broke(),
         }
     }
 

@@ -11,7 +11,8 @@ use tokio::time::Instant;
 use super::super::rejection::Rejection;
 use super::connect::connect;
 use super::stream::AppStream;
-use crate::settings::Url;
+use super::target::Target;
+use crate::tls::Distrust;
 use crate::traffic::Shard;
 
 /// At most so many idle connections are kept per worker.
@@ -23,13 +24,14 @@ const LONGEST_IDLE: Duration = Duration::from_secs(60);
 /// One worker's connections to the app.
 #[derive(Debug)]
 pub(in crate::proxy) struct Pool {
-    upstream: Url,
-    connect_timeout: Duration,
+    pub(in crate::proxy) target: Target,
     shard: Arc<Shard>,
     /// The last one in is the first one out: the others may grow old and be closed.
     idle: RefCell<VecDeque<Idle>>,
     /// Nothing is kept any more: the app is elsewhere now.
     retired: Cell<bool>,
+    /// The last trouble with certificates that was logged.
+    told: Cell<Option<Rejection>>,
 }
 
 #[derive(Debug)]
@@ -49,8 +51,8 @@ pub(in crate::proxy) struct Lease {
 }
 
 impl Pool {
-    pub(in crate::proxy) fn new(upstream: Url, connect_timeout: Duration, shard: Arc<Shard>) -> Rc<Self> {
-        Rc::new(Self { upstream, connect_timeout, shard, idle: RefCell::default(), retired: Cell::default() })
+    pub(in crate::proxy) fn new(target: Target, shard: Arc<Shard>) -> Rc<Self> {
+        Rc::new(Self { target, shard, idle: RefCell::default(), retired: Cell::default(), told: Cell::default() })
     }
 
     /// A connection that was used before and is still open, as far as can be seen without asking the kernel; `surely`
@@ -68,16 +70,31 @@ impl Pool {
 
     /// A new connection.
     pub(in crate::proxy) async fn connect(self: &Rc<Self>) -> Result<Lease, Rejection> {
-        let connecting = connect(&self.upstream);
-        let connected = if self.connect_timeout.is_zero() {
+        let limit = self.target.connect_timeout;
+        let shaking = Cell::new(false);
+        let connecting = connect(&self.target, &shaking);
+        let connected = if limit.is_zero() {
             connecting.await
         } else {
-            match tokio::time::timeout(self.connect_timeout, connecting).await {
+            match tokio::time::timeout(limit, connecting).await {
                 Ok(connected) => connected,
+                Err(_) if shaking.get() => return Err(Rejection::Tls(Distrust::TooSlow)),
                 Err(_) => return Err(Rejection::ConnectTimeout),
             }
         };
-        connected.map(|stream| self.lease(stream, false)).map_err(|error| Rejection::of_connect(&error))
+        match connected {
+            Ok(stream) => {
+                self.told.set(None);
+                Ok(self.lease(stream, false))
+            }
+            Err((rejection, error)) => {
+                // Said once: it stays so until somebody does something about it.
+                if matches!(rejection, Rejection::Tls(_)) && self.told.replace(Some(rejection)) != Some(rejection) {
+                    tracing::warn!(code = rejection.code(), %error, "no TLS with the app");
+                }
+                Err(rejection)
+            }
+        }
     }
 
     /// Closes what the app has closed, and what is too old. Called now and then.

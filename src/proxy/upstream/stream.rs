@@ -6,12 +6,14 @@ use std::task::{Context, Poll, Waker};
 use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
+use tokio_rustls::client::TlsStream;
 
 /// A byte stream to the app.
 #[derive(Debug)]
 pub(in crate::proxy) enum AppStream {
     Tcp(TcpStream),
     Unix(UnixStream),
+    Tls(Box<TlsStream<TcpStream>>),
 }
 
 impl AppStream {
@@ -28,6 +30,7 @@ impl AppStream {
         let peeked = match self {
             Self::Tcp(stream) => SockRef::from(stream).peek(&mut byte),
             Self::Unix(stream) => SockRef::from(stream).peek(&mut byte),
+            Self::Tls(stream) => SockRef::from(stream.get_ref().0).peek(&mut byte),
         };
         // Bytes that nobody asked for are no better than an end.
         !peeked.is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock)
@@ -39,6 +42,15 @@ impl AsyncRead for AppStream {
         match self.get_mut() {
             Self::Tcp(stream) => Pin::new(stream).poll_read(cx, buffer),
             Self::Unix(stream) => Pin::new(stream).poll_read(cx, buffer),
+            Self::Tls(stream) => {
+                // What was written may still be in the session: nobody else comes back for it.
+                if stream.get_ref().1.wants_write()
+                    && let Poll::Ready(Err(error)) = Pin::new(&mut *stream).poll_flush(cx)
+                {
+                    return Poll::Ready(Err(error));
+                }
+                Pin::new(stream).poll_read(cx, buffer)
+            }
         }
     }
 }
@@ -48,6 +60,7 @@ impl AsyncWrite for AppStream {
         match self.get_mut() {
             Self::Tcp(stream) => Pin::new(stream).poll_write(cx, bytes),
             Self::Unix(stream) => Pin::new(stream).poll_write(cx, bytes),
+            Self::Tls(stream) => Pin::new(stream).poll_write(cx, bytes),
         }
     }
 
@@ -59,6 +72,7 @@ impl AsyncWrite for AppStream {
         match self.get_mut() {
             Self::Tcp(stream) => Pin::new(stream).poll_shutdown(cx),
             Self::Unix(stream) => Pin::new(stream).poll_shutdown(cx),
+            Self::Tls(stream) => Pin::new(stream).poll_shutdown(cx),
         }
     }
 }

@@ -1,12 +1,14 @@
 //! What the tests stand on: the real binary, real sockets, a strict client, a scripted app. No mocks, no fixed ports, no
 //! sleeping in place of looking.
 
+mod certificates;
 mod clients;
 mod config;
 mod http;
 mod peers;
 mod process;
 mod sidecar;
+mod tls_front;
 mod tools;
 mod upstream;
 mod wire;
@@ -14,12 +16,14 @@ mod wire;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::time::{Duration, Instant};
 
+pub(crate) use self::certificates::{AppCertificates, CertificateFiles, Validity};
 pub(crate) use self::clients::ClosedLoop;
 pub(crate) use self::config::Settings;
 pub(crate) use self::http::{Client, HttpError, Response, ask, get};
 pub(crate) use self::peers::{LITELLM_KEY, Peer};
 pub(crate) use self::process::{Ended, Process, run};
 pub(crate) use self::sidecar::{PULSEGATE, SYSTEM_PATH, Sidecar, home_with_login};
+pub(crate) use self::tls_front::TlsFront;
 pub(crate) use self::tools::{claude, tool};
 pub(crate) use self::upstream::{Exchange, Next, Upstream};
 pub(crate) use self::wire::{Authority, Wire};

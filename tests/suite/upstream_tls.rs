@@ -1,0 +1,171 @@
+//! An app behind TLS: verified, told apart by what is wrong with its certificate, and asked as any other.
+
+use std::io::Write as _;
+use std::net::TcpListener;
+use std::path::Path;
+
+use crate::support::{
+    AppCertificates, CertificateFiles, Client, PATIENCE, Random, Response, Settings, Sidecar, TlsFront, Upstream,
+    Validity, eventually,
+};
+
+fn settings(port: u16, ca: &Path) -> Settings {
+    Sidecar::bare_for(port)
+        .text("proxy.upstream", &format!("https://localhost:{port}"))
+        .text("proxy.upstream_tls.ca", &ca.display().to_string())
+}
+
+fn with_client(settings: Settings, issued: &CertificateFiles) -> Settings {
+    settings
+        .text("proxy.upstream_tls.cert", &issued.cert.display().to_string())
+        .text("proxy.upstream_tls.key", &issued.key.display().to_string())
+}
+
+#[track_caller]
+fn assert_refused(answer: &Response, code: &str, proxy_status: &str) {
+    assert_eq!((answer.status, answer.json()["error"]["code"].as_str()), (502, Some(code)), "{answer:?}");
+    let field = answer.field("proxy-status").expect("Proxy-Status");
+    assert!(field.contains(&format!("error={proxy_status}")), "{field}");
+}
+
+#[test]
+fn an_app_behind_tls_is_asked_as_any_other() {
+    let authority = AppCertificates::new();
+    let app = Upstream::start(|exchange| {
+        exchange.read_body();
+        let body = exchange.seen.body.clone();
+        exchange.answer(200, &[], &body)
+    });
+    let front = TlsFront::start(app.port(), &authority.issue("localhost", Validity::Now), None, &[]);
+    let sidecar = Sidecar::start(&settings(front.port(), &authority.file()).raw("proxy.threads", "1"));
+    let mut client = Client::connect(sidecar.traffic);
+    // Larger than any buffer on the way, in both directions.
+    let body = Random(7).bytes(3_000_000);
+    for _ in 0..3 {
+        let answer = client.ask("POST", "/echo", &[], &body).expect("an answer");
+        assert_eq!(answer.status, 200);
+        assert!(answer.body == body, "the body came back changed");
+    }
+    assert_eq!(front.handshakes(), 1, "the connection is kept");
+    assert_eq!(app.seen().len(), 3);
+    assert_eq!(sidecar.metric("pulsegate_upstream_connections", &["state=\"idle\""]), 1.0);
+    assert_eq!(sidecar.metric("pulsegate_upstream_connections", &["state=\"active\""]), 0.0);
+}
+
+#[test]
+fn each_trouble_with_a_certificate_has_its_own_code() {
+    let (authority, stranger) = (AppCertificates::new(), AppCertificates::new());
+    let app = Upstream::hello();
+    for (issued, code) in [
+        (authority.issue("localhost", Validity::Past), "upstream_certificate_expired"),
+        (authority.issue("localhost", Validity::Future), "upstream_certificate_not_yet_valid"),
+        (authority.issue("elsewhere.example", Validity::Now), "upstream_certificate_wrong_name"),
+        (stranger.issue("localhost", Validity::Now), "upstream_certificate_unknown_issuer"),
+        (stranger.self_signed("localhost"), "upstream_certificate_unknown_issuer"),
+    ] {
+        let front = TlsFront::start(app.port(), &issued, None, &[]);
+        let sidecar = Sidecar::start(&settings(front.port(), &authority.file()));
+        assert_refused(&sidecar.get("/"), code, "tls_certificate_error");
+        assert_refused(&sidecar.get("/"), code, "tls_certificate_error");
+        eventually(PATIENCE, "two failures to connect", || {
+            sidecar.metric("pulsegate_errors_total", &["type=\"upstream_connect\""]) == 2.0
+        });
+        assert!(sidecar.log().contains(code), "the operator is told: {}", sidecar.log());
+    }
+    assert!(app.seen().is_empty(), "nothing of a request goes to an app that is not verified");
+}
+
+#[test]
+fn without_a_file_the_authorities_of_the_system_decide() {
+    let authority = AppCertificates::new();
+    let app = Upstream::hello();
+    let front = TlsFront::start(app.port(), &authority.issue("localhost", Validity::Now), None, &[]);
+    let settings = settings(front.port(), &authority.file()).without("proxy.upstream_tls.ca");
+    let system = AppCertificates::new();
+    let sidecar = Sidecar::start_in(crate::support::home_with_login(), &settings, |command| {
+        // Where this system looks for its authorities.
+        command.env("SSL_CERT_FILE", system.file());
+    });
+    assert_refused(&sidecar.get("/"), "upstream_certificate_unknown_issuer", "tls_certificate_error");
+    let sidecar = Sidecar::start_in(crate::support::home_with_login(), &settings, |command| {
+        command.env("SSL_CERT_FILE", authority.file());
+    });
+    assert_eq!(sidecar.get("/").text(), "hello");
+}
+
+#[test]
+fn the_name_can_be_another_than_the_hosts_and_a_certificate_can_be_trusted_by_itself() {
+    let authority = AppCertificates::new();
+    let app = Upstream::hello();
+    let front = TlsFront::start(app.port(), &authority.issue("app.internal", Validity::Now), None, &[]);
+    let named = settings(front.port(), &authority.file()).text("proxy.upstream_tls.server_name", "app.internal");
+    assert_eq!(Sidecar::start(&named).get("/").text(), "hello");
+
+    let own = authority.self_signed("localhost");
+    let front = TlsFront::start(app.port(), &own, None, &[]);
+    assert_eq!(Sidecar::start(&settings(front.port(), &own.cert)).get("/").text(), "hello");
+    let wrong = settings(front.port(), &own.cert).text("proxy.upstream_tls.server_name", "other.internal");
+    assert_refused(&Sidecar::start(&wrong).get("/"), "upstream_certificate_wrong_name", "tls_certificate_error");
+}
+
+#[test]
+fn an_app_that_asks_for_a_certificate_gets_ours() {
+    let (authority, clients) = (AppCertificates::new(), AppCertificates::new());
+    let app = Upstream::hello();
+    let issued = authority.issue("localhost", Validity::Now);
+    let front = TlsFront::start(app.port(), &issued, Some(&clients.file()), &[]);
+    let base = settings(front.port(), &authority.file());
+    assert_refused(&Sidecar::start(&base).get("/"), "upstream_tls_refused", "tls_alert_received");
+    assert_refused(&Sidecar::start(&base).ask("POST", "/", &[], b"x"), "upstream_tls_refused", "tls_alert_received");
+    let known = with_client(base.clone(), &clients.issue("sidecar", Validity::Now));
+    assert_eq!(Sidecar::start(&known).get("/").text(), "hello");
+    let stranger = with_client(base, &authority.issue("sidecar", Validity::Now));
+    assert_refused(&Sidecar::start(&stranger).get("/"), "upstream_tls_refused", "tls_alert_received");
+    assert_eq!(app.seen().len(), 1);
+}
+
+#[test]
+fn an_app_that_speaks_no_tls_is_told_apart() {
+    let authority = AppCertificates::new();
+    // Speaks another protocol.
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let port = listener.local_addr().expect("an address").port();
+    let app = std::thread::spawn(move || {
+        let (mut stream, _) = listener.accept().expect("a connection");
+        stream.write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n").expect("an answer");
+        // Until the sidecar has seen it.
+        let _ = std::io::copy(&mut stream, &mut std::io::sink());
+    });
+    let sidecar = Sidecar::start(&settings(port, &authority.file()));
+    assert_refused(&sidecar.get("/"), "upstream_tls_failed", "tls_protocol_error");
+    app.join().expect("the app");
+
+    // Waits for a request in plain text, which never comes.
+    let app = Upstream::hello();
+    let settings = settings(app.port(), &authority.file()).text("proxy.timeouts.connect", "300ms");
+    let sidecar = Sidecar::start(&settings);
+    let answer = sidecar.get("/");
+    assert_eq!(answer.status, 504);
+    assert_eq!(answer.json()["error"]["code"], "upstream_tls_timeout");
+    eventually(PATIENCE, "a timeout", || {
+        sidecar.metric("pulsegate_errors_total", &["type=\"upstream_timeout\""]) == 1.0
+    });
+}
+
+#[test]
+fn the_health_check_verifies_the_app_as_its_traffic_is() {
+    let authority = AppCertificates::new();
+    let app = Upstream::hello();
+    let front = TlsFront::start(app.port(), &authority.issue("localhost", Validity::Now), None, &[]);
+    let settings = settings(front.port(), &authority.file())
+        .text("checks.app.http.path", Upstream::PROBE)
+        .text("checks.app.interval", "200ms")
+        .raw("checks.app.groups", "[\"readiness\"]");
+    drop(Sidecar::start(&settings).ready());
+    let stranger = AppCertificates::new();
+    let settings = settings.text("proxy.upstream_tls.ca", &stranger.file().display().to_string());
+    let sidecar = Sidecar::start(&settings.raw("checks.app.failure_threshold", "1"));
+    eventually(PATIENCE, "the check fails", || {
+        sidecar.log().contains("\"check\":\"app\",\"from\":\"unknown\",\"to\":\"unhealthy\"")
+    });
+}
