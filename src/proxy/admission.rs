@@ -62,14 +62,20 @@ impl Admission {
         }
     }
 
-    /// Waits for a place among the requests in flight; the place is given back when the permit is dropped.
+    /// A place among the requests in flight, if there is one now; the place is given back when the permit is dropped.
+    /// Without a limit, no permit is needed.
+    pub(super) fn enter_now(&self) -> Option<Option<OwnedSemaphorePermit>> {
+        match &self.in_flight {
+            None => Some(None),
+            Some(in_flight) => in_flight.clone().try_acquire_owned().ok().map(Some),
+        }
+    }
+
+    /// Waits for a place.
     pub(super) async fn enter(&self) -> Result<Option<OwnedSemaphorePermit>, Rejection> {
         let Some(in_flight) = &self.in_flight else {
             return Ok(None);
         };
-        if let Ok(permit) = in_flight.clone().try_acquire_owned() {
-            return Ok(Some(permit));
-        }
         let _waiting = Waiting::join(&self.waiting, self.queue).ok_or(Rejection::Overloaded)?;
         let place = in_flight.clone().acquire_owned();
         if self.queue_timeout.is_zero() {

@@ -1,10 +1,12 @@
 use std::cell::RefCell;
+use std::pin::pin;
 use std::rc::Rc;
 
 use super::arrival::Arrival;
 use super::connection::{ClientStream, Connection};
 use super::local::Local;
 use super::worker::Proxy;
+use crate::clock;
 use crate::drain::Hub;
 
 /// A worker's proxy as it is now: replaced when the configuration is.
@@ -38,6 +40,12 @@ impl<L: Local> Current<L> {
 
     /// Serves one client connection to its end.
     pub async fn serve(&self, stream: impl ClientStream, arrival: Arrival, hub: &Hub) {
-        Connection::new(self, stream, arrival, hub).run().await;
+        let mut connection = Connection::new(self, stream, arrival, hub);
+        let mut running = pin!(connection.run());
+        std::future::poll_fn(|cx| {
+            clock::begin_turn();
+            running.as_mut().poll(cx)
+        })
+        .await;
     }
 }

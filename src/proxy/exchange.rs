@@ -4,6 +4,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
 
+use crate::clock;
 use crate::traffic::{Failure, Method, Shard};
 
 /// One request from its first byte to its last: counted exactly once, when this is dropped, however it ends.
@@ -26,7 +27,7 @@ impl Exchange {
     pub(super) fn begin(shard: Arc<Shard>, method: Method) -> Self {
         shard.in_flight.fetch_add(1, Relaxed);
         let failure = Some(Failure::ClientClosed);
-        Self { shard, method, begun: Instant::now(), code: CLIENT_CLOSED, failure, permit: None }
+        Self { shard, method, begun: clock::turn(), code: CLIENT_CLOSED, failure, permit: None }
     }
 
     /// It ended so.
@@ -37,7 +38,7 @@ impl Exchange {
 
     /// The head of the app's answer is there.
     pub(super) fn answered(&self) {
-        self.shard.first_byte(self.begun.elapsed());
+        self.shard.first_byte(clock::turn() - self.begun);
     }
 
     pub(super) fn shard(&self) -> &Shard {
@@ -48,6 +49,6 @@ impl Exchange {
 impl Drop for Exchange {
     fn drop(&mut self) {
         self.shard.in_flight.fetch_sub(1, Relaxed);
-        self.shard.request(self.method, self.code, self.failure, self.begun.elapsed());
+        self.shard.request(self.method, self.code, self.failure, clock::turn() - self.begun);
     }
 }

@@ -7,6 +7,7 @@ use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::time::Instant;
 
 use super::exchange::{CLIENT_CLOSED, Exchange};
+use crate::clock;
 use crate::traffic::Failure;
 
 /// The answer that begins a tunnel.
@@ -28,7 +29,7 @@ pub(super) async fn tunnel(
     let (from_app, mut to_app) = tokio::io::split(app);
     let mut from_client = from_client_first.chain(from_client);
     let mut from_app = from_app_first.chain(from_app);
-    let moved = Cell::new(Instant::now());
+    let moved = Cell::new(clock::turn());
     let up = copy(&mut from_client, &mut to_app, &moved, |bytes| {
         exchange.shard().received.fetch_add(bytes, Relaxed);
     });
@@ -70,9 +71,9 @@ async fn copy(
         if length == 0 {
             return to.shutdown().await.map_err(|_| Side::Write);
         }
-        moved.set(Instant::now());
+        moved.set(clock::turn());
         to.write_all(&chunk[..length]).await.map_err(|_| Side::Write)?;
-        moved.set(Instant::now());
+        moved.set(clock::turn());
         count(length as u64);
     }
 }

@@ -1,6 +1,9 @@
 use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::Instant;
 
 use super::admission::{Admission, Gate};
 use super::connection::{Budget, Hold};
@@ -31,7 +34,8 @@ pub struct Proxy<L> {
     /// configuration.
     pub(super) scratch: Rc<RefCell<Box<[u8]>>>,
     spare: RefCell<Vec<Vec<u8>>>,
-    date: RefCell<(u64, String)>,
+    /// The present second, and until when it is that.
+    date: RefCell<(Option<Instant>, String)>,
 }
 
 /// How much is read at once.
@@ -126,10 +130,12 @@ impl<L: Local> Proxy<L> {
 
     /// The present second as a Date field says it (RFC 9110 section 5.6.7), made once a second.
     pub(super) fn with_date<T>(&self, write: impl FnOnce(&str) -> T) -> T {
-        let now = clock::unix();
+        let now = clock::turn();
         let mut date = self.date.borrow_mut();
-        if date.0 != now.as_secs() || date.1.is_empty() {
-            *date = (now.as_secs(), httpdate::fmt_http_date(std::time::UNIX_EPOCH + now));
+        if date.0.is_none_or(|until| now >= until) {
+            let unix = clock::unix();
+            let left = Duration::from_secs(1) - Duration::from_nanos(unix.subsec_nanos().into());
+            *date = (Some(now + left), httpdate::fmt_http_date(std::time::UNIX_EPOCH + unix));
         }
         write(&date.1)
     }

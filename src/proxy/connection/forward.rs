@@ -20,10 +20,15 @@ impl<L: Local, S: ClientStream> Connection<'_, L, S> {
     /// Has the app answer. Tried again is only what the app has not seen, or may see twice.
     pub(super) async fn forward(&mut self, mut job: Box<Job>) -> After {
         let proxy = self.proxy.clone();
-        match self.unless_gone(&job, proxy.admission.enter()).await {
-            Some(Ok(permit)) => job.exchange.permit = permit,
-            Some(Err(rejection)) => return self.reject(&mut job, rejection).await,
-            None => return After::Drop,
+        // What is rare is boxed: the smaller this future, the cheaper each request.
+        if let Some(permit) = proxy.admission.enter_now() {
+            job.exchange.permit = permit;
+        } else {
+            match self.unless_gone(&job, Box::pin(proxy.admission.enter())).await {
+                Some(Ok(permit)) => job.exchange.permit = permit,
+                Some(Err(rejection)) => return self.reject(&mut job, rejection).await,
+                None => return After::Drop,
+            }
         }
         proxy.budget.earn();
         let mut tries = Tries::new(&proxy.settings.retry);
@@ -32,16 +37,17 @@ impl<L: Local, S: ClientStream> Connection<'_, L, S> {
             let kept = if may_reuse { proxy.pool.reuse(!job.idempotent) } else { None };
             let lease = match kept {
                 Some(lease) => lease,
-                None => match self.connect(&mut job, &mut tries).await {
+                None => match Box::pin(self.connect(&mut job, &mut tries)).await {
                     Some(Ok(lease)) => lease,
                     Some(Err(rejection)) => return self.reject(&mut job, rejection).await,
                     None => return After::Drop,
                 },
             };
             let reused = lease.reused;
-            let relay =
+            let mut relay =
                 Relay::new(&self.proxy, &mut self.stream, lease, &mut job, &mut self.ahead, &mut self.timer, self.hub);
-            match relay.run().await {
+            let step = std::future::poll_fn(|cx| relay.poll(cx)).await;
+            match relay.end(step) {
                 Ended::Complete { keep, whole } => {
                     self.proxy.give_back(std::mem::take(&mut job.out));
                     return match (keep, whole && self.ahead.is_empty()) {
@@ -57,7 +63,8 @@ impl<L: Local, S: ClientStream> Connection<'_, L, S> {
                         return After::Drop;
                     }
                     let first = (&ahead[..], &first[..]);
-                    let broken = tunnel(&mut self.stream, lease.stream(), first, &mut job.exchange, silence).await;
+                    let tunnel = tunnel(&mut self.stream, lease.stream(), first, &mut job.exchange, silence);
+                    let broken = Box::pin(tunnel).await;
                     return if broken == Some(Failure::UpstreamReset) { After::Reset } else { After::Drop };
                 }
                 // What was not sent at all may be sent again however often: each time one stale connection fewer.
@@ -69,7 +76,7 @@ impl<L: Local, S: ClientStream> Connection<'_, L, S> {
                     if (job.idempotent || !sent) && tries.replay(reused, &proxy.budget) =>
                 {
                     may_reuse = false;
-                    if !reused && self.unless_gone(&job, pause()).await.is_none() {
+                    if !reused && self.unless_gone(&job, Box::pin(pause())).await.is_none() {
                         return After::Drop;
                     }
                 }

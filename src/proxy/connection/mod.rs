@@ -27,6 +27,7 @@ use super::rejection::Rejection;
 use super::rewrite::Forwarded;
 use super::timer::Timer;
 use super::worker::Proxy;
+use crate::clock;
 use crate::drain::{Hub, Member, Phase};
 use crate::traffic::{Failure, Method};
 
@@ -102,7 +103,7 @@ impl<'w, L: Local, S: ClientStream> Connection<'w, L, S> {
         Self { proxy, current, stream, hub, member: None, forwarded, ahead: Vec::new(), timer: Timer::default() }
     }
 
-    pub(in crate::proxy) async fn run(mut self) {
+    pub(in crate::proxy) async fn run(&mut self) {
         loop {
             let after = match self.next().await {
                 Step::End => After::Drop,
@@ -115,7 +116,8 @@ impl<'w, L: Local, S: ClientStream> Connection<'w, L, S> {
             };
             match after {
                 After::Keep => {}
-                After::Close => return self.linger().await,
+                // Boxed, as it is rare.
+                After::Close => return Box::pin(self.linger()).await,
                 After::Drop => return,
                 After::Reset => return self.stream.reset_on_close(true),
             }
@@ -125,7 +127,7 @@ impl<'w, L: Local, S: ClientStream> Connection<'w, L, S> {
     /// Reads until there is a head.
     async fn next(&mut self) -> Step {
         self.renew();
-        let idle_since = Instant::now();
+        let idle_since = clock::turn();
         if !self.ahead.is_empty()
             && let Some(step) = self.digest(0)
         {
@@ -146,7 +148,7 @@ impl<'w, L: Local, S: ClientStream> Connection<'w, L, S> {
                     }
                     // An empty line before a request is nothing yet.
                     if !self.ahead.is_empty() {
-                        begun.get_or_insert_with(Instant::now);
+                        begun.get_or_insert_with(clock::turn);
                     }
                 }
                 (Read::Late, Some(_)) => return self.refuse(Method::Other, Rejection::HeadTooSlow, Asker::default()),
@@ -201,7 +203,7 @@ impl<'w, L: Local, S: ClientStream> Connection<'w, L, S> {
                 if polled.is_ready() || limit.is_zero() {
                     return polled;
                 }
-                let deadline = *deadline.get_or_insert_with(|| Instant::now() + limit);
+                let deadline = *deadline.get_or_insert_with(|| clock::turn() + limit);
                 self.timer.poll(cx, Some(deadline)).map(|()| Err(io::ErrorKind::TimedOut.into()))
             })
             .await?;
@@ -211,8 +213,8 @@ impl<'w, L: Local, S: ClientStream> Connection<'w, L, S> {
     }
 
     /// Ends our side and reads on for a moment.
-    async fn linger(mut self) {
-        let deadline = Some(Instant::now() + LINGER);
+    async fn linger(&mut self) {
+        let deadline = Some(clock::turn() + LINGER);
         let mut left = LINGER_BYTES;
         let ended = std::future::poll_fn(|cx| Pin::new(&mut self.stream).poll_shutdown(cx)).await;
         while ended.is_ok() && left > 0 {

@@ -152,7 +152,7 @@ impl<L: Local, S: ClientStream> Relay<'_, L, S> {
         if needs_reset {
             self.client.reset_on_close(true);
         }
-        self.down = Down::Body(Box::new(Download {
+        self.down = Down::Body(Download {
             code: head.code,
             reader: BodyReader::new(head.framing, !self.job.is_http10),
             make_chunks,
@@ -160,7 +160,7 @@ impl<L: Local, S: ClientStream> Relay<'_, L, S> {
             reusable: head.keep_alive,
             close,
             needs_reset,
-        }));
+        });
     }
 
     fn write_head(&mut self, head: &ResponseHead<'_, '_>, close: bool) -> bool {

@@ -18,6 +18,7 @@ use super::timer::Timer;
 use super::upstream::Lease;
 use super::witness::Scan;
 use super::worker::Proxy;
+use crate::clock;
 use crate::drain::Hub;
 use crate::traffic::Failure;
 
@@ -61,7 +62,7 @@ enum Down {
         partial: Vec<u8>,
         interim: u8,
     },
-    Body(Box<Download>),
+    Body(Download),
 }
 
 /// An answer's body on its way.
@@ -132,19 +133,19 @@ impl<'a, L: Local, S: ClientStream> Relay<'a, L, S> {
     ) -> Self {
         let up = Up { written: 0, whole: true, broken: false, ended: None };
         let down = Down::Head { partial: Vec::new(), interim: 0 };
-        let (down_out, moved) = (proxy.buffer(), Instant::now());
+        let (down_out, moved) = (proxy.buffer(), clock::turn());
         Self { proxy, client, lease, job, ahead, timer, hub, up, down, down_out, down_written: 0, moved }
     }
 
-    pub(super) async fn run(mut self) -> Ended {
-        let ended = std::future::poll_fn(|cx| self.poll(cx)).await;
+    /// What the last step leads to.
+    pub(super) fn end(self, step: Step) -> Ended {
         let Self { proxy, lease, up, down, mut down_out, down_written, job, .. } = self;
-        if let Step::Tunnel(first) = ended {
+        if let Step::Tunnel(first) = step {
             down_out.drain(..down_written);
             return Ended::Tunnel { lease, head: down_out, first };
         }
         proxy.give_back(down_out);
-        match ended {
+        match step {
             Step::Complete => {
                 let whole = job.upload.is_done() && !up.broken;
                 let Down::Body(download) = down else { return Ended::Complete { keep: false, whole } };
@@ -164,7 +165,8 @@ impl<'a, L: Local, S: ClientStream> Relay<'a, L, S> {
         }
     }
 
-    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Step> {
+    /// Moves on whatever can be moved on.
+    pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Step> {
         loop {
             // What ends the exchange ends it before anything else is passed on.
             let moved = match self.poll_up(cx).and_then(|up| Ok(self.poll_down(cx)? || up)) {
@@ -179,7 +181,7 @@ impl<'a, L: Local, S: ClientStream> Relay<'a, L, S> {
 
     fn note(&mut self, moved: bool) -> Result<bool, Step> {
         if moved {
-            self.moved = Instant::now();
+            self.moved = clock::turn();
         }
         Ok(moved)
     }
@@ -252,7 +254,7 @@ impl<'a, L: Local, S: ClientStream> Relay<'a, L, S> {
 }
 
 /// How the poll function ends.
-enum Step {
+pub(super) enum Step {
     Complete,
     Tunnel(Vec<u8>),
     Stale,

@@ -3,12 +3,12 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::task::{Context, Poll};
 
 use tokio::io::AsyncWrite as _;
-use tokio::time::Instant;
 
 use super::super::connection::{ClientStream, watch};
 use super::super::local::Local;
 use super::super::rejection::Rejection;
 use super::{Relay, Step, read};
+use crate::clock;
 
 /// The way from the client to the app.
 impl<L: Local, S: ClientStream> Relay<'_, L, S> {
@@ -31,7 +31,7 @@ impl<L: Local, S: ClientStream> Relay<'_, L, S> {
         }
         let flushed = self.up.written == self.job.out.len();
         if flushed && self.job.upload.is_done() && self.up.ended.is_none() {
-            self.up.ended = Some(Instant::now());
+            self.up.ended = Some(clock::turn());
         }
         if self.job.upload.is_done() || self.up.broken {
             self.watch_client(cx)?;

@@ -12,6 +12,7 @@ use super::super::rejection::Rejection;
 use super::connect::connect;
 use super::stream::AppStream;
 use super::target::Target;
+use crate::clock;
 use crate::tls::Distrust;
 use crate::traffic::Shard;
 
@@ -134,7 +135,7 @@ impl Lease {
         let mut idle = self.pool.idle.borrow_mut();
         if let (Some(stream), true) = (self.stream.take(), idle.len() < MOST_IDLE && !self.pool.retired.get()) {
             self.pool.shard.upstream_idle.fetch_add(1, Relaxed);
-            idle.push_back(Idle { stream, since: Instant::now() });
+            idle.push_back(Idle { stream, since: clock::turn() });
         }
     }
 }
