@@ -42,7 +42,8 @@ fn admin(fleet: &Fleet) -> Admin {
             endpoint("/readyz", "kubernetes", Group::Readiness, false),
             endpoint("/startupz", "kubernetes", Group::Startup, false),
         ],
-        metrics: Metrics::new("claude_proxy", "1.0.0", "abc", traffic.clone(), None).expect("a namespace"),
+        metrics: Metrics::new("claude_proxy", "1.0.0", "abc", traffic.clone(), None, Default::default())
+            .expect("a namespace"),
         board: fleet.board.clone(),
         traffic,
         identity: Service {

@@ -17,6 +17,8 @@ pub enum Phase {
     Draining,
     /// Accepting nothing more; idle connections close, busy ones finish.
     Closing,
+    /// Everything has ended, or its time is over.
+    Ended,
 }
 
 /// One worker's connections, so that all of them can be told of a new phase without any of them having to listen.

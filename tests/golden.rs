@@ -146,6 +146,7 @@ impl Case {
             at: now,
             lifecycle: self.lifecycle,
             unready_when_draining: true,
+            maintenance: None,
             groups: Report::aggregate(&Group::BUILT_IN, &checks),
             checks,
             overdue_at: self.overdue.then(|| at(UPTIME).monotonic - Duration::from_secs(1)),

@@ -43,6 +43,7 @@ fn planned(index: usize) -> PlannedCheck {
             run_until_pass: false,
         },
         depends_on: Vec::new(),
+        identity: Default::default(),
         built_in: false,
         check: Box::new(Passing),
     }

@@ -16,7 +16,7 @@ pub enum Requirement {
 }
 
 /// The API keys that admit. Several at once, so that one can be replaced while the other still works.
-#[derive(Default)]
+#[derive(Default, PartialEq, Eq)]
 pub struct Keys(Vec<String>);
 
 impl std::fmt::Debug for Keys {

@@ -4,6 +4,7 @@ use prometheus::core::Desc;
 use prometheus::proto::{Bucket, Counter, Gauge, Histogram, LabelPair, Metric, MetricFamily, MetricType};
 use prometheus::{Encoder as _, Registry, TextEncoder};
 
+use super::Reloads;
 use crate::health::{CheckReport, Fact, Lifecycle, Moment, Outcome, Report, Status};
 use crate::tls::Server;
 use crate::traffic::{BOUNDS, Failure, HistogramTotals, Totals, Traffic};
@@ -17,6 +18,7 @@ pub struct Metrics {
     revision: &'static str,
     traffic: Arc<Traffic>,
     tls: Option<Arc<Server>>,
+    reloads: Arc<Reloads>,
     process: Registry,
 }
 
@@ -31,12 +33,21 @@ impl Metrics {
         revision: &'static str,
         traffic: Arc<Traffic>,
         tls: Option<Arc<Server>>,
+        reloads: Arc<Reloads>,
     ) -> Result<Self, prometheus::Error> {
         // Refuses an impossible namespace at the start in place of at the first scrape.
         Desc::new(format!("{namespace}_up"), "A name.".into(), Vec::new(), Default::default())?;
         let process = Registry::new();
         process.register(Box::new(prometheus::process_collector::ProcessCollector::for_self()))?;
-        Ok(Self { namespace: namespace.to_owned(), version: version.to_owned(), revision, traffic, tls, process })
+        Ok(Self {
+            namespace: namespace.to_owned(),
+            version: version.to_owned(),
+            revision,
+            traffic,
+            tls,
+            reloads,
+            process,
+        })
     }
 
     /// The text of one scrape.
@@ -47,7 +58,17 @@ impl Metrics {
         health(&mut families, report, now);
         let labels = [("version", self.version.as_str()), ("revision", self.revision)];
         families.gauges("build_info", "Always 1; what was built.", [(labels.to_vec(), 1.0)]);
-        families.gauge("config_last_reload_success", "1 if the last reading of the configuration succeeded.", 1.0);
+        let succeeded = f64::from(u8::from(self.reloads.succeeded()));
+        families.gauge(
+            "config_last_reload_success",
+            "1 if the last reading of the configuration succeeded.",
+            succeeded,
+        );
+        families.gauge(
+            "config_last_reload_success_timestamp_seconds",
+            "When the configuration was last read with success.",
+            self.reloads.last_success() as f64,
+        );
         families.gauges(
             "certificate_expiry_timestamp_seconds",
             "When the certificate of the traffic port ends to be valid.",
@@ -113,6 +134,7 @@ fn health(families: &mut Families<'_>, report: &Report, now: Moment) {
     let flag = |is: bool| if is { 1.0 } else { 0.0 };
     families.gauge("ready", "1 if traffic may be sent here.", flag(report.is_ready() && !report.is_overdue(now)));
     families.gauge("draining", "1 while shutting down.", flag(report.lifecycle == Lifecycle::Draining));
+    families.gauge("maintenance", "1 while an operator keeps it out of service.", flag(report.maintenance.is_some()));
     families.gauges(
         "health_status",
         "Verdict of a group: 0 healthy, 1 degraded, 2 unknown, 3 unhealthy.",

@@ -6,13 +6,15 @@
 mod access;
 mod endpoint;
 mod metrics;
+mod reloads;
 mod service;
 mod settings;
 
 pub use self::access::{Keys, Requirement};
 pub use self::endpoint::{Endpoint, Kind, Port, Ports};
 pub use self::metrics::Metrics;
-pub use self::service::{Admin, Management, Target};
+pub use self::reloads::Reloads;
+pub use self::service::{Admin, CurrentAdmin, Management, Target};
 pub use self::settings::{AdminListen, AdminSettings, EndpointSettings, MetricsSettings};
 
 #[cfg(test)]

@@ -3,6 +3,7 @@ use std::future::{Ready, ready};
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
+use arc_swap::ArcSwap;
 use bytes::Bytes;
 use http_body_util::Full;
 use hyper::header::{
@@ -37,6 +38,29 @@ pub struct Admin {
     pub metrics: Metrics,
     /// The clock of the reports.
     pub clock: Clock,
+}
+
+/// The endpoints as the configuration has them now: replaced when it is reloaded.
+#[derive(Debug)]
+pub struct CurrentAdmin(ArcSwap<Admin>);
+
+impl CurrentAdmin {
+    /// Begins with these.
+    #[must_use]
+    pub fn new(admin: Admin) -> Self {
+        Self(ArcSwap::from_pointee(admin))
+    }
+
+    /// The present ones.
+    #[must_use]
+    pub fn get(&self) -> Arc<Admin> {
+        self.0.load_full()
+    }
+
+    /// From now on others.
+    pub fn replace(&self, admin: Arc<Admin>) {
+        self.0.store(admin);
+    }
 }
 
 /// An endpoint that a request is meant for.
@@ -182,7 +206,7 @@ fn problem(code: u16, name: &str, message: &str) -> Response<Bytes> {
 #[derive(Clone, Debug)]
 pub struct Management {
     /// What answers.
-    pub admin: Arc<Admin>,
+    pub admin: Arc<CurrentAdmin>,
     /// At which port.
     pub port: Port,
 }
@@ -197,8 +221,9 @@ impl<B> tower::Service<Request<B>> for Management {
     }
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
-        let response = match self.admin.find(self.port, request.uri().path()) {
-            Some(target) => self.admin.answer(target, &request),
+        let admin = self.admin.get();
+        let response = match admin.find(self.port, request.uri().path()) {
+            Some(target) => admin.answer(target, &request),
             None => problem(404, "not_found", "there is no such endpoint on this port"),
         };
         ready(Ok(response.map(Full::new)))

@@ -39,6 +39,7 @@ fn planned(name: &str, kind: &'static str) -> PlannedCheck {
             run_until_pass: false,
         },
         depends_on: Vec::new(),
+        identity: Default::default(),
         built_in: false,
         check: Box::new(Never),
     }
@@ -78,7 +79,7 @@ fn admin(checks: &[(&str, &'static str)]) -> Admin {
             endpoint("/readyz/own", "claude-proxy", Group::Health, BOTH),
             private,
         ],
-        metrics: Metrics::new("app", "1.0 \"x\"\n", "abc", traffic.clone(), None).unwrap(),
+        metrics: Metrics::new("app", "1.0 \"x\"\n", "abc", traffic.clone(), None, Arc::default()).unwrap(),
         board,
         traffic,
         identity: Service {

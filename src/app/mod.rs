@@ -4,7 +4,11 @@
 //! of the process.
 
 mod error;
+mod lifecycle;
+mod management;
 mod plan;
+mod reading;
+mod reload;
 mod router;
 mod stop;
 mod worker;
@@ -12,18 +16,22 @@ mod worker;
 use std::sync::Arc;
 
 use tokio::runtime::{Builder, LocalOptions, LocalRuntime};
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 
 pub use self::error::StartError;
+use self::lifecycle::Lifecycle as Way;
+use self::management::Standing;
 pub use self::plan::plan;
+use self::reading::{Digests, digests};
+pub use self::reload::ReloadHandle;
+use self::reload::Reloader;
 use self::stop::Stopping;
 pub use self::stop::{Stop, StopHandle};
 use self::worker::{Fleet, Plane};
-use crate::admin::{Admin, AdminListen, Endpoint, Keys, Kind, Metrics};
+use crate::admin::{AdminListen, CurrentAdmin, Reloads};
 use crate::check::{Pulse, Resources};
 use crate::clock::Clock;
 use crate::config::Config;
-use crate::dialect::Service;
 use crate::drain::Phase;
 use crate::health::{Group, Lifecycle};
 use crate::monitor::{Board, Monitor, MonitorHandle};
@@ -48,12 +56,36 @@ pub struct App {
     target: Target,
     monitor: Monitor,
     monitor_handle: MonitorHandle,
-    board: Arc<Board>,
-    admin: Arc<Admin>,
-    traffic: Arc<Traffic>,
+    standing: Standing,
+    admin: Arc<CurrentAdmin>,
+    resources: Resources,
+    files: Digests,
     pulse: Arc<Pulse>,
     tls: Option<Arc<tls::Server>>,
+    level: SetLevel,
     stop: watch::Sender<Stop>,
+    reload: ReloadHandle,
+    orders: mpsc::Receiver<reload::Order>,
+}
+
+/// Changes how much is logged.
+pub struct SetLevel(Box<dyn Fn(tracing::Level) + Send>);
+
+impl SetLevel {
+    /// By this function.
+    pub fn new(set: impl Fn(tracing::Level) + Send + 'static) -> Self {
+        Self(Box::new(set))
+    }
+
+    fn set(&self, level: tracing::Level) {
+        (self.0)(level);
+    }
+}
+
+impl std::fmt::Debug for SetLevel {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("SetLevel")
+    }
 }
 
 impl App {
@@ -80,15 +112,18 @@ impl App {
         let upstream = config.proxy.upstream.0.clone();
         let resources = Resources::new(traffic.clone(), upstream, target.tls(), config.environment.clone());
         let plan = plan(&config, &resources, &pulse).map_err(StartError::Checks)?;
+        let files = digests(&config);
         let (clock, monitor, board, monitor_handle) = runtime.block_on(async {
             let clock = Clock::start();
             let (monitor, board, handle) = Monitor::new(plan, clock);
             (clock, monitor, board, handle)
         });
-        let first = traffic_sockets.first().map(Bound::address);
         let tls = tls::Server::new(&config.proxy.tls).map_err(StartError::Tls)?.map(Arc::new);
-        let admin = Arc::new(management(&config, first, board.clone(), traffic.clone(), tls.clone(), clock)?);
-        let stop = watch::Sender::new(Stop::NotYet);
+        let listen = traffic_sockets.first().map(|bound| bound.address().clone());
+        let (started, reloads) = (clock.now(), Arc::new(Reloads::new()));
+        let standing = Standing { board, traffic, clock, started, listen, reloads };
+        let admin = Arc::new(CurrentAdmin::new(standing.admin(&config, tls.clone())?));
+        let (reload, orders) = ReloadHandle::new();
         Ok(Self {
             runtime,
             traffic_sockets,
@@ -97,12 +132,16 @@ impl App {
             target,
             monitor,
             monitor_handle,
-            board,
+            standing,
             admin,
-            traffic,
+            resources,
+            files,
             pulse,
             tls,
-            stop,
+            level: SetLevel::new(|_| {}),
+            stop: watch::Sender::new(Stop::NotYet),
+            reload,
+            orders,
         })
     }
 
@@ -121,13 +160,13 @@ impl App {
     /// The board of reports.
     #[must_use]
     pub fn board(&self) -> Arc<Board> {
-        self.board.clone()
+        self.standing.board.clone()
     }
 
     /// The counters.
     #[must_use]
     pub fn traffic(&self) -> Arc<Traffic> {
-        self.traffic.clone()
+        self.standing.traffic.clone()
     }
 
     /// What stops it.
@@ -136,46 +175,69 @@ impl App {
         StopHandle(self.stop.clone())
     }
 
+    /// What has it read its configuration anew.
+    #[must_use]
+    pub fn reload_handle(&self) -> ReloadHandle {
+        self.reload.clone()
+    }
+
+    /// With this to change how much is logged, when a reload says so.
+    #[must_use]
+    pub fn with_level(self, level: SetLevel) -> Self {
+        Self { level, ..self }
+    }
+
     /// Runs until told to stop, and then until everything in flight has ended or the time for it is over.
     ///
     /// # Errors
     /// A worker cannot be started.
     #[expect(clippy::disallowed_methods, reason = "these tasks end with the runtime, which ends with this function")]
     pub fn run(self) -> Result<(), StartError> {
-        let Self {
-            runtime, traffic_sockets, admin_socket, config, target, monitor, monitor_handle, board, admin, ..
-        } = self;
+        let Self { runtime, traffic_sockets, admin_socket, config, target, monitor, standing, admin, .. } = self;
         let gate = Arc::new(Gate::default());
         let plane = Plane {
             settings: config.proxy.clone(),
             target,
-            traffic: self.traffic,
+            traffic: standing.traffic.clone(),
             admission: Arc::new(Admission::new(&config.proxy.limits)),
             gate: gate.clone(),
-            admin: admin.clone(),
-            pulse: self.pulse,
+            admin: admin.get(),
+            pulse: self.pulse.clone(),
             tls: self.tls,
             pseudonym: format!("pulsegate-{:08x}", random() as u32),
+            taken: None,
         };
         let fleet = Fleet::start(plane, &traffic_sockets)?;
         drop(traffic_sockets);
-        let stopping = Stopping {
-            shutdown: config.shutdown.clone(),
-            monitor: monitor_handle,
-            phases: fleet.phases.clone(),
-            tally: fleet.tally.clone(),
-        };
+        let (phases, shutdown) = (fleet.phases.clone(), config.shutdown.clone());
+        let way = Arc::new(Way::new(self.monitor_handle, phases, standing.traffic.clone(), shutdown));
+        let stopping = Stopping { way: way.clone(), tally: fleet.tally.clone() };
         let stop = self.stop.subscribe();
-        let reject = config.proxy.reject_when_unready;
+        let reject = watch::Sender::new(config.proxy.reject_when_unready);
+        let kept = keep_gate(standing.board.clone(), gate, reject.subscribe());
+        let reloader = Reloader {
+            config,
+            resources: self.resources,
+            pulse: self.pulse,
+            admin: admin.clone(),
+            planes: fleet.planes.clone(),
+            permits: fleet.permits.clone(),
+            way,
+            reject_when_unready: reject,
+            level: self.level,
+            standing,
+            files: self.files,
+            stuck: None,
+        };
+        let orders = self.orders;
         runtime.block_on(async move {
             tokio::task::spawn_local(monitor.run());
             if let Some(socket) = admin_socket {
                 // Its own phase never changes: the management port closes last.
                 tokio::task::spawn_local(worker::serve_admin(socket, admin, watch::Sender::new(Phase::Serving)));
             }
-            if reject {
-                tokio::task::spawn_local(keep_gate(board, gate));
-            }
+            tokio::task::spawn_local(kept);
+            tokio::task::spawn_local(reloader.run(orders));
             if std::process::id() == 1 {
                 tokio::task::spawn_local(reap());
             }
@@ -189,46 +251,22 @@ impl App {
 /// File system work of the checks: few at a time, and none may pile up threads on a dead mount.
 const MOST_BLOCKING_THREADS: usize = 8;
 
-fn management(
-    config: &Config,
-    listen: Option<&Address>,
-    board: Arc<Board>,
-    traffic: Arc<Traffic>,
-    tls: Option<Arc<tls::Server>>,
-    clock: Clock,
-) -> Result<Admin, StartError> {
-    let service = &config.service;
-    let version = service.version.clone().unwrap_or_else(|| VERSION.to_owned());
-    let namespace = config.metrics.namespace.clone().unwrap_or_else(|| service.name.replace(['-', '.'], "_"));
-    let metrics = Metrics::new(&namespace, VERSION, REVISION, traffic.clone(), tls).map_err(StartError::Metrics)?;
-    let keys = Keys::resolve(&config.admin.api_keys, &config.environment).map_err(StartError::Secret)?;
-    let endpoints = config.endpoints.iter().filter(|(_, settings)| !matches!(settings.dialect, Kind::Off));
-    Ok(Admin {
-        endpoints: endpoints.map(|(path, settings)| Endpoint::new(path.clone(), settings.clone())).collect(),
-        board,
-        traffic,
-        identity: Service {
-            name: service.name.clone(),
-            version,
-            started: clock.now(),
-            host: listen.map(Address::host).unwrap_or_default(),
-            port: listen.map(Address::port).unwrap_or_default(),
-            log_level: config.log.level.0.to_string().to_lowercase(),
-            cors_enabled: !config.admin.cors_origins.is_empty(),
-            configuration: service.configuration.0.clone(),
-        },
-        keys,
-        cors_origins: config.admin.cors_origins.clone(),
-        metrics,
-        clock,
-    })
-}
-
 /// Tells the data plane the one thing that it may be told of health. A draining process still serves.
-async fn keep_gate(board: Arc<Board>, gate: Arc<Gate>) {
+async fn keep_gate(board: Arc<Board>, gate: Arc<Gate>, mut reject: watch::Receiver<bool>) {
     let mut seen = 0;
     loop {
-        let report = board.wait_for(|report| report.number != seen).await;
+        if !*reject.borrow_and_update() {
+            gate.set_closed(false);
+            if reject.changed().await.is_err() {
+                return;
+            }
+            seen = 0;
+            continue;
+        }
+        let report = tokio::select! {
+            report = board.wait_for(|report| report.number != seen) => report,
+            _ = reject.changed() => continue,
+        };
         seen = report.number;
         let unready = !report.status(&Group::Readiness).is_up();
         gate.set_closed(unready && report.lifecycle != Lifecycle::Draining);

@@ -4,7 +4,7 @@ use std::time::Duration;
 use crate::check::{Pulse, Resources};
 use crate::config::Config;
 use crate::health::{Group, Policy};
-use crate::monitor::{Plan, PlannedCheck, Schedule};
+use crate::monitor::{Identity, Plan, PlannedCheck, Schedule};
 use crate::settings::Problem;
 
 /// What the monitor is to do by this configuration.
@@ -12,6 +12,7 @@ use crate::settings::Problem;
 /// # Errors
 /// Every check that lacks what it needs, each with its place.
 pub fn plan(config: &Config, resources: &Resources, pulse: &Arc<Pulse>) -> Result<Plan, Vec<Problem>> {
+    let app = config.app();
     let mut checks = vec![event_loop(pulse)];
     let mut problems = Vec::new();
     for check in &config.checks {
@@ -23,6 +24,7 @@ pub fn plan(config: &Config, resources: &Resources, pulse: &Arc<Pulse>) -> Resul
                 policy: check.policy(),
                 schedule: check.schedule(),
                 depends_on: check.settings.depends_on.iter().map(|name| name.as_str().into()).collect(),
+                identity: check.identity(app),
                 built_in: false,
                 check: prepared,
             }),
@@ -59,6 +61,7 @@ fn event_loop(pulse: &Arc<Pulse>) -> PlannedCheck {
             run_until_pass: false,
         },
         depends_on: Vec::new(),
+        identity: Identity::default(),
         built_in: true,
         check: pulse.check(),
     }

@@ -3,9 +3,9 @@ use std::sync::Arc;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
 
+use super::lifecycle::Lifecycle;
 use crate::config::ShutdownSettings;
 use crate::drain::{Phase, Tally};
-use crate::monitor::MonitorHandle;
 
 /// How far the process has been told to stop.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -33,9 +33,7 @@ impl StopHandle {
 
 /// The end of the process.
 pub(super) struct Stopping {
-    pub(super) shutdown: ShutdownSettings,
-    pub(super) monitor: MonitorHandle,
-    pub(super) phases: watch::Sender<Phase>,
+    pub(super) way: Arc<Lifecycle>,
     pub(super) tally: Arc<Tally>,
 }
 
@@ -47,25 +45,25 @@ impl Stopping {
             return;
         }
         let signalled = Instant::now();
-        let (lame_duck, grace) = (self.shutdown.lame_duck, self.shutdown.grace);
+        // As they are now: a later reload changes nothing any more.
+        let ShutdownSettings { lame_duck, grace, .. } = self.way.shutdown.borrow().clone();
         tracing::info!(?lame_duck, ?grace, "stopping: still accepting until the lame duck is over");
-        self.monitor.drain();
-        self.phases.send_replace(Phase::Draining);
+        self.way.stop();
         let now = async {
             let _ = stop.wait_for(|stop| *stop == Stop::Now).await;
         };
         tokio::select! {
             () = now => tracing::warn!(connections = self.tally.count(), "told twice: stopping now"),
-            () = self.finish(signalled) => {}
+            () = self.finish(signalled + lame_duck, signalled + grace) => {}
         }
     }
 
-    async fn finish(&self, signalled: Instant) {
-        sleep_until(signalled + self.shutdown.lame_duck).await;
-        self.phases.send_replace(Phase::Closing);
+    async fn finish(&self, lame_duck_ends: Instant, grace_ends: Instant) {
+        sleep_until(lame_duck_ends).await;
+        self.way.phases.send_replace(Phase::Closing);
         tokio::select! {
             () = self.tally.wait_empty() => tracing::info!("stopped: nothing was left in flight"),
-            () = sleep_until(signalled + self.shutdown.grace) => {
+            () = sleep_until(grace_ends) => {
                 tracing::warn!(connections = self.tally.count(), "stopped: the grace period is over");
             }
         }

@@ -4,11 +4,11 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 
 use tokio::runtime::{Builder, LocalOptions};
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::{Semaphore, mpsc, watch};
 
 use super::StartError;
 use super::router::{AdminOnly, Endpoints, Traffic};
-use crate::admin::{Admin, Management, Port};
+use crate::admin::{Admin, CurrentAdmin, Management, Port};
 use crate::check::Pulse;
 use crate::drain::{Hub, Phase, Tally};
 use crate::proxy::{Admission, Current, Gate, Proxy, ProxySettings, Target};
@@ -28,6 +28,8 @@ pub(super) struct Plane {
     pub(super) pulse: Arc<Pulse>,
     pub(super) tls: Option<Arc<tls::Server>>,
     pub(super) pseudonym: String,
+    /// Where a worker says that it has taken this one.
+    pub(super) taken: Option<mpsc::Sender<()>>,
 }
 
 impl Plane {
@@ -45,8 +47,8 @@ impl Plane {
 /// The workers of the data plane, each a thread with a runtime of its own.
 pub(super) struct Fleet {
     pub(super) phases: watch::Sender<Phase>,
-    #[expect(dead_code, reason = "reload, which is not there yet, sends here")]
     pub(super) planes: watch::Sender<Plane>,
+    pub(super) permits: Arc<Semaphore>,
     pub(super) tally: Arc<Tally>,
     threads: Vec<JoinHandle<()>>,
 }
@@ -56,8 +58,8 @@ impl Fleet {
         let phases = watch::Sender::new(Phase::Serving);
         let tally = Arc::new(Tally::default());
         let permits = Arc::new(Semaphore::new(plane.settings.limits.connections as usize));
-        let mut threads = Vec::new();
         let workers = plane.settings.threads.0;
+        let mut threads = Vec::with_capacity(workers);
         let planes = watch::Sender::new(plane);
         for index in 0..workers {
             let sockets =
@@ -73,12 +75,12 @@ impl Fleet {
             let thread = std::thread::Builder::new().name(format!("worker-{index}")).spawn(move || worker.run());
             threads.push(thread.map_err(StartError::Runtime)?);
         }
-        Ok(Self { phases, planes, tally, threads })
+        Ok(Self { phases, planes, permits, tally, threads })
     }
 
     /// Ends the workers, and whatever is still going on in them.
     pub(super) fn join(self) {
-        drop(self.phases);
+        self.phases.send_replace(Phase::Ended);
         for thread in self.threads {
             if thread.join().is_err() {
                 tracing::error!("a worker of the data plane panicked");
@@ -140,17 +142,23 @@ impl Worker {
                 changed = phases.changed() => match changed {
                     Ok(()) => {
                         let phase = *phases.borrow_and_update();
+                        if phase == Phase::Ended {
+                            return;
+                        }
                         hub.enter(phase);
                     }
-                    // The sender is dropped when everything has ended, or its time is over.
                     Err(_) => return,
                 },
                 Ok(()) = planes.changed() => {
                     let plane = planes.borrow_and_update().clone();
                     *door.borrow_mut() = Rc::new(plane.door());
-                    let Plane { settings, target, admission, admin, .. } = plane;
+                    let Plane { settings, target, admission, admin, taken, .. } = plane;
                     proxy.replace(proxy.get().succeed(settings, target, admission, Endpoints(admin)));
                     hub.wake();
+                    if let Some(taken) = taken {
+                        // A place for every worker; nobody may be waiting any more.
+                        let _ = taken.try_send(());
+                    }
                 }
             }
         }
@@ -158,7 +166,7 @@ impl Worker {
 }
 
 /// Serves the management port on the runtime of the health plane: a saturated data plane never delays it.
-pub(super) async fn serve_admin(socket: Bound, admin: Arc<Admin>, phases: watch::Sender<Phase>) {
+pub(super) async fn serve_admin(socket: Bound, admin: Arc<CurrentAdmin>, phases: watch::Sender<Phase>) {
     let acceptor = Acceptor {
         service: HyperServer {
             handler: AdminOnly(Management { admin, port: Port::Admin }),

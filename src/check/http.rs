@@ -1,3 +1,4 @@
+use std::path::PathBuf;
 use std::sync::Arc;
 use tokio::time::Instant;
 
@@ -35,11 +36,23 @@ crate::settings! {
         /// Values that the JSON body must have, by JSON pointer: { "/status" = "healthy" }.
         expect_json: Option<JsonConditions>,
         /// For https: a file of certificate authorities to trust in place of the system's.
-        ca: Option<std::path::PathBuf>,
+        ca: Option<PathBuf>,
     }
 }
 
 impl Prepare for Http {
+    fn files(&self) -> Vec<PathBuf> {
+        let secrets = self.headers.0.iter().filter_map(|(_, text)| match text {
+            HeaderText::Secret(Secret::File(path)) => Some(path.clone()),
+            _ => None,
+        });
+        self.ca.iter().cloned().chain(secrets).collect()
+    }
+
+    fn asks_the_app(&self) -> bool {
+        self.url.is_none()
+    }
+
     fn prepare(&self, resources: &Resources) -> Result<Box<dyn Check>, String> {
         let url = match (&self.url, &self.path) {
             (Some(url), None) => url.clone(),

@@ -18,6 +18,7 @@ mod subprocess;
 mod tcp;
 mod traffic;
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
@@ -55,6 +56,16 @@ pub trait Prepare: Send + Sync + std::fmt::Debug {
     /// # Errors
     /// A sentence that says what is missing and what to do.
     fn prepare(&self, resources: &Resources) -> Result<Box<dyn Check>, String>;
+
+    /// The files that making it reads: when what they hold changes, it is another check.
+    fn files(&self) -> Vec<PathBuf> {
+        Vec::new()
+    }
+
+    /// Whether it asks the app that the proxy forwards to: when that changes, it is another check.
+    fn asks_the_app(&self) -> bool {
+        false
+    }
 }
 
 /// What a check may use.

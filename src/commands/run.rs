@@ -1,8 +1,14 @@
 use std::io::IsTerminal as _;
 use std::process::ExitCode;
 
+use tokio::signal::unix::{SignalKind, signal};
+use tracing_subscriber::filter::LevelFilter;
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::reload;
+use tracing_subscriber::util::SubscriberInitExt as _;
+
 use super::{EXIT_USAGE, load, say};
-use crate::app::{App, REVISION, StartError, StopHandle, VERSION};
+use crate::app::{App, REVISION, ReloadHandle, SetLevel, StartError, StopHandle, VERSION};
 use crate::config::{Config, LogFormat, LogSettings, Sources};
 use crate::server::BindError;
 use crate::settings::Address;
@@ -13,8 +19,8 @@ pub(super) fn run(sources: &Sources) -> ExitCode {
         Ok(config) => config,
         Err(code) => return code,
     };
-    let json = init_log(&config.log);
-    match serve(config, sources) {
+    let (json, level) = init_log(&config.log);
+    match serve(config, sources, level) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             say_start_error(&error, json);
@@ -33,11 +39,11 @@ fn raise_file_limit() {
     let _ = setrlimit(Resource::Nofile, limit);
 }
 
-fn serve(config: Config, sources: &Sources) -> Result<(), StartError> {
+fn serve(config: Config, sources: &Sources, level: SetLevel) -> Result<(), StartError> {
     raise_file_limit();
     let upstream = config.proxy.upstream.to_string();
-    let app = App::bind(config)?;
-    let signals = listen_for_signals(app.stop_handle());
+    let app = App::bind(config)?.with_level(level);
+    let signals = listen_for_signals(app.stop_handle(), app.reload_handle());
     signals.map_err(StartError::Runtime)?;
     let listen: Vec<String> = app.traffic_addresses().iter().map(Address::to_string).collect();
     let admin = app.admin_address().map_or_else(|| "off".to_owned(), |address| address.to_string());
@@ -55,21 +61,26 @@ fn serve(config: Config, sources: &Sources) -> Result<(), StartError> {
     app.run()
 }
 
-/// SIGTERM and SIGINT stop gracefully, and at once when they come a second time. A thread of its own, so that a signal
-/// is heard whatever the runtimes do, from before the first of them turns.
-pub(super) fn listen_for_signals(stop: StopHandle) -> std::io::Result<()> {
+/// SIGTERM, SIGINT and SIGQUIT stop gracefully, and at once when one comes a second time; SIGHUP reloads. A thread of its
+/// own, so that a signal is heard whatever the runtimes do, from before the first of them turns.
+pub(super) fn listen_for_signals(stop: StopHandle, reload: ReloadHandle) -> std::io::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build()?;
-    let (mut terminate, mut interrupt) = {
-        use tokio::signal::unix::{SignalKind, signal};
-        let _entered = runtime.enter();
-        (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?)
-    };
+    let entered = runtime.enter();
+    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    let (mut quit, mut hang_up) = (signal(SignalKind::quit())?, signal(SignalKind::hangup())?);
+    // To other servers they mean "reopen the log", "stop" or "upgrade": here nothing, and certainly not a sudden end.
+    let (mut user1, mut user2) = (signal(SignalKind::user_defined1())?, signal(SignalKind::user_defined2())?);
+    drop(entered);
     std::thread::Builder::new().name("signals".into()).spawn(move || {
         runtime.block_on(async move {
             loop {
                 tokio::select! {
                     Some(()) = terminate.recv() => stop.stop(),
                     Some(()) = interrupt.recv() => stop.stop(),
+                    Some(()) = quit.recv() => stop.stop(),
+                    Some(()) = hang_up.recv() => reload.request("SIGHUP"),
+                    Some(()) = user1.recv() => tracing::warn!("SIGUSR1 means nothing here"),
+                    Some(()) = user2.recv() => tracing::warn!("SIGUSR2 means nothing here"),
                     else => return,
                 }
             }
@@ -78,24 +89,33 @@ pub(super) fn listen_for_signals(stop: StopHandle) -> std::io::Result<()> {
     Ok(())
 }
 
-/// Starts the log on standard error; tells whether it is JSON.
-pub(super) fn init_log(settings: &LogSettings) -> bool {
+/// Starts the log on standard error; tells whether it is JSON, and what changes its level.
+pub(super) fn init_log(settings: &LogSettings) -> (bool, SetLevel) {
     let terminal = std::io::stderr().is_terminal();
     let json = match settings.format {
         LogFormat::Json => true,
         LogFormat::Text => false,
         LogFormat::Auto => !terminal,
     };
-    let log =
-        tracing_subscriber::fmt().with_max_level(settings.level.0).with_target(false).with_writer(std::io::stderr);
+    let (filter, handle) = reload::Layer::new(LevelFilter::from_level(settings.level.0));
+    let log = tracing_subscriber::fmt::layer().with_target(false).with_writer(std::io::stderr);
+    let filtered = tracing_subscriber::registry().with(filter);
     // Fails only when a log has been started before, as tests do.
-    let _ = if json { log.json().flatten_event(true).try_init() } else { log.with_ansi(terminal).try_init() };
+    let _ = if json {
+        filtered.with(log.json().flatten_event(true)).try_init()
+    } else {
+        filtered.with(log.with_ansi(terminal)).try_init()
+    };
+    let level = SetLevel::new(move |level| {
+        // Fails only when the log is gone, and then nobody is told anything.
+        let _ = handle.reload(LevelFilter::from_level(level));
+    });
     // A panic's message may hold anything that a request held.
     std::panic::set_hook(Box::new(|panic| {
         let place = panic.location().map(ToString::to_string);
         tracing::error!(place, "a defect: panicked");
     }));
-    json
+    (json, level)
 }
 
 /// For machines the body that the Claude proxy's page shows, for people a sentence with the remedy.

@@ -1,8 +1,10 @@
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::time::Duration;
 
+use super::files::digest;
 use crate::check::{KINDS, Kind, Prepare};
 use crate::health::{Group, OnFailure, Policy};
-use crate::monitor::Schedule;
+use crate::monitor::{Identity, Schedule};
 use crate::settings::{Entry, Line, Node, Origin, Problems, Reader, Section, Setting, Table, Value};
 
 crate::settings! {
@@ -99,6 +101,26 @@ impl CheckConfig {
             slow_after: settings.slow_after.unwrap_or(Duration::MAX),
             run_until_pass: settings.run_until_pass,
         }
+    }
+
+    /// What tells whether it is still the same after a reload: its settings, what its files hold, and the app, if it
+    /// asks that.
+    #[must_use]
+    pub fn identity(&self, app: u64) -> Identity {
+        let mut question = DefaultHasher::new();
+        self.kind.name.hash(&mut question);
+        if let Some(node) = self.table.get(self.kind.name) {
+            node.to_string().hash(&mut question);
+        }
+        digest(&self.prepare.files()).hash(&mut question);
+        if self.prepare.asks_the_app() {
+            app.hash(&mut question);
+        }
+        let mut rules = DefaultHasher::new();
+        for entry in self.table.entries.iter().filter(|entry| entry.key != self.kind.name) {
+            (&entry.key, entry.node.to_string()).hash(&mut rules);
+        }
+        Identity { question: question.finish(), rules: rules.finish() }
     }
 
     pub(super) fn dump(&self, lines: &mut Vec<Line>) {

@@ -6,14 +6,17 @@
 
 mod checks;
 mod file;
+mod files;
 mod layers;
 mod preset;
+mod reload;
 mod validate;
 
 use std::path::PathBuf;
 use std::time::Duration;
 
 pub use self::checks::{CheckConfig, CheckSettings};
+pub use self::files::digest;
 pub use self::layers::Flag;
 use crate::admin::{AdminSettings, EndpointSettings, MetricsSettings};
 use crate::proxy::ProxySettings;
@@ -53,6 +56,7 @@ pub struct Config {
     pub endpoints: Vec<(String, EndpointSettings)>,
     /// The environment of the process.
     pub environment: Environment,
+    sources: Sources,
     tree: Table,
 }
 
@@ -139,7 +143,7 @@ impl Config {
         let problems = Problems::default();
         let tree = layers::merge(sources, &problems);
         // Reading a half-parsed file would only report what the first problem causes.
-        let config = if problems.is_empty() { read(&tree, &sources.environment, &problems) } else { None };
+        let config = if problems.is_empty() { read(&tree, sources, &problems) } else { None };
         match config {
             Some(config) if problems.is_empty() => Ok(config),
             _ => Err(problems.into_vec()),
@@ -182,7 +186,7 @@ const SECTIONS: [(&str, Dump); 6] = [
     ("log", <LogSettings as Section>::dump),
 ];
 
-fn read(tree: &Table, environment: &Environment, problems: &Problems) -> Option<Config> {
+fn read(tree: &Table, sources: &Sources, problems: &Problems) -> Option<Config> {
     let origin = Origin::Default;
     let mut reader = Reader::new(tree, &origin, "", problems);
     // Known to the layers, which have used it.
@@ -206,7 +210,8 @@ fn read(tree: &Table, environment: &Environment, problems: &Problems) -> Option<
         log: or_default(log)?,
         checks,
         endpoints,
-        environment: environment.clone(),
+        environment: sources.environment.clone(),
+        sources: sources.clone(),
         tree: tree.clone(),
     };
     validate::validate(&config, tree, problems);

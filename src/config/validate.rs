@@ -201,7 +201,7 @@ fn endpoints(config: &Config, groups_are_known: bool, problems: &Problems, origi
 }
 
 /// Where the value of a path was written, or its nearest parent.
-fn place(tree: &Table, path: &[&str]) -> Origin {
+pub(super) fn place(tree: &Table, path: &[&str]) -> Origin {
     let mut table = tree;
     let mut origin = Origin::Default;
     for part in path {

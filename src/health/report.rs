@@ -14,6 +14,8 @@ pub struct Report {
     pub lifecycle: Lifecycle,
     /// Whether a draining process answers "not ready"; some set-ups want it to stay ready until the listener closes.
     pub unready_when_draining: bool,
+    /// Why an operator has taken the process out of service, if one has. The checks go on.
+    pub maintenance: Option<Arc<str>>,
     /// The checks in the order of the configuration.
     pub checks: Vec<Arc<CheckReport>>,
     /// The groups.
@@ -117,7 +119,7 @@ impl Report {
             Lifecycle::Serving => true,
             Lifecycle::Draining => !self.unready_when_draining,
         };
-        phase && self.status(&Group::Readiness).is_up()
+        phase && self.maintenance.is_none() && self.status(&Group::Readiness).is_up()
     }
 
     /// Whether the health engine has failed to make the next report in time.

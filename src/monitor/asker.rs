@@ -14,14 +14,14 @@ use crate::health::{Facts, Finding, Observation, Outcome, Reason, Status};
 
 /// The task that asks one check, again and again, never twice at once.
 pub(super) struct Asker {
-    pub(super) index: usize,
+    pub(super) id: u64,
     pub(super) name: Arc<str>,
     pub(super) schedule: Schedule,
     pub(super) depends_on: Vec<Arc<str>>,
     pub(super) check: Box<dyn Check>,
     pub(super) board: Arc<Board>,
     pub(super) clock: Clock,
-    pub(super) results: mpsc::Sender<(usize, Observation)>,
+    pub(super) results: mpsc::Sender<(u64, Observation)>,
 }
 
 impl Asker {
@@ -31,7 +31,7 @@ impl Asker {
         for round in 0_u64.. {
             let observation = self.ask().await;
             let outcome = observation.finding.outcome;
-            if self.results.send((self.index, observation)).await.is_err() {
+            if self.results.send((self.id, observation)).await.is_err() {
                 return;
             }
             if self.schedule.run_until_pass && outcome == Outcome::Pass {

@@ -1,11 +1,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{mpsc, watch};
-use tokio::task::JoinSet;
+use tokio::sync::mpsc;
+use tokio::task::{AbortHandle, JoinSet};
 
 use super::asker::Asker;
-use super::{Board, Plan, PlannedCheck, Schedule};
+use super::handle::{Inbox, Replan, Wishes};
+use super::{Board, Identity, MonitorHandle, Plan, PlannedCheck, Schedule};
 use crate::clock::Clock;
 use crate::health::{
     CheckReport, Group, Lifecycle, Moment, Observation, Outcome, Policy, Report, State, Status, Transition,
@@ -23,27 +24,29 @@ pub struct Monitor {
     plan: Plan,
     clock: Clock,
     board: Arc<Board>,
-    draining: watch::Receiver<bool>,
-}
-
-/// Tells the monitor what it cannot see by itself.
-#[derive(Clone, Debug)]
-pub struct MonitorHandle(watch::Sender<bool>);
-
-impl MonitorHandle {
-    /// The process has been told to stop: readiness goes first.
-    pub fn drain(&self) {
-        self.0.send_replace(true);
-    }
+    inbox: Inbox,
 }
 
 /// What the keeper holds of one check.
 struct Kept {
+    /// Names this asking of the check: what an earlier one still has to say is not heard.
+    id: u64,
+    identity: Identity,
     policy: Policy,
     schedule: Schedule,
     /// By when its next result must be there; `None` once it need not be asked any more.
     due: Option<Duration>,
     report: Arc<CheckReport>,
+    _asker: Asking,
+}
+
+/// A running [`Asker`], ended with its check.
+struct Asking(AbortHandle);
+
+impl Drop for Asking {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
 }
 
 impl Monitor {
@@ -59,39 +62,47 @@ impl Monitor {
             at: now,
             lifecycle: Lifecycle::Starting,
             unready_when_draining,
+            maintenance: None,
             checks,
             groups,
             overdue_at: None,
         });
-        let (sender, draining) = watch::channel(false);
-        (Self { plan, clock, board: board.clone(), draining }, board, MonitorHandle(sender))
+        let (handle, inbox) = MonitorHandle::new();
+        (Self { plan, clock, board: board.clone(), inbox }, board, handle)
     }
 
     /// Asks and publishes until it is dropped.
     pub async fn run(self) {
-        let Self { plan, clock, board, mut draining } = self;
-        let (results, mut inbox) = mpsc::channel(RESULTS);
-        let mut askers = JoinSet::new();
-        let mut keeper = Keeper::new(clock, board, plan, results, &mut askers);
+        let Self { plan, clock, board, inbox: Inbox { mut wishes, mut plans } } = self;
+        let (results, mut observed) = mpsc::channel(RESULTS);
+        let mut keeper = Keeper::new(clock, board, results);
+        keeper.replan(plan);
         keeper.publish(clock.now());
-        let (mut may_ask, mut may_drain) = (true, true);
+        let (mut may_wish, mut may_replan) = (true, true);
         loop {
             let next_change = keeper.next_change(clock.now());
+            let mut in_effect = None;
             tokio::select! {
-                result = inbox.recv(), if may_ask => match result {
-                    Some((index, observation)) => keeper.take_in(index, observation),
-                    // Every check needed to pass once, and has; there is still a drain to wait for.
-                    None => may_ask = false,
-                },
-                told = draining.changed(), if may_drain => {
-                    may_drain = told.is_ok();
-                    if *draining.borrow() {
-                        keeper.lifecycle = Lifecycle::Draining;
-                    }
+                // Never closed: the keeper has a sender for the askers to come.
+                Some((id, observation)) = observed.recv() => keeper.take_in(id, observation),
+                wished = wishes.changed(), if may_wish => {
+                    may_wish = wished.is_ok();
+                    keeper.wishes = wishes.borrow().clone();
                 }
+                replan = plans.recv(), if may_replan => match replan {
+                    Some(Replan { plan, done }) => {
+                        keeper.replan(plan);
+                        in_effect = Some(done);
+                    }
+                    None => may_replan = false,
+                },
                 () = at(clock, next_change) => keeper.tick(),
             }
             keeper.publish(clock.now());
+            if let Some(done) = in_effect {
+                // Whoever asked may have gone.
+                let _ = done.send(());
+            }
         }
     }
 }
@@ -108,37 +119,77 @@ struct Keeper {
     board: Arc<Board>,
     groups: Vec<Group>,
     unready_when_draining: bool,
-    lifecycle: Lifecycle,
+    /// Whether every readiness check has answered once, or had its time.
+    started: bool,
+    wishes: Wishes,
     number: u64,
     checks: Vec<Kept>,
+    /// Askers so far.
+    asked: u64,
+    askers: JoinSet<()>,
+    results: mpsc::Sender<(u64, Observation)>,
 }
 
 impl Keeper {
-    #[expect(clippy::needless_pass_by_value, reason = "dropped here: the inbox must close with the last asker")]
-    fn new(
-        clock: Clock,
-        board: Arc<Board>,
-        plan: Plan,
-        results: mpsc::Sender<(usize, Observation)>,
-        askers: &mut JoinSet<()>,
-    ) -> Self {
-        let now = clock.now();
-        let mut checks = Vec::with_capacity(plan.checks.len());
-        for (index, planned) in plan.checks.into_iter().enumerate() {
-            let report = Arc::new(first_report(&planned, now));
-            let PlannedCheck { name, policy, schedule, depends_on, check, .. } = planned;
-            let due = Some(now.monotonic.saturating_add(schedule.timeout).saturating_add(OVERDUE_SLACK));
-            checks.push(Kept { policy, schedule, due, report });
-            let (board, results) = (board.clone(), results.clone());
-            askers.spawn(Asker { index, name, schedule, depends_on, check, board, clock, results }.run());
+    fn new(clock: Clock, board: Arc<Board>, results: mpsc::Sender<(u64, Observation)>) -> Self {
+        Self {
+            clock,
+            board,
+            groups: Vec::new(),
+            unready_when_draining: true,
+            started: false,
+            wishes: Wishes::default(),
+            number: 1,
+            checks: Vec::new(),
+            asked: 0,
+            askers: JoinSet::new(),
+            results,
         }
-        let (groups, unready_when_draining) = (plan.groups, plan.unready_when_draining);
-        Self { clock, board, groups, unready_when_draining, lifecycle: Lifecycle::Starting, number: 1, checks }
     }
 
-    fn take_in(&mut self, index: usize, observation: Observation) {
+    /// Goes on by another plan. A check that is still the same goes on undisturbed; one whose question is the same keeps
+    /// what is known of it; every other one begins unknown. What is no longer planned is no longer asked.
+    fn replan(&mut self, plan: Plan) {
         let now = self.clock.now();
-        let Some(kept) = self.checks.get_mut(index) else {
+        let mut before = std::mem::take(&mut self.checks);
+        for planned in plan.checks {
+            let same = |kept: &Kept| kept.report.name == planned.name;
+            let known = before.iter().position(same).map(|index| before.swap_remove(index));
+            let kept = match known {
+                Some(kept) if kept.identity == planned.identity => kept,
+                known => self.ask(planned, known, now),
+            };
+            self.checks.push(kept);
+        }
+        self.groups = plan.groups;
+        self.unready_when_draining = plan.unready_when_draining;
+        while self.askers.try_join_next().is_some() {}
+    }
+
+    fn ask(&mut self, planned: PlannedCheck, known: Option<Kept>, now: Moment) -> Kept {
+        let mut report = first_report(&planned, now);
+        if let Some(known) = known {
+            // Counters never go back.
+            (report.runs, report.transitions) = (known.report.runs, known.report.transitions);
+            if known.identity.question == planned.identity.question {
+                report.state = known.report.state.clone();
+            }
+        }
+        self.asked += 1;
+        let id = self.asked;
+        let PlannedCheck { name, policy, schedule, depends_on, check, identity, .. } = planned;
+        let transition = report.state.step(&policy, None, now);
+        note(&mut report, transition);
+        let due = Some(now.monotonic.saturating_add(schedule.timeout).saturating_add(OVERDUE_SLACK));
+        let (clock, board, results) = (self.clock, self.board.clone(), self.results.clone());
+        let asker = Asker { id, name, schedule, depends_on, check, board, clock, results };
+        let _asker = Asking(self.askers.spawn(asker.run()));
+        Kept { id, identity, policy, schedule, due, report: Arc::new(report), _asker }
+    }
+
+    fn take_in(&mut self, id: u64, observation: Observation) {
+        let now = self.clock.now();
+        let Some(kept) = self.checks.iter_mut().find(|kept| kept.id == id) else {
             return;
         };
         let outcome = observation.finding.outcome;
@@ -171,8 +222,8 @@ impl Keeper {
     }
 
     fn publish(&mut self, now: Moment) {
-        if self.lifecycle == Lifecycle::Starting && self.has_started(now) {
-            self.lifecycle = Lifecycle::Serving;
+        if !self.started && !self.wishes.draining && self.has_started(now) {
+            self.started = true;
             tracing::info!("serving: every readiness check has answered, or its start period is over");
         }
         self.number += 1;
@@ -180,8 +231,13 @@ impl Keeper {
         let report = Report {
             number: self.number,
             at: now,
-            lifecycle: self.lifecycle,
+            lifecycle: match (self.wishes.draining, self.started) {
+                (true, _) => Lifecycle::Draining,
+                (false, true) => Lifecycle::Serving,
+                (false, false) => Lifecycle::Starting,
+            },
             unready_when_draining: self.unready_when_draining,
+            maintenance: self.wishes.maintenance.clone(),
             groups: Report::aggregate(&self.groups, &checks),
             checks,
             overdue_at: self.checks.iter().filter_map(|kept| kept.due).min(),

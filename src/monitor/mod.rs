@@ -6,12 +6,14 @@
 
 mod asker;
 mod board;
+mod handle;
 mod keeper;
 mod plan;
 
 pub use self::board::Board;
-pub use self::keeper::{Monitor, MonitorHandle};
-pub use self::plan::{Plan, PlannedCheck, Schedule};
+pub use self::handle::MonitorHandle;
+pub use self::keeper::Monitor;
+pub use self::plan::{Identity, Plan, PlannedCheck, Schedule};
 
 #[cfg(test)]
 mod tests;

@@ -30,10 +30,21 @@ pub struct PlannedCheck {
     pub schedule: Schedule,
     /// Checks that must not be failing for this one to be asked.
     pub depends_on: Vec<Arc<str>>,
+    /// What tells whether it is still the same after a reload.
+    pub identity: Identity,
     /// Part of the program, not of the configuration.
     pub built_in: bool,
     /// The question.
     pub check: Box<dyn Check>,
+}
+
+/// Digests of a check's settings: equal ones mean the same check, before and after a reload.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Identity {
+    /// Of what is asked: with another question, what is known is worth nothing.
+    pub question: u64,
+    /// Of when it is asked and what the answers mean.
+    pub rules: u64,
 }
 
 /// When a check is asked.

@@ -93,6 +93,7 @@ impl Rig {
                 run_until_pass: false,
             },
             depends_on: Vec::new(),
+            identity: Default::default(),
             built_in: false,
             check: Box::new(check),
         });
@@ -288,7 +289,7 @@ async fn what_must_pass_once_is_not_asked_again() {
     sleep(48 * HOUR).await;
     assert_eq!(asked.lock().unwrap().len(), 3);
     assert!(running.board.report().is_ready() && running.is_alive());
-    running.handle.drain();
+    running.handle.drain(true);
     running.until(|report| report.lifecycle == Lifecycle::Draining).await;
 }
 
@@ -325,7 +326,7 @@ async fn serving_begins_when_every_readiness_check_has_answered() {
     assert_eq!(one(&report, "app").runs, [0, 0, 1, 2], "a failure is an answer");
     assert!(!report.is_ready());
     assert!(running.until(Report::is_ready).await.number > report.number);
-    running.handle.drain();
+    running.handle.drain(true);
     let report = running.until(|report| report.lifecycle == Lifecycle::Draining).await;
     assert!(!report.is_ready());
     assert_eq!(report.status(&Group::Readiness), Status::Healthy, "draining says nothing about the checks");
@@ -352,7 +353,7 @@ async fn without_checks_it_serves_and_drains() {
     let mut running = rig.start();
     assert!(running.until(Report::is_ready).await.overdue_at.is_none());
     sleep(HOUR).await;
-    running.handle.drain();
+    running.handle.drain(true);
     let report = running.until(|report| report.lifecycle == Lifecycle::Draining).await;
     assert!(report.is_ready() && running.is_alive(), "this configuration stays ready while draining");
 }

@@ -27,10 +27,11 @@ impl Gate {
 /// workers.
 pub struct Admission {
     in_flight: Option<Arc<Semaphore>>,
-    waiting: AtomicU32,
+    most_in_flight: u32,
+    waiting: Arc<AtomicU32>,
     queue: u32,
     queue_timeout: Duration,
-    rate: Option<(Rate, isize)>,
+    rate: Option<(Arc<Rate>, isize)>,
 }
 
 impl std::fmt::Debug for Admission {
@@ -46,11 +47,28 @@ impl Admission {
         let rate = limits.rate_per_client.0;
         Self {
             in_flight: (limits.in_flight > 0).then(|| Arc::new(Semaphore::new(limits.in_flight as usize))),
-            waiting: AtomicU32::new(0),
+            most_in_flight: limits.in_flight,
+            waiting: Arc::default(),
             queue: limits.queue,
             queue_timeout: limits.queue_timeout,
-            rate: (rate > 0).then(|| (Rate::new(Duration::from_secs(1)), rate as isize)),
+            rate: (rate > 0).then(|| (Arc::new(Rate::new(Duration::from_secs(1))), rate as isize)),
         }
+    }
+
+    /// Admission by other limits. What is in flight, waits or was counted goes on counting; what came in while there was
+    /// no limit does not.
+    #[must_use]
+    pub fn succeed(&self, limits: &Limits) -> Self {
+        let mut next = Self::new(limits);
+        if let (Some(places), Some(known)) = (&mut next.in_flight, &self.in_flight) {
+            resize(known, self.most_in_flight, limits.in_flight);
+            *places = known.clone();
+        }
+        if let (Some((rate, _)), Some((known, _))) = (&mut next.rate, &self.rate) {
+            *rate = known.clone();
+        }
+        next.waiting = self.waiting.clone();
+        next
     }
 
     /// Whether this client may send one more request this second.
@@ -86,6 +104,24 @@ impl Admission {
             _ => Err(Rejection::QueueTimeout),
         }
     }
+}
+
+/// Changes how many places there are. Those that are taken go when they are given back: nobody loses one.
+#[expect(clippy::disallowed_methods, reason = "it ends when enough places have been given back, or with the process")]
+pub fn resize(places: &Arc<Semaphore>, from: u32, to: u32) {
+    if to >= from {
+        places.add_permits((to - from) as usize);
+        return;
+    }
+    let surplus = from - to;
+    let taken = surplus - u32::try_from(places.forget_permits(surplus as usize)).unwrap_or(surplus);
+    let places = places.clone();
+    tokio::task::spawn_local(async move {
+        // In line with everybody else who waits: nobody is overtaken.
+        if let Ok(taken) = places.acquire_many_owned(taken).await {
+            taken.forget();
+        }
+    });
 }
 
 /// A place in the queue.

@@ -23,7 +23,7 @@ mod upstream;
 mod witness;
 mod worker;
 
-pub use self::admission::{Admission, Gate};
+pub use self::admission::{Admission, Gate, resize};
 pub use self::arrival::Arrival;
 pub use self::connection::ClientStream;
 pub use self::current::Current;

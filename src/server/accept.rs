@@ -57,7 +57,7 @@ impl<S: Serve> Acceptor<S> {
         let mut phases = self.phases.clone();
         let closing = async move {
             // An error means that the sender is gone, and the process with it.
-            let _ = phases.wait_for(|phase| *phase == Phase::Closing).await;
+            let _ = phases.wait_for(|phase| *phase >= Phase::Closing).await;
         };
         tokio::select! {
             biased;

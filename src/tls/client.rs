@@ -35,6 +35,12 @@ crate::settings! {
 }
 
 impl ClientTls {
+    /// The files that are named.
+    #[must_use]
+    pub fn files(&self) -> Vec<PathBuf> {
+        [&self.ca, &self.cert, &self.key].into_iter().flatten().cloned().collect()
+    }
+
     /// Whether nothing of it was set.
     #[must_use]
     pub fn is_default(&self) -> bool {

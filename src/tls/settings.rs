@@ -16,6 +16,14 @@ crate::settings! {
     }
 }
 
+impl TlsSettings {
+    /// The files that are named.
+    #[must_use]
+    pub fn files(&self) -> Vec<PathBuf> {
+        [&self.cert, &self.key, &self.client_ca].into_iter().flatten().cloned().collect()
+    }
+}
+
 /// Whether a client must show a certificate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ClientAuth {

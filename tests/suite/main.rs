@@ -28,6 +28,7 @@ mod litellm;
 mod login;
 mod process_table;
 mod prometheus;
+mod reload;
 mod restarts;
 mod seeds;
 mod streaming;

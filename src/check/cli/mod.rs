@@ -99,6 +99,10 @@ impl Setting for Version {
 }
 
 impl Prepare for Cli {
+    fn asks_the_app(&self) -> bool {
+        self.through == Through::Upstream
+    }
+
     fn prepare(&self, resources: &Resources) -> Result<Box<dyn Check>, String> {
         if self.through == Through::Upstream && resources.upstream.scheme != Scheme::Http {
             return Err("`cli.through = \"upstream\"` finds the app by its port: the upstream must be http://".into());

@@ -31,6 +31,7 @@ fn report(checks: Vec<Arc<CheckReport>>) -> Report {
         at: Moment::default(),
         lifecycle: Lifecycle::Serving,
         unready_when_draining: true,
+        maintenance: None,
         groups: Report::aggregate(&Group::BUILT_IN, &checks),
         checks,
         overdue_at: None,

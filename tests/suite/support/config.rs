@@ -23,6 +23,12 @@ impl Settings {
         self
     }
 
+    /// Takes back every setting whose path begins so.
+    pub(crate) fn without_all(mut self, path: &str) -> Self {
+        self.0.retain(|(known, _)| !known.starts_with(path));
+        self
+    }
+
     /// The file.
     pub(crate) fn to_toml(&self) -> String {
         self.0.iter().fold(String::new(), |mut text, (path, value)| {

@@ -117,6 +117,11 @@ impl Upstream {
         seen[0].clone()
     }
 
+    /// Connections that are open now.
+    pub(crate) fn open(&self) -> usize {
+        self.shared.open.lock().expect("the connections").len()
+    }
+
     /// Connections so far.
     pub(crate) fn accepted(&self) -> usize {
         self.shared.accepted.load(SeqCst)

@@ -1,0 +1,107 @@
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio::time::{Instant, sleep, sleep_until};
+
+use crate::config::ShutdownSettings;
+use crate::drain::Phase;
+use crate::monitor::MonitorHandle;
+use crate::traffic::Traffic;
+
+/// How far the process is on its way out of service: told by operators and signals, read by whoever waits for it.
+#[derive(Debug)]
+pub(super) struct Lifecycle {
+    pub(super) monitor: MonitorHandle,
+    pub(super) phases: watch::Sender<Phase>,
+    pub(super) traffic: Arc<Traffic>,
+    /// As the configuration has it now.
+    pub(super) shutdown: watch::Sender<ShutdownSettings>,
+    way: watch::Sender<Way>,
+}
+
+/// The way out.
+#[derive(Clone, Copy, Debug, Default)]
+struct Way {
+    /// Since when it drains.
+    draining: Option<Instant>,
+    /// A signal came: there is no way back.
+    stopping: bool,
+}
+
+/// Between two looks at what is in flight, while somebody waits for its end. Requests do not pay for being waited for.
+const GLANCE: Duration = Duration::from_millis(20);
+
+impl Lifecycle {
+    pub(super) fn new(
+        monitor: MonitorHandle,
+        phases: watch::Sender<Phase>,
+        traffic: Arc<Traffic>,
+        shutdown: ShutdownSettings,
+    ) -> Self {
+        let (shutdown, way) = (watch::Sender::new(shutdown), watch::Sender::default());
+        Self { monitor, phases, traffic, shutdown, way }
+    }
+
+    /// Out of service, up to accepting nothing more: readiness says no, answers close their connections. Tells whether
+    /// that is new.
+    pub(super) fn drain(&self) -> bool {
+        let mut new = false;
+        self.way.send_if_modified(|way| {
+            new = way.draining.is_none();
+            way.draining.get_or_insert_with(Instant::now);
+            new
+        });
+        if new {
+            self.monitor.drain(true);
+            self.phases.send_replace(Phase::Draining);
+        }
+        new
+    }
+
+    /// Back into service, unless the process has been told to stop. Tells whether it is in service now.
+    #[expect(dead_code, reason = "the endpoints below /-/ come next")]
+    pub(super) fn undrain(&self) -> bool {
+        let mut stopping = false;
+        let changed = self.way.send_if_modified(|way| {
+            stopping = way.stopping;
+            !stopping && way.draining.take().is_some()
+        });
+        if changed {
+            self.monitor.drain(false);
+            self.phases.send_replace(Phase::Serving);
+        }
+        !stopping
+    }
+
+    /// The signal came: as [`Self::drain`], for good.
+    pub(super) fn stop(&self) {
+        self.way.send_modify(|way| way.stopping = true);
+        self.drain();
+    }
+
+    pub(super) fn is_stopping(&self) -> bool {
+        self.way.borrow().stopping
+    }
+
+    /// Waits until it has been draining for the lame duck, in which load balancers turn away, and nothing is in flight.
+    #[expect(dead_code, reason = "the endpoints below /-/ come next")]
+    pub(super) async fn drained(&self) {
+        let mut way = self.way.subscribe();
+        loop {
+            let Way { draining, .. } = *way.borrow_and_update();
+            let idle = async {
+                let Some(since) = draining else { return std::future::pending().await };
+                sleep_until(since + self.shutdown.borrow().lame_duck).await;
+                while self.traffic.in_flight() > 0 {
+                    sleep(GLANCE).await;
+                }
+            };
+            tokio::select! {
+                () = idle => return,
+                // The sender is ours.
+                _ = way.changed() => {}
+            }
+        }
+    }
+}

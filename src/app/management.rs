@@ -1,0 +1,57 @@
+use std::sync::Arc;
+
+use super::{REVISION, StartError, VERSION};
+use crate::admin::{Admin, Endpoint, Keys, Kind, Metrics, Reloads};
+use crate::clock::Clock;
+use crate::config::Config;
+use crate::dialect::Service;
+use crate::health::Moment;
+use crate::monitor::Board;
+use crate::settings::Address;
+use crate::tls;
+use crate::traffic::Traffic;
+
+/// What the endpoints are answered from whatever the configuration says.
+#[derive(Clone, Debug)]
+pub(super) struct Standing {
+    pub(super) board: Arc<Board>,
+    pub(super) traffic: Arc<Traffic>,
+    pub(super) clock: Clock,
+    pub(super) started: Moment,
+    /// Where traffic comes in.
+    pub(super) listen: Option<Address>,
+    pub(super) reloads: Arc<Reloads>,
+}
+
+impl Standing {
+    /// The endpoints by a configuration.
+    pub(super) fn admin(&self, config: &Config, tls: Option<Arc<tls::Server>>) -> Result<Admin, StartError> {
+        let Self { board, traffic, clock, started, listen, reloads } = self.clone();
+        let service = &config.service;
+        let version = service.version.clone().unwrap_or_else(|| VERSION.to_owned());
+        let namespace = config.metrics.namespace.clone().unwrap_or_else(|| service.name.replace(['-', '.'], "_"));
+        let metrics =
+            Metrics::new(&namespace, VERSION, REVISION, traffic.clone(), tls, reloads).map_err(StartError::Metrics)?;
+        let keys = Keys::resolve(&config.admin.api_keys, &config.environment).map_err(StartError::Secret)?;
+        let endpoints = config.endpoints.iter().filter(|(_, settings)| !matches!(settings.dialect, Kind::Off));
+        Ok(Admin {
+            endpoints: endpoints.map(|(path, settings)| Endpoint::new(path.clone(), settings.clone())).collect(),
+            board,
+            traffic,
+            identity: Service {
+                name: service.name.clone(),
+                version,
+                started,
+                host: listen.as_ref().map(Address::host).unwrap_or_default(),
+                port: listen.as_ref().map(Address::port).unwrap_or_default(),
+                log_level: config.log.level.0.to_string().to_lowercase(),
+                cors_enabled: !config.admin.cors_origins.is_empty(),
+                configuration: service.configuration.0.clone(),
+            },
+            keys,
+            cors_origins: config.admin.cors_origins.clone(),
+            metrics,
+            clock,
+        })
+    }
+}

@@ -1,0 +1,49 @@
+use std::fmt::Display;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use super::plan;
+use crate::check::{Pulse, Resources};
+use crate::config::{Config, Sources, digest};
+use crate::monitor::Plan;
+use crate::proxy::Target;
+use crate::settings::{Origin, Problem};
+use crate::tls;
+
+/// A configuration with everything that was made of it, and of the files that it names.
+pub(super) struct Read {
+    pub(super) config: Config,
+    pub(super) target: Target,
+    pub(super) tls: Option<Arc<tls::Server>>,
+    pub(super) resources: Resources,
+    pub(super) plan: Plan,
+    pub(super) files: Digests,
+}
+
+/// Files beside the configuration itself, and digests of what they hold.
+pub(super) type Digests = Vec<(PathBuf, u64)>;
+
+impl Read {
+    /// Everything that can be wrong with a configuration is found here, before anything changes.
+    pub(super) fn of(sources: &Sources, resources: Resources, pulse: &Arc<Pulse>) -> Result<Self, Vec<Problem>> {
+        let config = Config::load(sources)?;
+        // Before the files are read: what changes meanwhile is found to have changed the next time.
+        let files = digests(&config);
+        let refused = |key: &str, error: &dyn Display| {
+            vec![Problem { origin: Origin::Default, message: format!("`{key}`: {error}") }]
+        };
+        let target = Target::load(&config.proxy).map_err(|error| refused("proxy.upstream_tls", &error))?;
+        let tls = tls::Server::new(&config.proxy.tls).map_err(|error| refused("proxy.tls", &error))?.map(Arc::new);
+        let upstream = config.proxy.upstream.0.clone();
+        let resources = Resources { upstream, upstream_tls: target.tls(), ..resources };
+        let plan = plan(&config, &resources, pulse)?;
+        Ok(Self { config, target, tls, resources, plan, files })
+    }
+}
+
+/// Digests of the files that a configuration names.
+pub(super) fn digests(config: &Config) -> Digests {
+    let itself = config.sources().file.as_ref();
+    let others = config.files().into_iter().filter(|file| Some(file) != itself);
+    others.map(|file| (file.clone(), digest(&[file]))).collect()
+}
