@@ -7,6 +7,8 @@
 mod checks;
 mod file;
 mod files;
+#[cfg(any(test, fuzzing))]
+pub mod fuzzing;
 mod layers;
 mod preset;
 mod reload;

@@ -10,7 +10,11 @@ mod admission;
 mod arrival;
 mod connection;
 mod current;
+#[cfg(test)]
+mod differential;
 mod exchange;
+#[cfg(any(test, fuzzing))]
+pub mod fuzzing;
 mod http1;
 mod local;
 mod rejection;

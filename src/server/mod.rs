@@ -8,6 +8,8 @@ mod accept;
 mod client;
 mod connection;
 mod door;
+#[cfg(any(test, fuzzing))]
+pub mod fuzzing;
 mod handler;
 mod io;
 mod listener;

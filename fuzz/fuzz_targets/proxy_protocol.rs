@@ -1,0 +1,3 @@
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| pulsegate::server::fuzzing::proxy_protocol(data));
