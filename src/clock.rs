@@ -1,6 +1,7 @@
 //! The one place that reads clocks.
 
 use std::cell::Cell;
+use std::hash::{BuildHasher as _, RandomState};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use tokio::time::Instant;
@@ -66,4 +67,32 @@ pub fn rfc3339(unix_seconds: u64) -> String {
     // The last second that four-digit years can name.
     let seconds = unix_seconds.min(253_402_300_799);
     humantime::format_rfc3339_seconds(UNIX_EPOCH + Duration::from_secs(seconds)).to_string()
+}
+
+/// A pause before the next attempt: doubled with each failure, at most `longest`, and somewhere in its upper half, so that
+/// those who failed together do not come back together.
+#[must_use]
+pub fn back_off(first: Duration, longest: Duration, failures: u32) -> Duration {
+    if failures == 0 {
+        return Duration::ZERO;
+    }
+    let whole = first.saturating_mul(1 << (failures - 1).min(16)).min(longest);
+    let share = (RandomState::new().hash_one(failures) % 512) as u32;
+    whole / 2 + whole / 2 * share / 512
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pause_grows_to_its_bound_and_never_beyond() {
+        let (first, longest) = (Duration::from_millis(5), Duration::from_millis(100));
+        assert_eq!(back_off(first, longest, 0), Duration::ZERO);
+        for failures in 1..100 {
+            let whole = first.saturating_mul(1 << (failures - 1).min(16)).min(longest);
+            let pause = back_off(first, longest, failures);
+            assert!(pause >= whole / 2 && pause <= whole, "{pause:?} after {failures}");
+        }
+    }
 }

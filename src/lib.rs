@@ -27,6 +27,7 @@
 //! | [`dialect`] | `trait Dialect`, the table of dialects, one file per dialect: pure functions from report to answer | do I/O |
 //! | [`monitor`] | schedules checks; the only writer of health state; publishes the report | serve requests |
 //! | [`drain`] | how far the process is on its way to the end, and who must end before it may | decide when |
+//! | [`supervise`] | the app as a child of ours: started, watched, started again, told to stop | know of the proxy |
 //! | [`proxy`] | HTTP forwarding: pool, header fields, upgrades, limits, errors | know of health |
 //! | [`admin`] | the endpoints on both ports, and who may read them | run checks |
 //! | [`server`] | listeners, accept loops, connection limits, TLS, PROXY protocol | know what is served |
@@ -44,6 +45,7 @@ pub mod check;
 pub mod dialect;
 pub mod monitor;
 pub mod drain;
+pub mod supervise;
 pub mod proxy;
 pub mod admin;
 pub mod server;

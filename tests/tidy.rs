@@ -7,9 +7,24 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Lowest first: a module uses only those before it. `src/lib.rs` lists them in the same order.
-const ORDER: [&str; 16] = [
-    "settings", "health", "clock", "traffic", "tls", "fetch", "check", "dialect", "monitor", "drain", "proxy", "admin",
-    "server", "config", "app", "commands",
+const ORDER: [&str; 17] = [
+    "settings",
+    "health",
+    "clock",
+    "traffic",
+    "tls",
+    "fetch",
+    "check",
+    "dialect",
+    "monitor",
+    "drain",
+    "supervise",
+    "proxy",
+    "admin",
+    "server",
+    "config",
+    "app",
+    "commands",
 ];
 
 /// Paths that a module must not name outside of its tests, and why.

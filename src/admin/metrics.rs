@@ -6,6 +6,7 @@ use prometheus::{Encoder as _, Registry, TextEncoder};
 
 use super::Reloads;
 use crate::health::{CheckReport, Fact, Lifecycle, Moment, Outcome, Report, Status};
+use crate::supervise::AppStatus;
 use crate::tls::Server;
 use crate::traffic::{BOUNDS, Failure, HistogramTotals, Totals, Traffic};
 
@@ -183,6 +184,12 @@ fn health(families: &mut Families<'_>, report: &Report, now: Moment) {
         entered.map(|(status, count)| (vec![("check", &*check.name), ("to", status.word())], count))
     });
     families.counters("check_transitions_total", "Changes of a check's status by the status entered.", transitions);
+    if let Some(app) = report.check(AppStatus::CHECK) {
+        let restarts = app.state.last.as_ref().and_then(|last| last.finding.facts.get("restarts"));
+        let restarts = if let Some(Fact::Count(count)) = restarts { *count } else { 0 };
+        families.gauge("app_up", "1 if the app that we start runs.", flag(app.state.status.is_up()));
+        families.counter("app_restarts_total", "How often the app was started again.", restarts);
+    }
     // The metric that the Claude proxy's own page names: `claude_proxy_claude_cli_status`.
     for check in report.checks.iter().filter(|check| check.kind == "cli") {
         let name = format!("{}_status", check.name.replace(|c: char| !c.is_ascii_alphanumeric(), "_"));

@@ -2,6 +2,7 @@ use std::fmt;
 
 use crate::server::BindError;
 use crate::settings::{Problem, SecretError};
+use crate::supervise::LaunchError;
 use crate::tls::TlsError;
 
 /// Why the process cannot start.
@@ -19,6 +20,8 @@ pub enum StartError {
     UpstreamTls(TlsError),
     /// The metrics' namespace is impossible.
     Metrics(prometheus::Error),
+    /// There is no app to start.
+    Launch(LaunchError),
     /// The system refuses a thread, a socket or a runtime.
     Runtime(std::io::Error),
 }
@@ -35,6 +38,7 @@ impl fmt::Display for StartError {
                 Ok(())
             }
             Self::Secret(error) => error.fmt(f),
+            Self::Launch(error) => error.fmt(f),
             Self::Tls(error) => write!(f, "`proxy.tls`: {error}"),
             Self::UpstreamTls(error) => write!(f, "`proxy.upstream_tls`: {error}"),
             Self::Metrics(error) => write!(f, "`metrics.namespace` cannot begin a metric's name: {error}"),

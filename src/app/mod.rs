@@ -3,6 +3,7 @@
 //! One thread per worker of the data plane, and the calling thread for the health plane, the management port and the end
 //! of the process.
 
+mod child;
 mod error;
 mod lifecycle;
 mod management;
@@ -18,6 +19,8 @@ use std::sync::Arc;
 use tokio::runtime::{Builder, LocalOptions, LocalRuntime};
 use tokio::sync::{mpsc, watch};
 
+use self::child::Child;
+pub use self::child::SignalHandle;
 pub use self::error::StartError;
 use self::lifecycle::Lifecycle as Way;
 use self::management::Standing;
@@ -66,6 +69,7 @@ pub struct App {
     stop: watch::Sender<Stop>,
     reload: ReloadHandle,
     orders: mpsc::Receiver<reload::Order>,
+    child: Option<Child>,
 }
 
 /// Changes how much is logged.
@@ -92,8 +96,9 @@ impl App {
     /// Binds every address and prepares every check.
     ///
     /// # Errors
-    /// An address is taken; a check lacks what it needs; the system refuses a runtime.
+    /// There is no app to start; an address is taken; a check lacks what it needs; the system refuses a runtime.
     pub fn bind(config: Config) -> Result<Self, StartError> {
+        let child = Child::of(&config)?;
         let traffic_sockets =
             config.proxy.listen.iter().map(Bound::bind).collect::<Result<Vec<_>, _>>().map_err(StartError::Bind)?;
         let admin_socket = match &config.admin.listen {
@@ -111,7 +116,8 @@ impl App {
         let target = Target::load(&config.proxy).map_err(StartError::UpstreamTls)?;
         let upstream = config.proxy.upstream.0.clone();
         let resources = Resources::new(traffic.clone(), upstream, target.tls(), config.environment.clone());
-        let plan = plan(&config, &resources, &pulse).map_err(StartError::Checks)?;
+        let app = child.as_ref().map(Child::status);
+        let plan = plan(&config, &resources, &pulse, app.as_ref()).map_err(StartError::Checks)?;
         let files = digests(&config);
         let (clock, monitor, board, monitor_handle) = runtime.block_on(async {
             let clock = Clock::start();
@@ -142,6 +148,7 @@ impl App {
             stop: watch::Sender::new(Stop::NotYet),
             reload,
             orders,
+            child,
         })
     }
 
@@ -187,12 +194,26 @@ impl App {
         Self { level, ..self }
     }
 
+    /// With this soft limit of open files for the app that it starts, if it does, in place of its own.
+    #[must_use]
+    pub fn with_soft_files(self, soft_files: Option<u64>) -> Self {
+        Self { child: self.child.map(|child| child.with_soft_files(soft_files)), ..self }
+    }
+
+    /// Passes signals on to the app that it starts, if it does.
+    #[must_use]
+    pub fn signal_handle(&self) -> Option<SignalHandle> {
+        self.child.as_ref().map(Child::signals)
+    }
+
     /// Runs until told to stop, and then until everything in flight has ended or the time for it is over.
+    ///
+    /// Returns the exit code: 0, or that of an app that we started and that has ended for good.
     ///
     /// # Errors
     /// A worker cannot be started.
     #[expect(clippy::disallowed_methods, reason = "these tasks end with the runtime, which ends with this function")]
-    pub fn run(self) -> Result<(), StartError> {
+    pub fn run(self) -> Result<u8, StartError> {
         let Self { runtime, traffic_sockets, admin_socket, config, target, monitor, standing, admin, .. } = self;
         let gate = Arc::new(Gate::default());
         let plane = Plane {
@@ -209,7 +230,7 @@ impl App {
         };
         let fleet = Fleet::start(plane, &traffic_sockets)?;
         drop(traffic_sockets);
-        let (phases, shutdown) = (fleet.phases.clone(), config.shutdown.clone());
+        let (phases, shutdown) = (fleet.phases.clone(), child::shutdown(&config));
         let way = Arc::new(Way::new(self.monitor_handle, phases, standing.traffic.clone(), shutdown));
         let stopping = Stopping { way: way.clone(), tally: fleet.tally.clone() };
         let stop = self.stop.subscribe();
@@ -219,6 +240,7 @@ impl App {
             config,
             resources: self.resources,
             pulse: self.pulse,
+            app: self.child.as_ref().map(Child::status),
             admin: admin.clone(),
             planes: fleet.planes.clone(),
             permits: fleet.permits.clone(),
@@ -230,7 +252,8 @@ impl App {
             stuck: None,
         };
         let orders = self.orders;
-        runtime.block_on(async move {
+        let child = self.child;
+        let code = runtime.block_on(async move {
             tokio::task::spawn_local(monitor.run());
             if let Some(socket) = admin_socket {
                 // Its own phase never changes: the management port closes last.
@@ -238,13 +261,13 @@ impl App {
             }
             tokio::task::spawn_local(kept);
             tokio::task::spawn_local(reloader.run(orders));
-            if std::process::id() == 1 {
+            if std::process::id() == 1 || child.is_some() {
                 tokio::task::spawn_local(reap());
             }
-            stopping.run(stop).await;
+            child::to_the_end(child, stopping, stop).await
         });
         fleet.join();
-        Ok(())
+        Ok(code)
     }
 }
 

@@ -6,14 +6,21 @@ use crate::config::Config;
 use crate::health::{Group, Policy};
 use crate::monitor::{Identity, Plan, PlannedCheck, Schedule};
 use crate::settings::Problem;
+use crate::supervise::AppStatus;
 
 /// What the monitor is to do by this configuration.
 ///
 /// # Errors
 /// Every check that lacks what it needs, each with its place.
-pub fn plan(config: &Config, resources: &Resources, pulse: &Arc<Pulse>) -> Result<Plan, Vec<Problem>> {
-    let app = config.app();
+pub fn plan(
+    config: &Config,
+    resources: &Resources,
+    pulse: &Arc<Pulse>,
+    app: Option<&Arc<AppStatus>>,
+) -> Result<Plan, Vec<Problem>> {
+    let upstream = config.app();
     let mut checks = vec![event_loop(pulse)];
+    checks.extend(app.map(app_process));
     let mut problems = Vec::new();
     for check in &config.checks {
         match check.prepare.prepare(resources) {
@@ -24,7 +31,7 @@ pub fn plan(config: &Config, resources: &Resources, pulse: &Arc<Pulse>) -> Resul
                 policy: check.policy(),
                 schedule: check.schedule(),
                 depends_on: check.settings.depends_on.iter().map(|name| name.as_str().into()).collect(),
-                identity: check.identity(app),
+                identity: check.identity(upstream),
                 built_in: false,
                 check: prepared,
             }),
@@ -44,6 +51,27 @@ pub fn plan(config: &Config, resources: &Resources, pulse: &Arc<Pulse>) -> Resul
         }
     }
     Ok(Plan { checks, groups, unready_when_draining: config.shutdown.fail_readiness })
+}
+
+/// Readiness: the app that we start runs. One failure is enough: whether a process runs is no matter of chance.
+fn app_process(app: &Arc<AppStatus>) -> PlannedCheck {
+    PlannedCheck {
+        name: AppStatus::CHECK.into(),
+        kind: "app",
+        groups: vec![Group::Readiness, Group::Health],
+        policy: Policy { failure_threshold: 1, stale_after: Duration::MAX, ..Policy::default() },
+        schedule: Schedule {
+            interval: Duration::from_secs(1),
+            fast_interval: Duration::from_millis(250),
+            timeout: Duration::from_secs(1),
+            slow_after: Duration::from_secs(1),
+            run_until_pass: false,
+        },
+        depends_on: Vec::new(),
+        identity: Identity::default(),
+        built_in: false,
+        check: app.check(),
+    }
 }
 
 /// Liveness: every worker's event loop turns. Three silent beats in a row are needed: a pod is restarted for it.

@@ -8,6 +8,7 @@ use crate::config::{Config, Sources, digest};
 use crate::monitor::Plan;
 use crate::proxy::Target;
 use crate::settings::{Origin, Problem};
+use crate::supervise::AppStatus;
 use crate::tls;
 
 /// A configuration with everything that was made of it, and of the files that it names.
@@ -25,7 +26,12 @@ pub(super) type Digests = Vec<(PathBuf, u64)>;
 
 impl Read {
     /// Everything that can be wrong with a configuration is found here, before anything changes.
-    pub(super) fn of(sources: &Sources, resources: Resources, pulse: &Arc<Pulse>) -> Result<Self, Vec<Problem>> {
+    pub(super) fn of(
+        sources: &Sources,
+        resources: Resources,
+        pulse: &Arc<Pulse>,
+        app: Option<&Arc<AppStatus>>,
+    ) -> Result<Self, Vec<Problem>> {
         let config = Config::load(sources)?;
         // Before the files are read: what changes meanwhile is found to have changed the next time.
         let files = digests(&config);
@@ -36,7 +42,7 @@ impl Read {
         let tls = tls::Server::new(&config.proxy.tls).map_err(|error| refused("proxy.tls", &error))?.map(Arc::new);
         let upstream = config.proxy.upstream.0.clone();
         let resources = Resources { upstream, upstream_tls: target.tls(), ..resources };
-        let plan = plan(&config, &resources, pulse)?;
+        let plan = plan(&config, &resources, pulse, app)?;
         Ok(Self { config, target, tls, resources, plan, files })
     }
 }

@@ -6,16 +6,17 @@ use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
-use super::SetLevel;
 use super::lifecycle::Lifecycle as Way;
 use super::management::Standing;
 use super::reading::{Digests, Read};
 use super::worker::Plane;
+use super::{SetLevel, child};
 use crate::admin::CurrentAdmin;
 use crate::check::{Pulse, Resources};
 use crate::config::Config;
 use crate::proxy::resize;
 use crate::settings::Problem;
+use crate::supervise::AppStatus;
 
 /// Reloads that wait for their turn; more are refused.
 const MOST_WAITING: usize = 16;
@@ -66,6 +67,7 @@ pub(super) struct Reloader {
     pub(super) config: Config,
     pub(super) resources: Resources,
     pub(super) pulse: Arc<Pulse>,
+    pub(super) app: Option<Arc<AppStatus>>,
     pub(super) admin: Arc<CurrentAdmin>,
     pub(super) planes: watch::Sender<Plane>,
     pub(super) permits: Arc<Semaphore>,
@@ -134,7 +136,8 @@ impl Reloader {
             return Err(vec![NO_ANSWER.into()]);
         }
         let (sources, resources, pulse) = (self.config.sources().clone(), self.resources.clone(), self.pulse.clone());
-        let mut reading = tokio::task::spawn_blocking(move || Read::of(&sources, resources, &pulse));
+        let app = self.app.clone();
+        let mut reading = tokio::task::spawn_blocking(move || Read::of(&sources, resources, &pulse, app.as_ref()));
         match tokio::time::timeout(READING, &mut reading).await {
             Ok(Ok(read)) => read.map_err(texts),
             Ok(Err(_)) => Err(vec!["a defect: reading the configuration panicked".into()]),
@@ -187,7 +190,7 @@ impl Reloader {
         plane.taken = Some(taken);
         plane.admission = Arc::new(plane.admission.succeed(&config.proxy.limits));
         resize(&self.permits, self.config.proxy.limits.connections, config.proxy.limits.connections);
-        self.way.shutdown.send_replace(config.shutdown.clone());
+        self.way.shutdown.send_replace(child::shutdown(&config));
         self.reject_when_unready.send_replace(config.proxy.reject_when_unready);
         // Groups before the endpoints that speak of them.
         self.way.monitor.replan(plan).await;

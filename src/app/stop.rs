@@ -1,4 +1,5 @@
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
@@ -31,6 +32,9 @@ impl StopHandle {
     }
 }
 
+/// How long requests may take to hear that the app has ended for good.
+const LAST_MOMENT: Duration = Duration::from_secs(1);
+
 /// The end of the process.
 pub(super) struct Stopping {
     pub(super) way: Arc<Lifecycle>,
@@ -39,7 +43,7 @@ pub(super) struct Stopping {
 
 impl Stopping {
     /// Waits to be told, then ends: lame duck, listener, what is in flight. Returns when the process may exit.
-    pub(super) async fn run(self, mut stop: watch::Receiver<Stop>) {
+    pub(super) async fn run(&self, mut stop: watch::Receiver<Stop>) {
         // An error means that nobody is left who could say so; the signal handler lives as long as the process.
         if stop.wait_for(|stop| *stop >= Stop::Gracefully).await.is_err() {
             return;
@@ -56,6 +60,12 @@ impl Stopping {
             () = now => tracing::warn!(connections = self.tally.count(), "told twice: stopping now"),
             () = self.finish(signalled + lame_duck, signalled + grace) => {}
         }
+    }
+
+    /// There is nothing left to serve: what is open has a moment to say so.
+    pub(super) async fn give_up(&self) {
+        self.way.phases.send_replace(Phase::Closing);
+        let _ = tokio::time::timeout(LAST_MOMENT, self.tally.wait_empty()).await;
     }
 
     async fn finish(&self, lame_duck_ends: Instant, grace_ends: Instant) {

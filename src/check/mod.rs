@@ -25,7 +25,7 @@ use futures_util::future::BoxFuture;
 
 pub use self::kind::{Defaults, Kind};
 pub use self::pulse::Pulse;
-pub use self::subprocess::reap_orphans;
+pub use self::subprocess::{Group, reap_orphans, spawn};
 use crate::health::{Facts, Finding, Reason};
 use crate::settings::{Environment, Url};
 use crate::tls::Client;

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use rustix::process::{Pid, Signal, WaitOptions, kill_process_group, waitpid};
 use tokio::io::{AsyncRead, AsyncReadExt as _};
-use tokio::process::Command;
+use tokio::process::{Child, Command};
 
 use crate::settings::Environment;
 
@@ -53,14 +53,7 @@ impl Subprocess {
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         command.process_group(0).kill_on_drop(true);
 
-        let (mut child, group) = {
-            // Held over the start, so that the reaper never meets a child that is not yet known to be ours.
-            let mut ours = ours();
-            let child = command.spawn()?;
-            let pid = child.id().and_then(|pid| Pid::from_raw(i32::try_from(pid).ok()?));
-            ours.extend(pid.map(Pid::as_raw_pid));
-            (child, Group(pid))
-        };
+        let (mut child, group) = spawn(&mut command)?;
         let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
         let mut kept = Vec::new();
         let status = {
@@ -83,6 +76,19 @@ impl Subprocess {
     }
 }
 
+/// Starts a child that is in a process group of its own and that somebody waits for.
+///
+/// # Errors
+/// The system refuses it.
+pub fn spawn(command: &mut Command) -> std::io::Result<(Child, Group)> {
+    // Held over the start, so that the reaper never meets a child that is not yet known to be ours.
+    let mut ours = ours();
+    let child = command.spawn()?;
+    let pid = child.id().and_then(|pid| Pid::from_raw(i32::try_from(pid).ok()?));
+    ours.extend(pid.map(Pid::as_raw_pid));
+    Ok((child, Group(pid)))
+}
+
 async fn read(stream: Option<impl AsyncRead + Unpin>, mut kept: Option<&mut Vec<u8>>) {
     let Some(mut stream) = stream else { return };
     let mut chunk = [0; 4096];
@@ -95,7 +101,16 @@ async fn read(stream: Option<impl AsyncRead + Unpin>, mut kept: Option<&mut Vec<
 }
 
 /// A process group that dies with this value.
-struct Group(Option<Pid>);
+#[derive(Debug)]
+pub struct Group(Option<Pid>);
+
+impl Group {
+    /// Its number, which is that of the process that it was made for.
+    #[must_use]
+    pub fn pid(&self) -> Option<Pid> {
+        self.0
+    }
+}
 
 impl Drop for Group {
     fn drop(&mut self) {

@@ -1,3 +1,4 @@
+use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -5,6 +6,7 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::config::{Flag, Sources};
 use crate::settings::Environment;
+use crate::supervise::HELPER;
 
 /// A reverse-proxy sidecar that makes an app's health trustworthy.
 ///
@@ -27,13 +29,14 @@ Every setting can also come from the environment: PULSEGATE_PROXY__UPSTREAM=http
 proxy.upstream. PORT is the port of proxy.listen, CLAUDE_CLI_PATH the path of the Claude CLI.
 Flags go before the environment, the environment before the file, the file before the preset.
 
-Exit codes: 0 all is well, 1 a check or a probe says no, 2 wrong arguments, a wrong configuration or a taken port.";
+Exit codes: 0 all is well, 1 a check or a probe says no, 2 wrong arguments, a wrong configuration or a taken port;
+of run -- COMMAND also the app's own when it has ended and is not started again, 126 and 127 when it cannot be run.";
 
 /// What can be done.
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Run the sidecar (the default).
-    Run,
+    /// Run the sidecar (the default); after --, start this app too.
+    Run(Run),
     /// Read the configuration, prepare every check, and say everything that is wrong.
     Validate,
     /// Ask each check once and print a table; exit code 1 if one that matters fails or cannot tell.
@@ -44,6 +47,29 @@ pub enum Command {
     Config,
     /// Start a sample app and a sidecar before it, and show what there is to see.
     Demo(Demo),
+    /// What a child of ours does before it is the app.
+    #[command(name = HELPER, hide = true)]
+    BecomeTheApp(BecomeTheApp),
+}
+
+/// Arguments of `run`.
+#[derive(Args, Debug, Default)]
+pub struct Run {
+    /// The app: it is started, watched, started again when it fails, and stopped last
+    #[arg(last = true, value_name = "COMMAND")]
+    pub app: Vec<String>,
+}
+
+/// Arguments of the hidden helper.
+#[derive(Args, Debug)]
+pub struct BecomeTheApp {
+    /// Who started it
+    pub parent: u32,
+    /// Its soft limit of open files; 0: as it is
+    pub soft_files: u64,
+    /// The app
+    #[arg(last = true)]
+    pub argv: Vec<OsString>,
 }
 
 /// Arguments of `probe`.
@@ -120,6 +146,11 @@ impl Arguments {
                 Some(Flag { name: name.into(), path: path.into(), value: value.clone()? })
             })
             .collect();
+        if let Some(Command::Run(Run { app })) = &self.command
+            && !app.is_empty()
+        {
+            flags.push(Flag { name: "run --".into(), path: "app.command".into(), value: toml_list(app) });
+        }
         flags.extend(settings.set.iter().map(|(path, value)| Flag {
             name: format!("--set {path}"),
             path: path.clone(),
@@ -130,11 +161,35 @@ impl Arguments {
     }
 }
 
+/// A list of texts in TOML's notation. JSON's is the same, but for DEL, which TOML wants escaped.
+fn toml_list(texts: &[String]) -> String {
+    let texts: Vec<String> = texts
+        .iter()
+        .map(|text| serde_json::Value::from(text.as_str()).to_string().replace('\u{7f}', "\\u007F"))
+        .collect();
+    format!("[{}]", texts.join(", "))
+}
+
 #[cfg(test)]
 mod tests {
+    use clap::Parser as _;
+
+    use super::Arguments;
+    use crate::config::Config;
+    use crate::settings::Environment;
+
+    #[test]
+    fn the_app_is_taken_word_by_word() {
+        let odd = ["a b", "\"quoted\" \\", "ünï", "\u{7f}\t\u{1}", "--port", "5", "", "[1]", "${X}"];
+        let line = ["pulsegate", "run", "--preset", "none", "--"].into_iter().chain(odd);
+        let arguments = Arguments::parse_from(line);
+        let config = Config::load(&arguments.sources(Environment::default())).expect("valid");
+        assert_eq!(config.app.command, odd);
+    }
+
     #[test]
     fn the_command_line_is_consistent() {
         use clap::CommandFactory as _;
-        super::Arguments::command().debug_assert();
+        Arguments::command().debug_assert();
     }
 }

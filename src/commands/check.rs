@@ -24,7 +24,7 @@ pub(super) fn check(sources: &Sources) -> ExitCode {
     let upstream = config.proxy.upstream.0.clone();
     let tls = Target::load(&config.proxy).ok().and_then(|target| target.tls());
     let resources = Resources::new(Arc::new(Traffic::new(1)), upstream, tls, config.environment.clone());
-    let plan = match plan(&config, &resources, &Pulse::new(0)) {
+    let plan = match plan(&config, &resources, &Pulse::new(0), None) {
         Ok(plan) => plan,
         Err(problems) => {
             say_problems(&problems);

@@ -11,9 +11,11 @@ mod validate;
 use std::fmt::Write as _;
 use std::process::ExitCode;
 
+use self::arguments::Run;
 pub use self::arguments::{Arguments, Command};
 use crate::config::{Config, Sources};
 use crate::settings::{Environment, Problem};
+use crate::supervise::become_the_app;
 
 /// The process's environment and arguments were wrong, or an address was taken.
 pub const EXIT_USAGE: u8 = 2;
@@ -21,9 +23,14 @@ pub const EXIT_USAGE: u8 = 2;
 /// Does what the arguments say. `environment` is the process's, captured once.
 #[must_use]
 pub fn dispatch(arguments: Arguments, environment: Environment) -> ExitCode {
+    if let Some(Command::BecomeTheApp(helper)) = &arguments.command {
+        let (sentence, code) = become_the_app(helper.parent, helper.soft_files, &helper.argv);
+        say(&sentence);
+        return ExitCode::from(code);
+    }
     let sources = arguments.sources(environment);
-    match arguments.command.unwrap_or(Command::Run) {
-        Command::Run => run::run(&sources),
+    match arguments.command.unwrap_or(Command::Run(Run::default())) {
+        Command::Run(_) | Command::BecomeTheApp(_) => run::run(&sources),
         Command::Validate => validate::validate(&sources),
         Command::Check => check::check(&sources),
         Command::Probe(probe) => probe::probe(&probe, &sources),

@@ -1,6 +1,7 @@
 use std::io::IsTerminal as _;
 use std::process::ExitCode;
 
+use rustix::process::Signal;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::filter::LevelFilter;
 use tracing_subscriber::layer::SubscriberExt as _;
@@ -8,7 +9,7 @@ use tracing_subscriber::reload;
 use tracing_subscriber::util::SubscriberInitExt as _;
 
 use super::{EXIT_USAGE, load, say};
-use crate::app::{App, REVISION, ReloadHandle, SetLevel, StartError, StopHandle, VERSION};
+use crate::app::{App, REVISION, ReloadHandle, SetLevel, SignalHandle, StartError, StopHandle, VERSION};
 use crate::config::{Config, LogFormat, LogSettings, Sources};
 use crate::server::BindError;
 use crate::settings::Address;
@@ -21,29 +22,35 @@ pub(super) fn run(sources: &Sources) -> ExitCode {
     };
     let (json, level) = init_log(&config.log);
     match serve(config, sources, level) {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => ExitCode::from(code),
         Err(error) => {
             say_start_error(&error, json);
-            ExitCode::from(if matches!(error, StartError::Runtime(_)) { 1 } else { EXIT_USAGE })
+            ExitCode::from(match error {
+                StartError::Runtime(_) => 1,
+                StartError::Launch(error) => error.code(),
+                _ => EXIT_USAGE,
+            })
         }
     }
 }
 
 /// Each connection needs a file descriptor or two, and the usual soft limit of 1024 is long past being useful: what the
-/// system allows is taken.
-fn raise_file_limit() {
+/// system allows is taken. Returns what it was before.
+fn raise_file_limit() -> Option<u64> {
     use rustix::process::{Resource, getrlimit, setrlimit};
     let mut limit = getrlimit(Resource::Nofile);
+    let before = limit.current;
     limit.current = limit.maximum;
     // With the lower limit accepting pauses when it is reached, and says so.
     let _ = setrlimit(Resource::Nofile, limit);
+    before
 }
 
-fn serve(config: Config, sources: &Sources, level: SetLevel) -> Result<(), StartError> {
-    raise_file_limit();
+fn serve(config: Config, sources: &Sources, level: SetLevel) -> Result<u8, StartError> {
+    let soft_files = raise_file_limit();
     let upstream = config.proxy.upstream.to_string();
-    let app = App::bind(config)?.with_level(level);
-    let signals = listen_for_signals(app.stop_handle(), app.reload_handle());
+    let app = App::bind(config)?.with_level(level).with_soft_files(soft_files);
+    let signals = listen_for_signals(app.stop_handle(), app.reload_handle(), app.signal_handle());
     signals.map_err(StartError::Runtime)?;
     let listen: Vec<String> = app.traffic_addresses().iter().map(Address::to_string).collect();
     let admin = app.admin_address().map_or_else(|| "off".to_owned(), |address| address.to_string());
@@ -61,32 +68,47 @@ fn serve(config: Config, sources: &Sources, level: SetLevel) -> Result<(), Start
     app.run()
 }
 
-/// SIGTERM, SIGINT and SIGQUIT stop gracefully, and at once when one comes a second time; SIGHUP reloads. A thread of its
-/// own, so that a signal is heard whatever the runtimes do, from before the first of them turns.
-pub(super) fn listen_for_signals(stop: StopHandle, reload: ReloadHandle) -> std::io::Result<()> {
+/// SIGTERM, SIGINT and SIGQUIT stop gracefully, and at once when one comes a second time; SIGHUP reloads. To an app of ours
+/// SIGQUIT and what means nothing to us is passed on. A thread of its own, so that a signal is heard whatever the runtimes
+/// do, from before the first of them turns.
+pub(super) fn listen_for_signals(
+    stop: StopHandle,
+    reload: ReloadHandle,
+    app: Option<SignalHandle>,
+) -> std::io::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build()?;
     let entered = runtime.enter();
     let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
     let (mut quit, mut hang_up) = (signal(SignalKind::quit())?, signal(SignalKind::hangup())?);
     // To other servers they mean "reopen the log", "stop" or "upgrade": here nothing, and certainly not a sudden end.
     let (mut user1, mut user2) = (signal(SignalKind::user_defined1())?, signal(SignalKind::user_defined2())?);
+    let mut window = signal(SignalKind::window_change())?;
     drop(entered);
     std::thread::Builder::new().name("signals".into()).spawn(move || {
+        let pass = |signal| app.as_ref().map(|app| app.pass(signal));
         runtime.block_on(async move {
             loop {
                 tokio::select! {
                     Some(()) = terminate.recv() => stop.stop(),
                     Some(()) = interrupt.recv() => stop.stop(),
-                    Some(()) = quit.recv() => stop.stop(),
-                    Some(()) = hang_up.recv() => reload.request("SIGHUP"),
-                    Some(()) = user1.recv() => tracing::warn!("SIGUSR1 means nothing here"),
-                    Some(()) = user2.recv() => tracing::warn!("SIGUSR2 means nothing here"),
+                    Some(()) = quit.recv() => pass(Signal::QUIT).unwrap_or_else(|| stop.stop()),
+                    Some(()) = hang_up.recv() => {
+                        reload.request("SIGHUP");
+                        pass(Signal::HUP);
+                    }
+                    Some(()) = user1.recv() => pass(Signal::USR1).unwrap_or_else(|| means_nothing("SIGUSR1")),
+                    Some(()) = user2.recv() => pass(Signal::USR2).unwrap_or_else(|| means_nothing("SIGUSR2")),
+                    Some(()) = window.recv() => pass(Signal::WINCH).unwrap_or_default(),
                     else => return,
                 }
             }
         });
     })?;
     Ok(())
+}
+
+fn means_nothing(signal: &str) {
+    tracing::warn!("{signal} means nothing here");
 }
 
 /// Starts the log on standard error; tells whether it is JSON, and what changes its level.

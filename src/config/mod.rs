@@ -23,6 +23,7 @@ pub use self::layers::Flag;
 use crate::admin::{AdminSettings, EndpointSettings, MetricsSettings};
 use crate::proxy::ProxySettings;
 use crate::settings::{Environment, Line, Node, Origin, Problem, Problems, Reader, Section, Setting, Table, Value};
+use crate::supervise::AppSettings;
 
 /// Where a configuration is put together from.
 #[derive(Clone, Debug, Default)]
@@ -48,6 +49,8 @@ pub struct Config {
     pub admin: AdminSettings,
     /// The metrics.
     pub metrics: MetricsSettings,
+    /// The app, where we start it.
+    pub app: AppSettings,
     /// How the process ends.
     pub shutdown: ShutdownSettings,
     /// The log.
@@ -179,11 +182,12 @@ impl Config {
 type Dump = fn(&Table, &str, &mut Vec<Line>);
 
 /// The sections with a fixed set of keys.
-const SECTIONS: [(&str, Dump); 6] = [
+const SECTIONS: [(&str, Dump); 7] = [
     ("service", <ServiceSettings as Section>::dump),
     ("proxy", <ProxySettings as Section>::dump),
     ("admin", <AdminSettings as Section>::dump),
     ("metrics", <MetricsSettings as Section>::dump),
+    ("app", <AppSettings as Section>::dump),
     ("shutdown", <ShutdownSettings as Section>::dump),
     ("log", <LogSettings as Section>::dump),
 ];
@@ -197,6 +201,7 @@ fn read(tree: &Table, sources: &Sources, problems: &Problems) -> Option<Config> 
     let proxy = reader.take("proxy", None);
     let admin = reader.take("admin", None);
     let metrics = reader.take("metrics", None);
+    let app = reader.take("app", None);
     let shutdown = reader.take("shutdown", None);
     let log = reader.take("log", None);
     let checks = checks::read(reader.raw("checks"), problems);
@@ -208,6 +213,7 @@ fn read(tree: &Table, sources: &Sources, problems: &Problems) -> Option<Config> 
         proxy: or_default(proxy)?,
         admin: or_default(admin)?,
         metrics: or_default(metrics)?,
+        app: or_default(app)?,
         shutdown: or_default(shutdown)?,
         log: or_default(log)?,
         checks,

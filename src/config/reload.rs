@@ -3,7 +3,7 @@ use super::{Config, Sources};
 use crate::settings::{Problem, Table, Value};
 
 /// Settings, and tables of them, that are used once, at the start.
-const NEED_A_RESTART: [&str; 4] = ["proxy.listen", "proxy.threads", "admin.listen", "log.format"];
+const NEED_A_RESTART: [&str; 5] = ["proxy.listen", "proxy.threads", "admin.listen", "app", "log.format"];
 
 impl Config {
     /// Where it was put together from, to be read again.

@@ -19,6 +19,7 @@ pub(super) fn validate(config: &Config, tree: &Table, problems: &Problems) {
             "`shutdown.lame_duck` must not be longer than `shutdown.grace`: both count from the signal",
         );
     }
+    app(config, problems, &origin);
     if config.proxy.limits.header_bytes < Size(8192) || config.proxy.limits.header_bytes > Size(1 << 20) {
         problems.add(
             &origin(&["proxy", "limits", "header_bytes"]),
@@ -54,6 +55,25 @@ pub(super) fn validate(config: &Config, tree: &Table, problems: &Problems) {
     endpoints(config, all_checks.len() == config.checks.len(), problems, &origin);
     let tls = upstream_tls(config, problems, &origin);
     prepare(config, tls, problems);
+}
+
+fn app(config: &Config, problems: &Problems, origin: &impl Fn(&[&str]) -> Origin) {
+    let (app, shutdown) = (&config.app, &config.shutdown);
+    if app.command.first().is_some_and(String::is_empty) {
+        problems.add(&origin(&["app", "command"]), "`app.command` must begin with a program");
+    }
+    if app.backoff > app.max_backoff {
+        problems.add(&origin(&["app", "backoff"]), "`app.backoff` must not be longer than `app.max_backoff`");
+    }
+    if app.backoff.is_zero() {
+        problems.add(&origin(&["app", "backoff"]), "`app.backoff` must not be 0: a crash loop would take a whole CPU");
+    }
+    if !app.command.is_empty() && shutdown.lame_duck.saturating_add(app.stop_timeout) > shutdown.grace {
+        problems.add(
+            &origin(&["app", "stop_timeout"]),
+            "`app.stop_timeout` must fit into `shutdown.grace` after `shutdown.lame_duck`: the app ends last",
+        );
+    }
 }
 
 /// The keys of a table as they were written, whether their values could be read or not.

@@ -32,6 +32,7 @@ mod reload;
 mod restarts;
 mod seeds;
 mod streaming;
+mod supervise;
 mod support;
 mod target;
 mod tls;

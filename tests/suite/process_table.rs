@@ -8,7 +8,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use crate::support::{PATIENCE, Sidecar, Upstream, always, eventually, home_with_login};
 
 /// The children of a process, with their states: `Z` has ended and was not reaped.
-fn children(parent: u32) -> Vec<(u32, char)> {
+pub(crate) fn children(parent: u32) -> Vec<(u32, char)> {
     let entries = std::fs::read_dir("/proc").expect("/proc").flatten();
     let stats = entries.filter_map(|entry| std::fs::read_to_string(entry.path().join("stat")).ok());
     // `PID (name) STATE PPID …`, where a name may hold anything.

@@ -34,7 +34,7 @@ pub(super) fn demo(arguments: &Demo, sources: Sources) -> ExitCode {
             return ExitCode::from(super::EXIT_USAGE);
         }
     };
-    if let Err(error) = listen_for_signals(app.stop_handle(), app.reload_handle()) {
+    if let Err(error) = listen_for_signals(app.stop_handle(), app.reload_handle(), app.signal_handle()) {
         say(&format!("pulsegate: {error}\n"));
         return ExitCode::FAILURE;
     }

@@ -8,8 +8,9 @@ use super::super::rejection::Rejection;
 use super::super::relay::{Ended, Relay};
 use super::super::tunnel::tunnel;
 use super::super::upstream::Lease;
-use super::retry::{Tries, back_off};
+use super::retry::Tries;
 use super::{After, ClientStream, Connection, Job, Step, watch};
+use crate::clock::back_off;
 use crate::traffic::Failure;
 
 /// Before a further attempt at an app that refuses.

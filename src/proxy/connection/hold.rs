@@ -12,8 +12,8 @@ use tokio::time::{Instant, sleep, timeout_at};
 use super::super::local::Local;
 use super::super::rejection::Rejection;
 use super::super::upstream::{Lease, Pool};
-use super::retry::back_off;
 use super::{ClientStream, Connection, Job, watch};
+use crate::clock::back_off;
 use crate::traffic::Shard;
 
 /// One worker's requests that wait for an app that is not there. They knock one after the other: while the app is away

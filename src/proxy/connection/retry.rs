@@ -1,5 +1,4 @@
 use std::cell::Cell;
-use std::hash::{BuildHasher as _, RandomState};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
@@ -109,17 +108,6 @@ impl Budget {
     }
 }
 
-/// A pause before the next attempt: doubled with each failure, at most `longest`, and somewhere in its upper half, so that
-/// those who failed together do not come back together.
-pub(super) fn back_off(first: Duration, longest: Duration, failures: u32) -> Duration {
-    if failures == 0 {
-        return Duration::ZERO;
-    }
-    let whole = first.saturating_mul(1 << (failures - 1).min(16)).min(longest);
-    let share = (RandomState::new().hash_one(failures) % 512) as u32;
-    whole / 2 + whole / 2 * share / 512
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -158,16 +146,5 @@ mod tests {
         let budget = budget();
         (0..1_000_000).for_each(|_| budget.earn());
         assert_eq!((0..5000).filter(|_| budget.spend()).count(), 1000);
-    }
-
-    #[test]
-    fn a_pause_grows_to_its_bound_and_never_beyond() {
-        let (first, longest) = (Duration::from_millis(5), Duration::from_millis(100));
-        assert_eq!(back_off(first, longest, 0), Duration::ZERO);
-        for failures in 1..100 {
-            let whole = first.saturating_mul(1 << (failures - 1).min(16)).min(longest);
-            let pause = back_off(first, longest, failures);
-            assert!(pause >= whole / 2 && pause <= whole, "{pause:?} after {failures}");
-        }
     }
 }
