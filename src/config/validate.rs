@@ -33,6 +33,9 @@ pub(super) fn validate(config: &Config, tree: &Table, problems: &Problems) {
             "`proxy.limits.connections` must be at least 1 for each address of `proxy.listen`",
         );
     }
+    if config.proxy.limits.streams == 0 {
+        problems.add(&origin(&["proxy", "limits", "streams"]), "`proxy.limits.streams` must be at least 1");
+    }
     if config.proxy.listen.is_empty() {
         problems.add(&origin(&["proxy", "listen"]), "`proxy.listen` must name at least one address");
     }

@@ -1,9 +1,10 @@
 use std::cell::RefCell;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::rc::Rc;
 
 use super::arrival::Arrival;
 use super::connection::{ClientStream, Connection};
+use super::http2::Session;
 use super::local::Local;
 use super::worker::Proxy;
 use crate::clock;
@@ -40,12 +41,26 @@ impl<L: Local> Current<L> {
 
     /// Serves one client connection to its end.
     pub async fn serve(&self, stream: impl ClientStream, arrival: Arrival, hub: &Hub) {
-        let mut connection = Connection::new(self, stream, arrival, hub);
-        let mut running = pin!(connection.run());
-        std::future::poll_fn(|cx| {
-            clock::begin_turn();
-            running.as_mut().poll(cx)
-        })
-        .await;
+        let begun = if arrival.http2 {
+            Some((stream, Vec::new()))
+        } else {
+            let mut connection = Connection::new(self, stream, arrival, hub);
+            let first = in_turns(pin!(connection.run())).await;
+            first.map(|first| (connection.into_stream(), first))
+        };
+        if let Some((stream, first)) = begun {
+            let arrival = Arrival { http2: true, ..arrival };
+            // Boxed, so that a connection of HTTP/1.1 is small.
+            in_turns(Box::pin(Session::serve(self, stream, first, arrival, hub))).await;
+        }
     }
+}
+
+/// Notes the time whenever the future is polled.
+async fn in_turns<T>(mut future: impl Future<Output = T> + Unpin) -> T {
+    std::future::poll_fn(|cx| {
+        clock::begin_turn();
+        Pin::new(&mut future).poll(cx)
+    })
+    .await
 }

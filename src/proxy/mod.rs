@@ -16,6 +16,7 @@ mod exchange;
 #[cfg(any(test, fuzzing))]
 pub mod fuzzing;
 mod http1;
+mod http2;
 mod local;
 mod rejection;
 mod relay;

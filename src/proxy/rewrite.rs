@@ -135,7 +135,7 @@ pub(super) fn write_request(
     if !told.host {
         write_field(out, "X-Forwarded-Host", host.as_bytes());
     }
-    write_via(out, via, head.is_http10);
+    write_via(out, via, if forwarded.arrival.http2 { "2.0" } else { version_of(head.is_http10) });
     match (head.websocket, trailers) {
         (true, false) => out.extend_from_slice(b"Connection: upgrade\r\nUpgrade: websocket\r\n"),
         (true, true) => out.extend_from_slice(b"Connection: upgrade, TE\r\nUpgrade: websocket\r\n"),
@@ -191,7 +191,7 @@ pub(super) fn write_response(
     }
     // An interim answer is no more than a hint: it stays as it is.
     if head.code == 101 || head.code >= 200 {
-        write_via(out, via, head.is_http10);
+        write_via(out, via, version_of(head.is_http10));
     }
     if head.code == 101 {
         out.extend_from_slice(b"Connection: upgrade\r\nUpgrade: websocket\r\n");
@@ -253,9 +253,15 @@ fn write_field(out: &mut Vec<u8>, name: &str, value: &[u8]) {
     out.extend_from_slice(b"\r\n");
 }
 
+fn version_of(is_http10: bool) -> &'static str {
+    if is_http10 { "1.0" } else { "1.1" }
+}
+
 /// Who passed the message on, and in which version it came (RFC 9110 section 7.6.3).
-fn write_via(out: &mut Vec<u8>, via: &[u8], is_http10: bool) {
-    out.extend_from_slice(if is_http10 { b"Via: 1.0 " } else { b"Via: 1.1 " });
+fn write_via(out: &mut Vec<u8>, via: &[u8], version: &str) {
+    out.extend_from_slice(b"Via: ");
+    out.extend_from_slice(version.as_bytes());
+    out.push(b' ');
     out.extend_from_slice(via);
     out.extend_from_slice(b"\r\n");
 }

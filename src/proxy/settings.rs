@@ -59,6 +59,8 @@ crate::settings! {
     pub struct Limits {
         /// Open client connections over all workers; at least 1.
         connections: u32 = "10000",
+        /// Requests of one HTTP/2 connection at the same time; at least 1.
+        streams: u32 = "100",
         /// Requests at the app at the same time.
         in_flight: u32 = "0",
         /// Requests that wait when `in_flight` is reached; more are refused at once.

@@ -37,7 +37,7 @@ struct Loaded {
 }
 
 /// The protocols that are spoken over TLS, the better one first (RFC 7301).
-const ALPN: [&[u8]; 1] = [b"http/1.1"];
+const ALPN: [&[u8]; 2] = [b"h2", b"http/1.1"];
 
 impl Server {
     /// Reads the files that the settings name; `None` if they name none: no TLS.

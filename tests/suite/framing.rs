@@ -282,7 +282,6 @@ fn a_request_line_that_is_not_three_words_is_refused() {
     {
         cases.push((line(ending), "bare_line_end"));
     }
-    cases.push((b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec(), "bad_version"));
     refused_with(400, &cases);
 }
 

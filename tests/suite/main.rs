@@ -23,6 +23,8 @@ mod failures;
 mod forwarding;
 mod framing;
 mod hop_by_hop;
+mod http2;
+mod http2_hostile;
 mod lifecycle;
 mod litellm;
 mod login;

@@ -6,6 +6,7 @@ use super::super::exchange::Exchange;
 use super::super::http1::{
     BodyReader, Expects, Field, Framing, MOST_FIELDS, Malformed, Parsed, RequestHead, has_bare_line_ends, parse_request,
 };
+use super::super::http2::Beginning;
 use super::super::local::{Local, LocalRequest};
 use super::super::rejection::Rejection;
 use super::super::rewrite::{Delivery, write_own, write_request};
@@ -65,9 +66,17 @@ impl<L: Local, S: ClientStream> Connection<'_, L, S> {
                 return Some(self.refuse(Method::Other, Rejection::HeadTooLarge, Asker::default()));
             }
             Err(malformed) => {
-                return Some(self.refuse(Method::Other, Rejection::Malformed(malformed), Asker::default()));
+                return match Beginning::of(bytes) {
+                    Beginning::Http2 if self.fresh && empty == 0 => Some(Step::Http2(bytes.to_vec())),
+                    Beginning::Perhaps if self.fresh && empty == 0 => {
+                        self.ahead = bytes.to_vec();
+                        None
+                    }
+                    _ => Some(self.refuse(Method::Other, Rejection::Malformed(malformed), Asker::default())),
+                };
             }
         };
+        self.fresh = false;
         let keep = head.keep_alive && head.framing == Framing::Empty && head.method != "CONNECT";
         let asker = Asker { keep, to_head: head.method == "HEAD", is_http10: head.is_http10 };
         if let Some(own) = self.own_answer(&head, asker) {
@@ -85,20 +94,22 @@ impl<L: Local, S: ClientStream> Connection<'_, L, S> {
             self.ahead = bytes[length..].to_vec();
             return Some(own);
         }
-        let mut job = self.job(&head);
-        let rest = &mut bytes[length..];
+        let job = self.job(&head);
+        Some(self.begin(job, &mut bytes[length..]))
+    }
+
+    /// Takes in what came of the body.
+    fn begin(&mut self, mut job: Job, rest: &mut [u8]) -> Step {
         match job.take_in(rest) {
             Ok(taken) => self.ahead = rest[taken..].to_vec(),
-            Err(malformed) => {
-                return Some(self.give_up(&mut job, Rejection::Malformed(malformed)));
-            }
+            Err(malformed) => return self.give_up(&mut job, Rejection::Malformed(malformed)),
         }
-        let most = proxy.settings.limits.body_bytes.0;
+        let most = self.proxy.settings.limits.body_bytes.0;
         if most > 0 && job.uploaded > most {
-            return Some(self.give_up(&mut job, Rejection::BodyTooLarge));
+            return self.give_up(&mut job, Rejection::BodyTooLarge);
         }
-        proxy.shard.received.fetch_add(job.uploaded, Relaxed);
-        Some(Step::Forward(Box::new(job)))
+        self.proxy.shard.received.fetch_add(job.uploaded, Relaxed);
+        Step::Forward(Box::new(job))
     }
 
     /// The answer to a request that is not for the app.

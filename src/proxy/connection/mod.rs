@@ -47,7 +47,9 @@ pub(in crate::proxy) struct Connection<'w, L, S> {
     stream: S,
     hub: &'w Hub,
     member: Option<Member<'w>>,
-    forwarded: Forwarded,
+    forwarded: Rc<Forwarded>,
+    /// Nothing has been asked yet, so that it may be another protocol.
+    fresh: bool,
     /// What came of the next request before its time.
     ahead: Vec<u8>,
     timer: Timer,
@@ -61,6 +63,8 @@ enum Step {
     Own(Vec<u8>, After),
     /// The app's business.
     Forward(Box<Job>),
+    /// Another protocol, which has begun with these bytes.
+    Http2(Vec<u8>),
 }
 
 /// What becomes of the connection after an answer.
@@ -94,19 +98,27 @@ const LINGER_BYTES: usize = 64 * 1024 * 1024;
 
 /// For so long after its beginning, and after each answer, a connection is not closed under a request that may be on its
 /// way, although the worker is closing.
-const CLOSING_PAUSE: Duration = Duration::from_secs(1);
+pub(in crate::proxy) const CLOSING_PAUSE: Duration = Duration::from_secs(1);
 
 impl<'w, L: Local, S: ClientStream> Connection<'w, L, S> {
     pub(in crate::proxy) fn new(current: &'w Current<L>, stream: S, arrival: Arrival, hub: &'w Hub) -> Self {
         let proxy = current.get();
-        let forwarded = Forwarded::new(arrival, &proxy.settings.trusted_proxies);
-        Self { proxy, current, stream, hub, member: None, forwarded, ahead: Vec::new(), timer: Timer::default() }
+        let forwarded = Rc::new(Forwarded::new(arrival, &proxy.settings.trusted_proxies));
+        Self { fresh: true, ..Self::stream(current, stream, forwarded, hub) }
     }
 
-    pub(in crate::proxy) async fn run(&mut self) {
+    /// One stream of a connection of another protocol, whose client is known already.
+    pub(in crate::proxy) fn stream(current: &'w Current<L>, stream: S, forwarded: Rc<Forwarded>, hub: &'w Hub) -> Self {
+        let (proxy, timer) = (current.get(), Timer::default());
+        Self { proxy, current, stream, hub, member: None, forwarded, fresh: false, ahead: Vec::new(), timer }
+    }
+
+    /// Serves it to its end, or until it turns out to be HTTP/2: then what was read of it.
+    pub(in crate::proxy) async fn run(&mut self) -> Option<Vec<u8>> {
         loop {
             let after = match self.next().await {
                 Step::End => After::Drop,
+                Step::Http2(first) => return Some(first),
                 Step::Own(bytes, after) => match self.write_all(bytes).await {
                     Ok(()) => after,
                     Err(_) => After::Drop,
@@ -115,13 +127,19 @@ impl<'w, L: Local, S: ClientStream> Connection<'w, L, S> {
                 Step::Forward(job) => Box::pin(self.forward(job)).await,
             };
             match after {
-                After::Keep => {}
+                After::Keep => continue,
                 // Boxed, as it is rare.
-                After::Close => return Box::pin(self.linger()).await,
-                After::Drop => return,
-                After::Reset => return self.stream.reset_on_close(true),
+                After::Close => Box::pin(self.linger()).await,
+                After::Drop => {}
+                After::Reset => self.stream.reset_on_close(true),
             }
+            return None;
         }
+    }
+
+    /// What was served, for whoever goes on with it.
+    pub(in crate::proxy) fn into_stream(self) -> S {
+        self.stream
     }
 
     /// Reads until there is a head.
@@ -167,7 +185,8 @@ impl<'w, L: Local, S: ClientStream> Connection<'w, L, S> {
     fn renew(&mut self) {
         if !self.current.is(&self.proxy) {
             self.proxy = self.current.get();
-            self.forwarded = Forwarded::new(self.forwarded.arrival, &self.proxy.settings.trusted_proxies);
+            let trusted = &self.proxy.settings.trusted_proxies;
+            self.forwarded = Rc::new(Forwarded::new(self.forwarded.arrival, trusted));
         }
     }
 

@@ -5,6 +5,7 @@ mod certificates;
 mod clients;
 mod config;
 mod http;
+pub(crate) mod http2;
 mod peers;
 mod process;
 mod sidecar;

@@ -1,0 +1,278 @@
+use std::cell::{Cell, RefCell};
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::StreamExt as _;
+use futures_util::stream::FuturesUnordered;
+use h2::server::{Builder, Connection as Library, SendResponse};
+use h2::{Reason, RecvStream};
+use hyper::Request;
+use tokio::io::ReadBuf;
+use tokio::time::Instant;
+
+use super::super::arrival::Arrival;
+use super::super::connection::{CLOSING_PAUSE, ClientStream, Connection};
+use super::super::current::Current;
+use super::super::http1::MOST_FIELDS;
+use super::super::local::Local;
+use super::super::rewrite::Forwarded;
+use super::super::timer::Timer;
+use super::super::worker::Proxy;
+use super::shared::Shared;
+use super::stream::Stream;
+use crate::clock;
+use crate::drain::{Hub, Member, Phase};
+
+/// One HTTP/2 connection, with the streams that it owns: they end with it.
+pub(in crate::proxy) struct Session<'w, L, S> {
+    current: &'w Current<L>,
+    proxy: Rc<Proxy<L>>,
+    forwarded: Rc<Forwarded>,
+    hub: &'w Hub,
+    member: Option<Member<'w>>,
+    library: Library<Shared<S>, Bytes>,
+    running: FuturesUnordered<Pin<Box<dyn Future<Output = ()> + 'w>>>,
+    /// At most so many run at the same time.
+    most: usize,
+    timer: Timer,
+    begun: Instant,
+    /// Since when nothing runs.
+    idle_since: Option<Instant>,
+    /// Whether anything was ever asked.
+    is_used: bool,
+    /// Since when the client knows that it must go elsewhere.
+    leaving_since: Option<Instant>,
+    given_up: Rc<Cell<u32>>,
+    /// When `given_up` was last set to nothing.
+    counted_since: Instant,
+}
+
+/// What a client may send of one request's body before the engine has taken any of it.
+const STREAM_WINDOW: u32 = 65_535;
+
+/// The same for all requests of a connection: so much it can make us hold.
+const CONNECTION_WINDOW: u32 = 256 * 1024;
+
+/// So much of an answer may wait for the socket.
+const SEND_BUFFER: usize = 64 * 1024;
+
+/// What HPACK counts for each field beyond name and value (RFC 9113 section 6.5.2).
+const FIELD_OVERHEAD: usize = 32;
+
+/// Streams that are reset before they could be accepted: more at once are an attack (rapid reset).
+const MOST_RESET_UNSEEN: usize = 20;
+
+/// Streams that we reset for what the client did wrong on them: a client that goes on like this is one.
+const MOST_RESET_BY_US: usize = 100;
+
+/// Streams whose late frames are still known to be late, and for how long.
+const MOST_REMEMBERED: usize = 50;
+const REMEMBERED: Duration = Duration::from_secs(1);
+
+/// What small DATA frames may cost beyond their bytes.
+const SMALL_FRAMES: usize = 25_600;
+
+/// Streams that a client may give up in [`GIVEN_UP_WINDOW`]: each costs us a connection to the app.
+const MOST_GIVEN_UP: u32 = 200;
+const GIVEN_UP_WINDOW: Duration = Duration::from_secs(1);
+
+/// A client that was told to go elsewhere and has nothing running may take so long to close.
+const FAREWELL: Duration = Duration::from_secs(5);
+
+/// How long, and how much, a connection is read from after its last frame, so that the client can read that.
+const LINGER: Duration = Duration::from_secs(1);
+const LINGER_BYTES: usize = 16 * 1024 * 1024;
+
+impl<'w, L: Local, S: ClientStream> Session<'w, L, S> {
+    /// Serves one connection to its end. `first` was read from it already.
+    pub(in crate::proxy) async fn serve(
+        current: &'w Current<L>,
+        stream: S,
+        first: Vec<u8>,
+        arrival: Arrival,
+        hub: &'w Hub,
+    ) {
+        let proxy = current.get();
+        let stream = Rc::new(RefCell::new(stream));
+        let handshake = builder(&proxy).handshake(Shared::new(stream.clone(), first));
+        let patience = proxy.settings.timeouts.request_header;
+        let library = if patience.is_zero() {
+            handshake.await
+        } else {
+            let Ok(library) = tokio::time::timeout(patience, handshake).await else { return };
+            library
+        };
+        // What does not begin as HTTP/2 after that was agreed on is nothing.
+        let Ok(library) = library else { return };
+        let now = clock::turn();
+        let forwarded = Rc::new(Forwarded::new(arrival, &proxy.settings.trusted_proxies));
+        let most = proxy.settings.limits.streams as usize;
+        let mut session = Self {
+            current,
+            proxy,
+            forwarded,
+            hub,
+            member: None,
+            library,
+            running: FuturesUnordered::new(),
+            most,
+            timer: Timer::default(),
+            begun: now,
+            idle_since: Some(now),
+            is_used: false,
+            leaving_since: None,
+            given_up: Rc::default(),
+            counted_since: now,
+        };
+        let is_orderly = std::future::poll_fn(|cx| session.poll(cx)).await;
+        let proxy = session.proxy.clone();
+        drop(session);
+        if !is_orderly {
+            linger(&proxy, &stream).await;
+        }
+    }
+
+    /// Ready when the connection is over; tells whether both sides agree on that.
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<bool> {
+        if self.member.is_none() {
+            self.member = Some(self.hub.join(cx.waker()));
+        }
+        loop {
+            self.take_leave();
+            if self.running.len() < self.most {
+                match self.library.poll_accept(cx) {
+                    Poll::Ready(Some(Ok((request, respond)))) => {
+                        self.begin(request, respond);
+                        continue;
+                    }
+                    Poll::Ready(Some(Err(_))) => return Poll::Ready(false),
+                    Poll::Ready(None) => return Poll::Ready(true),
+                    Poll::Pending => {}
+                }
+            } else if let Poll::Ready(closed) = self.library.poll_closed(cx) {
+                return Poll::Ready(closed.is_ok());
+            }
+            match self.running.poll_next_unpin(cx) {
+                Poll::Ready(Some(())) => self.ended(),
+                Poll::Ready(None) | Poll::Pending => break,
+            }
+        }
+        self.poll_deadline(cx)
+    }
+
+    fn begin(&mut self, request: Request<RecvStream>, respond: SendResponse<Bytes>) {
+        if !self.current.is(&self.proxy) {
+            self.proxy = self.current.get();
+            let trusted = &self.proxy.settings.trusted_proxies;
+            self.forwarded = Rc::new(Forwarded::new(self.forwarded.arrival, trusted));
+        }
+        let stream = Stream::new(request, respond, self.given_up.clone());
+        let mut connection = Connection::stream(self.current, stream, self.forwarded.clone(), self.hub);
+        self.running.push(Box::pin(async move {
+            // A stream cannot become another protocol.
+            let _ = connection.run().await;
+        }));
+        self.is_used = true;
+        self.idle_since = None;
+    }
+
+    /// One request is over.
+    fn ended(&mut self) {
+        let now = clock::turn();
+        if self.running.is_empty() {
+            self.idle_since = Some(now);
+        }
+        if now - self.counted_since >= GIVEN_UP_WINDOW {
+            self.counted_since = now;
+            self.given_up.set(0);
+        }
+        if self.given_up.get() > MOST_GIVEN_UP {
+            self.library.abrupt_shutdown(Reason::ENHANCE_YOUR_CALM);
+        }
+    }
+
+    /// Told to stop, we tell the client to ask elsewhere; what runs is finished. A client that has just connected is about
+    /// to ask, and is told with its first answer.
+    fn take_leave(&mut self) {
+        let is_met = || self.is_used || clock::turn() - self.begun >= CLOSING_PAUSE;
+        if self.leaving_since.is_none() && self.hub.phase() != Phase::Serving && is_met() {
+            self.leave();
+        }
+    }
+
+    /// The first of two GOAWAY frames; the library sends the other when the client has seen it (RFC 9113 section 6.8).
+    fn leave(&mut self) {
+        self.library.graceful_shutdown();
+        self.leaving_since = Some(clock::turn());
+    }
+
+    fn poll_deadline(&mut self, cx: &mut Context<'_>) -> Poll<bool> {
+        loop {
+            let is_stopping = self.hub.phase() != Phase::Serving;
+            let idle = self.proxy.settings.timeouts.idle;
+            let deadline = match (self.idle_since, self.leaving_since) {
+                (None, _) => None,
+                (Some(idle), Some(leaving)) => {
+                    let patience = if self.hub.phase() == Phase::Closing { CLOSING_PAUSE } else { FAREWELL };
+                    Some(idle.max(leaving) + patience)
+                }
+                (Some(_), None) if is_stopping => Some(self.begun + CLOSING_PAUSE),
+                (Some(since), None) => (!idle.is_zero()).then(|| since + idle),
+            };
+            std::task::ready!(self.timer.poll(cx, deadline));
+            if self.leaving_since.is_some() {
+                return Poll::Ready(true);
+            }
+            self.leave();
+            if let Poll::Ready(closed) = self.library.poll_closed(cx) {
+                return Poll::Ready(closed.is_ok());
+            }
+        }
+    }
+}
+
+/// Every limit of the library that a client could go against, said here.
+fn builder<L>(proxy: &Proxy<L>) -> Builder {
+    let limits = &proxy.settings.limits;
+    // What is a little larger than allowed is refused by the engine, which counts it.
+    let head = limits.header_bytes.0.saturating_add((MOST_FIELDS * FIELD_OVERHEAD) as u64);
+    let mut builder = Builder::new();
+    builder
+        .max_concurrent_streams(limits.streams)
+        .max_header_list_size(u32::try_from(head).unwrap_or(u32::MAX))
+        .initial_window_size(STREAM_WINDOW)
+        .initial_connection_window_size(CONNECTION_WINDOW)
+        .max_send_buffer_size(SEND_BUFFER)
+        .max_pending_accept_reset_streams(MOST_RESET_UNSEEN)
+        .max_local_error_reset_streams(Some(MOST_RESET_BY_US))
+        .max_concurrent_reset_streams(MOST_REMEMBERED)
+        .reset_stream_duration(REMEMBERED)
+        .data_frame_budget(SMALL_FRAMES);
+    builder
+}
+
+/// Reads on for a moment, so that the kernel does not take back our last frame for what the client sent too much.
+async fn linger<L, S: ClientStream>(proxy: &Proxy<L>, stream: &RefCell<S>) {
+    let (mut timer, deadline, mut left) = (Timer::default(), Some(clock::turn() + LINGER), LINGER_BYTES);
+    std::future::poll_fn(|cx| {
+        let mut stream = stream.borrow_mut();
+        if matches!(Pin::new(&mut *stream).poll_shutdown(cx), Poll::Ready(Err(_))) {
+            return Poll::Ready(());
+        }
+        let mut scratch = proxy.scratch.borrow_mut();
+        loop {
+            let mut buffer = ReadBuf::new(&mut scratch);
+            match Pin::new(&mut *stream).poll_read(cx, &mut buffer) {
+                Poll::Ready(Ok(())) if !buffer.filled().is_empty() && left > 0 => {
+                    left = left.saturating_sub(buffer.filled().len());
+                }
+                Poll::Ready(_) => return Poll::Ready(()),
+                Poll::Pending => return timer.poll(cx, deadline),
+            }
+        }
+    })
+    .await;
+}
