@@ -5,6 +5,7 @@ use bytes::Bytes;
 use http_body_util::Full;
 use hyper::body::Incoming;
 use hyper::{Request, Response};
+use tokio::net::TcpStream;
 use tower::ServiceExt as _;
 
 use crate::admin::{Admin, Management, Port};
@@ -28,6 +29,10 @@ impl Serve for Traffic {
 impl ClientStream for Io {
     fn reset_on_close(&self, reset: bool) {
         Self::reset_on_close(self, reset);
+    }
+
+    fn tcp(&self) -> Option<&TcpStream> {
+        Self::tcp(self)
     }
 }
 

@@ -8,6 +8,7 @@ use tokio::time::Instant;
 use super::admission::{Admission, Gate};
 use super::connection::{Budget, Hold};
 use super::local::Local;
+use super::pipes::Pipes;
 use super::settings::ProxySettings;
 use super::upstream::{Pool, Target};
 use super::witness::Witness;
@@ -33,6 +34,8 @@ pub struct Proxy<L> {
     /// Where every connection reads: what is in it is dealt with before anybody waits. One per worker, whatever the
     /// configuration.
     pub(super) scratch: Rc<RefCell<Box<[u8]>>>,
+    /// What large bodies pass through. One set per worker as well.
+    pub(super) pipes: Rc<Pipes>,
     spare: RefCell<Vec<Vec<u8>>>,
     /// The present second, and until when it is that.
     date: RefCell<(Option<Instant>, String)>,
@@ -74,6 +77,7 @@ impl<L: Local> Proxy<L> {
             gate,
             local,
             scratch: Rc::new(RefCell::new(vec![0; SCRATCH].into_boxed_slice())),
+            pipes: Rc::default(),
             spare: RefCell::default(),
             date: RefCell::default(),
         }
@@ -104,6 +108,7 @@ impl<L: Local> Proxy<L> {
             gate: self.gate.clone(),
             local,
             scratch: self.scratch.clone(),
+            pipes: self.pipes.clone(),
             spare: RefCell::default(),
             date: RefCell::default(),
         }

@@ -69,6 +69,12 @@ impl Io {
         self.stream.reset_on_close(reset);
     }
 
+    /// The socket, if nothing stands between it and the client.
+    #[must_use]
+    pub fn tcp(&self) -> Option<&TcpStream> {
+        if let Stream::Tcp(stream) = &self.stream { Some(stream) } else { None }
+    }
+
     pub(super) fn stream(&mut self) -> &mut Stream {
         &mut self.stream
     }

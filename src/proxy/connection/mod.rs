@@ -14,6 +14,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
 use tokio::time::Instant;
 
 use self::digest::Asker;
@@ -36,6 +37,11 @@ pub trait ClientStream: AsyncRead + AsyncWrite + Unpin {
     /// Makes the coming close a reset, or an ordinary one again. A reset is the only way to say that a body without a
     /// length is not complete.
     fn reset_on_close(&self, reset: bool);
+
+    /// The socket, if what is written to it is what the client reads.
+    fn tcp(&self) -> Option<&TcpStream> {
+        None
+    }
 }
 
 /// One client connection.

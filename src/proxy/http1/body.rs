@@ -49,6 +49,21 @@ impl BodyReader {
         matches!(self, Self::Done)
     }
 
+    /// How much is still to come, where that is known.
+    pub(in crate::proxy) fn left(&self) -> Option<u64> {
+        if let Self::Length(left) = self { Some(*left) } else { None }
+    }
+
+    /// So much of what is left has passed without being seen here.
+    pub(in crate::proxy) fn pass(&mut self, length: u64) {
+        if let Self::Length(left) = self {
+            *left = left.saturating_sub(length);
+            if *left == 0 {
+                *self = Self::Done;
+            }
+        }
+    }
+
     /// Takes in bytes. What is to be passed on is moved to their beginning; `on_data` sees the data alone.
     pub(in crate::proxy) fn advance(
         &mut self,

@@ -36,6 +36,13 @@ impl<L: Local, S: ClientStream> Relay<'_, L, S> {
             }
             self.down_out.clear();
             self.down_written = 0;
+            self.begin_splice();
+            if self.pipe.is_some() {
+                moved |= self.poll_splice(cx)?;
+                if self.pipe.is_some() {
+                    return self.note(moved);
+                }
+            }
             if matches!(&self.down, Down::Body(download) if download.reader.is_done()) {
                 return Err(self.complete());
             }
@@ -200,7 +207,7 @@ impl<L: Local, S: ClientStream> Relay<'_, L, S> {
     }
 
     /// The app has closed its side.
-    fn app_closed(&mut self) -> Result<(), Step> {
+    pub(super) fn app_closed(&mut self) -> Result<(), Step> {
         match &mut self.down {
             Down::Head { .. } => Err(self.app_broke()),
             Down::Body(download) => {
@@ -215,7 +222,7 @@ impl<L: Local, S: ClientStream> Relay<'_, L, S> {
         }
     }
 
-    fn app_failed(&mut self, error: &io::Error) -> Step {
+    pub(super) fn app_failed(&mut self, error: &io::Error) -> Step {
         match Distrust::of_read(error) {
             Some(why) if matches!(self.down, Down::Head { .. }) => self.fail(Rejection::Tls(why)),
             _ => self.app_broke(),

@@ -1,6 +1,7 @@
 //! One exchange with the app, both ways at once.
 
 mod down;
+mod splice;
 mod up;
 
 use std::io;
@@ -13,6 +14,7 @@ use tokio::time::Instant;
 use super::connection::{ClientStream, Job};
 use super::http1::BodyReader;
 use super::local::Local;
+use super::pipes::Pipe;
 use super::rejection::Rejection;
 use super::timer::Timer;
 use super::upstream::Lease;
@@ -39,6 +41,8 @@ pub(super) struct Relay<'a, L, S> {
     /// On its way to the client.
     down_out: Vec<u8>,
     down_written: usize,
+    /// What a large body passes through, once nothing more is to be done with its bytes.
+    pipe: Option<Pipe>,
     /// When bytes last moved, in either direction.
     moved: Instant,
 }
@@ -134,7 +138,7 @@ impl<'a, L: Local, S: ClientStream> Relay<'a, L, S> {
         let up = Up { written: 0, whole: true, broken: false, ended: None };
         let down = Down::Head { partial: Vec::new(), interim: 0 };
         let (down_out, moved) = (proxy.buffer(), clock::turn());
-        Self { proxy, client, lease, job, ahead, timer, hub, up, down, down_out, down_written: 0, moved }
+        Self { proxy, client, lease, job, ahead, timer, hub, up, down, down_out, down_written: 0, pipe: None, moved }
     }
 
     /// What the last step leads to.
@@ -226,7 +230,8 @@ impl<'a, L: Local, S: ClientStream> Relay<'a, L, S> {
     /// Whoever is waited for has taken too long.
     fn poll_deadline(&mut self, cx: &mut Context<'_>) -> Poll<Step> {
         let timeouts = &self.proxy.settings.timeouts;
-        let client_is_slow = self.down_written < self.down_out.len();
+        let client_is_slow =
+            self.down_written < self.down_out.len() || self.pipe.as_ref().is_some_and(|pipe| pipe.held > 0);
         let uploading = !self.job.upload.is_done() && !self.up.broken;
         let app_takes_nothing = self.up.written < self.job.out.len() && !self.up.broken;
         let in_body = matches!(self.down, Down::Body(_));

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
+use tokio::net::TcpStream;
 use tokio::time::Instant;
 
 use super::super::rejection::Rejection;
@@ -128,6 +129,11 @@ impl Lease {
             Some(stream) => Pin::new(stream),
             None => unreachable!("given back by value"),
         }
+    }
+
+    /// The socket, if there is nothing between it and the app.
+    pub(in crate::proxy) fn tcp(&self) -> Option<&TcpStream> {
+        self.stream.as_ref().and_then(AppStream::tcp)
     }
 
     /// Its exchange is over in both directions: the next one may have it.

@@ -17,6 +17,11 @@ pub(in crate::proxy) enum AppStream {
 }
 
 impl AppStream {
+    /// The socket, if what is read from it is what the app writes.
+    pub(super) fn tcp(&self) -> Option<&TcpStream> {
+        if let Self::Tcp(stream) = self { Some(stream) } else { None }
+    }
+
     /// Whether nothing has come on an idle connection, not even its end. Costs a system call only if something has.
     pub(super) fn is_quiet(&mut self) -> bool {
         let mut byte = [0];
