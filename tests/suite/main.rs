@@ -33,6 +33,7 @@ mod prometheus;
 mod reload;
 mod restarts;
 mod seeds;
+mod soak;
 mod streaming;
 mod supervise;
 mod support;
