@@ -56,6 +56,8 @@ pub enum FetchError {
     Tls(std::io::Error),
     /// A connection, but no HTTP on it.
     Protocol(hyper::Error),
+    /// A connection, but no HTTP/2 on it.
+    Http2(h2::Error),
     /// The URL cannot be asked.
     Url,
 }
@@ -66,6 +68,7 @@ impl fmt::Display for FetchError {
             Self::Connect(error) => write!(f, "cannot connect: {error}"),
             Self::Tls(error) => write!(f, "the TLS handshake failed: {error}"),
             Self::Protocol(error) => write!(f, "no HTTP answer: {error}"),
+            Self::Http2(error) => write!(f, "no HTTP/2 answer: {error}"),
             Self::Url => f.write_str("the URL cannot be asked"),
         }
     }
@@ -80,6 +83,7 @@ impl std::error::Error for FetchError {}
 pub async fn fetch(question: &Question) -> Result<Answer, FetchError> {
     match &question.url.scheme {
         Scheme::Unix(path) => exchange(UnixStream::connect(path).await.map_err(FetchError::Connect)?, question).await,
+        Scheme::H2c => exchange_http2(connect(question).await?, question).await,
         Scheme::Http => exchange(connect(question).await?, question).await,
         Scheme::Https => {
             let stream = connect(question).await?;
@@ -103,9 +107,8 @@ where
     *request.uri_mut() = question.url.path.parse().map_err(|_| FetchError::Url)?;
     let headers = request.headers_mut();
     headers.insert(HOST, HeaderValue::try_from(question.url.authority()).map_err(|_| FetchError::Url)?);
-    headers.insert(USER_AGENT, HeaderValue::from_static(concat!("pulsegate/", env!("CARGO_PKG_VERSION"))));
     headers.insert(CONNECTION, HeaderValue::from_static("close"));
-    headers.extend(question.headers.clone());
+    add_fields(headers, question);
 
     let (sender, connection) =
         hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(FetchError::Protocol)?;
@@ -137,6 +140,47 @@ where
         },
     }
     .map_err(FetchError::Protocol)
+}
+
+async fn exchange_http2(stream: TcpStream, question: &Question) -> Result<Answer, FetchError> {
+    let mut request = Request::new(());
+    *request.method_mut() = question.method.clone();
+    let uri = format!("http://{}{}", question.url.authority(), question.url.path);
+    *request.uri_mut() = uri.parse().map_err(|_| FetchError::Url)?;
+    add_fields(request.headers_mut(), question);
+
+    let (mut sender, connection) = h2::client::handshake(stream).await.map_err(FetchError::Http2)?;
+    let answer = async {
+        let (response, _) = sender.send_request(request, true)?;
+        let (parts, mut body) = response.await?.into_parts();
+        let mut bytes = BytesMut::new();
+        let mut truncated = false;
+        while let Some(data) = body.data().await {
+            let data = data?;
+            body.flow_control().release_capacity(data.len())?;
+            if bytes.len() + data.len() > BODY_LIMIT {
+                truncated = true;
+                break;
+            }
+            bytes.extend_from_slice(&data);
+        }
+        Ok(Answer { status: parts.status, headers: parts.headers, body: bytes.freeze(), truncated })
+    };
+    tokio::pin!(connection, answer);
+    tokio::select! {
+        biased;
+        answer = &mut answer => answer,
+        closed = &mut connection => match closed {
+            Ok(()) => answer.await,
+            Err(error) => Err(error),
+        },
+    }
+    .map_err(FetchError::Http2)
+}
+
+fn add_fields(headers: &mut HeaderMap, question: &Question) {
+    headers.insert(USER_AGENT, HeaderValue::from_static(concat!("pulsegate/", env!("CARGO_PKG_VERSION"))));
+    headers.extend(question.headers.clone());
 }
 
 /// A connection's sender as a tower service, so that callers can lay middleware over it.

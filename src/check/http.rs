@@ -128,7 +128,7 @@ impl HttpCheck {
         let (code, public) = match error {
             FetchError::Connect(_) => ("connect_failed", "cannot connect"),
             FetchError::Tls(_) => ("tls_failed", "TLS handshake failed"),
-            FetchError::Protocol(_) => ("not_http", "does not answer in HTTP"),
+            FetchError::Protocol(_) | FetchError::Http2(_) => ("not_http", "does not answer in HTTP"),
             FetchError::Url => ("bad_url", "has a URL that cannot be asked"),
         };
         // The path may hold a token; the authority cannot.

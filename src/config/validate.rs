@@ -128,7 +128,7 @@ fn shared_port(config: &Config) -> Option<u16> {
         Address::Unix(_) => false,
     });
     let upstream = &config.proxy.upstream.0;
-    let with_app = matches!(upstream.scheme, Scheme::Http | Scheme::Https)
+    let with_app = matches!(upstream.scheme, Scheme::Http | Scheme::H2c | Scheme::Https)
         && upstream.port == admin.port()
         && upstream.host.parse().is_ok_and(overlaps);
     (admin.port() != 0 && (with_traffic || with_app)).then_some(admin.port())
@@ -158,7 +158,7 @@ fn leads_to_itself(config: &Config) -> bool {
     let upstream = &config.proxy.upstream.0;
     config.proxy.listen.iter().any(|listen| match (listen, &upstream.scheme) {
         (Address::Unix(path), Scheme::Unix(upstream)) => path == upstream,
-        (Address::Ip(address), Scheme::Http | Scheme::Https) => {
+        (Address::Ip(address), Scheme::Http | Scheme::H2c | Scheme::Https) => {
             let host = upstream.host.parse::<std::net::IpAddr>();
             let ours = match host {
                 Ok(host) => host == address.ip() || (host.is_loopback() && address.ip().is_unspecified()),

@@ -17,6 +17,12 @@ pub enum Rejection {
     ConnectFailed,
     /// The app does not accept a connection in time.
     ConnectTimeout,
+    /// The app does not speak HTTP/2.
+    NotHttp2,
+    /// The app refuses to begin with the request.
+    StreamRefused,
+    /// WebSocket, which cannot be had from an app that is spoken to in HTTP/2.
+    NoWebSocket,
     /// There is no TLS with the app.
     Tls(Distrust),
     /// The app did not begin its answer in time.
@@ -62,11 +68,14 @@ const RETRY_SECONDS: &str = "1";
 impl Rejection {
     /// All of them, for documentation and tests; one stands for all malformed requests, one for
     /// all troubles with TLS.
-    pub const ALL: [Self; 21] = [
+    pub const ALL: [Self; 24] = [
         Self::ConnectRefused,
         Self::NoSockets,
         Self::ConnectFailed,
         Self::ConnectTimeout,
+        Self::NotHttp2,
+        Self::StreamRefused,
+        Self::NoWebSocket,
         Self::Tls(Distrust::UnknownIssuer),
         Self::ResponseTimeout,
         Self::UpstreamClosed,
@@ -111,6 +120,23 @@ impl Rejection {
                 "the app does not accept connections in time",
                 "connection_timeout",
                 F::UpstreamTimeout,
+            ),
+            Self::NotHttp2 => {
+                (502, "upstream_not_http2", "the app does not speak HTTP/2", "http_protocol_error", F::UpstreamConnect)
+            }
+            Self::StreamRefused => (
+                503,
+                "upstream_stream_refused",
+                "the app takes no more requests at the moment",
+                "connection_terminated",
+                F::UpstreamReset,
+            ),
+            Self::NoWebSocket => (
+                501,
+                "websocket_not_possible",
+                "the app is spoken to in HTTP/2, which this proxy does not speak WebSocket over",
+                "http_request_denied",
+                F::InvalidRequest,
             ),
             Self::Tls(why @ Distrust::TooSlow) => {
                 (504, why.code(), why.sentence(), why.proxy_error(), F::UpstreamTimeout)

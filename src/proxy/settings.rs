@@ -11,7 +11,7 @@ crate::settings! {
     pub struct ProxySettings {
         /// Where traffic comes in: `0.0.0.0:8000`, `[::]:8000`, `unix:/run/pulsegate.sock`; a list is allowed.
         listen: Vec<Address> = "0.0.0.0:8000",
-        /// The app: "http://127.0.0.1:8080", "https://app:8443" or "unix:/run/app.sock".
+        /// The app: "http://127.0.0.1:8080", "https://app:8443", "h2c://127.0.0.1:50051" or "unix:/run/app.sock".
         upstream: Upstream = "http://127.0.0.1:8080",
         /// How an https app is verified, and what we show it.
         upstream_tls: ClientTls,

@@ -9,6 +9,8 @@ use super::{Line, Node, Problems, Setting};
 pub enum Scheme {
     /// Plain text over TCP.
     Http,
+    /// HTTP/2 in plain text over TCP, without asking first.
+    H2c,
     /// TLS over TCP.
     Https,
     /// Plain text over a Unix socket, by its path.
@@ -44,6 +46,7 @@ impl Url {
         let uri: hyper::Uri = text.parse().ok()?;
         let (scheme, port) = match uri.scheme_str()? {
             "http" => (Scheme::Http, 80),
+            "h2c" => (Scheme::H2c, 80),
             "https" => (Scheme::Https, 443),
             _ => return None,
         };
@@ -71,7 +74,7 @@ impl Url {
     #[must_use]
     pub fn authority(&self) -> String {
         let default = match self.scheme {
-            Scheme::Http => 80,
+            Scheme::Http | Scheme::H2c => 80,
             Scheme::Https => 443,
             Scheme::Unix(_) => self.port,
         };
@@ -90,6 +93,7 @@ impl fmt::Display for Url {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.scheme {
             Scheme::Http => write!(f, "http://{}{}", self.authority(), self.path),
+            Scheme::H2c => write!(f, "h2c://{}{}", self.authority(), self.path),
             Scheme::Https => write!(f, "https://{}{}", self.authority(), self.path),
             Scheme::Unix(socket) => write!(f, "unix:{}", socket.display()),
         }

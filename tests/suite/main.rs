@@ -40,4 +40,5 @@ mod support;
 mod target;
 mod tls;
 mod proxy_protocol;
+mod upstream_h2;
 mod upstream_tls;

@@ -126,6 +126,9 @@ impl<L: Local, S: ClientStream> Connection<'_, L, S> {
         if head.method == "CONNECT" {
             return Err(Rejection::Connect);
         }
+        if head.websocket && !proxy.pool.target.can_upgrade() {
+            return Err(Rejection::NoWebSocket);
+        }
         if head.expects == Expects::Other {
             return Err(Rejection::Expectation);
         }

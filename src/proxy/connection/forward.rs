@@ -35,7 +35,7 @@ impl<L: Local, S: ClientStream> Connection<'_, L, S> {
         let mut tries = Tries::new(&proxy.settings.retry);
         let mut may_reuse = true;
         loop {
-            let kept = if may_reuse { proxy.pool.reuse(!job.idempotent) } else { None };
+            let kept = if may_reuse { proxy.pool.reuse(job.needs()) } else { None };
             let lease = match kept {
                 Some(lease) => lease,
                 None => match Box::pin(self.connect(&mut job, &mut tries)).await {
@@ -57,17 +57,7 @@ impl<L: Local, S: ClientStream> Connection<'_, L, S> {
                         (false, false) => After::Close,
                     };
                 }
-                Ended::Tunnel { mut lease, head, first } => {
-                    let silence = self.proxy.settings.timeouts.stream_idle;
-                    let ahead = std::mem::take(&mut self.ahead);
-                    if self.write_all(head).await.is_err() {
-                        return After::Drop;
-                    }
-                    let first = (&ahead[..], &first[..]);
-                    let tunnel = tunnel(&mut self.stream, lease.stream(), first, &mut job.exchange, silence);
-                    let broken = Box::pin(tunnel).await;
-                    return if broken == Some(Failure::UpstreamReset) { After::Reset } else { After::Drop };
-                }
+                Ended::Tunnel { lease, head, first } => return self.tunnel(lease, head, &first, &mut job).await,
                 // What was not sent at all may be sent again however often: each time one stale connection fewer.
                 Ended::Stale { sent: false, .. } if reused => {
                     proxy.shard.retries.fetch_add(1, Relaxed);
@@ -81,6 +71,12 @@ impl<L: Local, S: ClientStream> Connection<'_, L, S> {
                         return After::Drop;
                     }
                 }
+                Ended::Refused { whole: true } if tries.replay(true, &proxy.budget) => {
+                    if self.unless_gone(&job, pause()).await.is_none() {
+                        return After::Drop;
+                    }
+                }
+                Ended::Refused { .. } => return self.reject(&mut job, Rejection::StreamRefused).await,
                 Ended::Stale { .. } => return self.reject(&mut job, Rejection::UpstreamClosed).await,
                 Ended::Failed(rejection) => return self.reject(&mut job, rejection).await,
                 Ended::Cut { reset } => return if reset { After::Reset } else { After::Drop },
@@ -89,11 +85,23 @@ impl<L: Local, S: ClientStream> Connection<'_, L, S> {
         }
     }
 
+    /// From here on both speak another protocol.
+    async fn tunnel(&mut self, mut lease: Lease, head: Vec<u8>, first: &[u8], job: &mut Job) -> After {
+        let silence = self.proxy.settings.timeouts.stream_idle;
+        let ahead = std::mem::take(&mut self.ahead);
+        if self.write_all(head).await.is_err() {
+            return After::Drop;
+        }
+        let first = (&ahead[..], first);
+        let broken = tunnel(&mut self.stream, lease.stream(), first, &mut job.exchange, silence).await;
+        if broken == Some(Failure::UpstreamReset) { After::Reset } else { After::Drop }
+    }
+
     /// A new connection, if need be once the app is back. `None`: the client has not waited for it.
     async fn connect(&mut self, job: &mut Job, tries: &mut Tries) -> Option<Result<Lease, Rejection>> {
         let proxy = self.proxy.clone();
         loop {
-            let rejection = match self.unless_gone(job, proxy.pool.connect()).await? {
+            let rejection = match self.unless_gone(job, proxy.pool.connect(job.needs())).await? {
                 Ok(lease) => {
                     proxy.hold.is_back();
                     return Some(Ok(lease));

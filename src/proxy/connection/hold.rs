@@ -11,7 +11,7 @@ use tokio::time::{Instant, sleep, timeout_at};
 
 use super::super::local::Local;
 use super::super::rejection::Rejection;
-use super::super::upstream::{Lease, Pool};
+use super::super::upstream::{Lease, Needs, Pool};
 use super::{ClientStream, Connection, Job, watch};
 use crate::clock::back_off;
 use crate::traffic::Shard;
@@ -58,6 +58,7 @@ impl Hold {
         &self,
         pool: &Rc<Pool>,
         shard: &Shard,
+        needs: Needs,
         why: Rejection,
         until: Instant,
     ) -> Result<Lease, Rejection> {
@@ -73,7 +74,7 @@ impl Hold {
                     () = self.back.notified() => {}
                 }
                 shard.retries.fetch_add(1, Relaxed);
-                match pool.connect().await {
+                match pool.connect(needs).await {
                     Ok(lease) => {
                         self.is_back();
                         return Ok(lease);
@@ -134,7 +135,7 @@ impl<L: Local, S: ClientStream> Connection<'_, L, S> {
         until: Instant,
     ) -> Option<Result<Lease, Rejection>> {
         let proxy = self.proxy.clone();
-        let mut connection = pin!(proxy.hold.connection(&proxy.pool, &proxy.shard, why, until));
+        let mut connection = pin!(proxy.hold.connection(&proxy.pool, &proxy.shard, job.needs(), why, until));
         std::future::poll_fn(|cx| {
             if let Poll::Ready(connected) = connection.as_mut().poll(cx) {
                 return Poll::Ready(Some(connected));

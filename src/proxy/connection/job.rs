@@ -1,5 +1,6 @@
 use super::super::exchange::Exchange;
 use super::super::http1::{BodyReader, Malformed};
+use super::super::upstream::Needs;
 
 /// A request on its way to the app.
 pub(in crate::proxy) struct Job {
@@ -20,6 +21,11 @@ pub(in crate::proxy) struct Job {
 }
 
 impl Job {
+    /// What it needs of its connection to the app.
+    pub(super) fn needs(&self) -> Needs {
+        Needs { surely: !self.idempotent, http1: self.websocket }
+    }
+
     /// Takes in what came of the body; tells how many bytes belonged to it.
     pub(super) fn take_in(&mut self, bytes: &mut [u8]) -> Result<usize, Malformed> {
         let uploaded = &mut self.uploaded;

@@ -10,10 +10,10 @@ use super::super::http1::{BodyReader, Field, Framing, MOST_FIELDS, Parsed, Respo
 use super::super::local::Local;
 use super::super::rejection::Rejection;
 use super::super::rewrite::{delivery_of, write_response};
+use super::super::upstream::Broken;
 use super::super::witness::Witness;
 use super::{Down, Download, LARGEST_HEAD, MOST_INTERIM, Relay, Step, read};
 use crate::drain::Phase;
-use crate::tls::Distrust;
 use crate::traffic::Failure;
 
 /// The way from the app to the client.
@@ -223,8 +223,10 @@ impl<L: Local, S: ClientStream> Relay<'_, L, S> {
     }
 
     pub(super) fn app_failed(&mut self, error: &io::Error) -> Step {
-        match Distrust::of_read(error) {
-            Some(why) if matches!(self.down, Down::Head { .. }) => self.fail(Rejection::Tls(why)),
+        match (Broken::of_read(error), &self.down) {
+            (Broken::Unprocessed, Down::Head { interim: 0, .. }) => Step::Refused,
+            (Broken::Rejected(rejection), Down::Head { .. }) => self.fail(rejection),
+            (Broken::Rejected(rejection), Down::Body(_)) => self.cut(rejection.failure()),
             _ => self.app_broke(),
         }
     }

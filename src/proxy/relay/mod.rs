@@ -108,6 +108,11 @@ pub(super) enum Ended {
         /// Whether all that was sent is still there to be sent again.
         whole: bool,
     },
+    /// The app has not begun with the request, and will not.
+    Refused {
+        /// Whether all that was sent is still there to be sent again.
+        whole: bool,
+    },
     /// No answer, and nothing of one has been passed on.
     Failed(Rejection),
     /// The answer broke off after a part of it was passed on.
@@ -163,6 +168,7 @@ impl<'a, L: Local, S: ClientStream> Relay<'a, L, S> {
                 let whole = up.whole && job.upload.is_done();
                 Ended::Stale { sent: up.written > 0 || !up.whole, whole }
             }
+            Step::Refused => Ended::Refused { whole: up.whole && job.upload.is_done() },
             Step::Failed(rejection) => Ended::Failed(rejection),
             Step::Cut => Ended::Cut { reset: matches!(&down, Down::Body(download) if download.needs_reset) },
             Step::ClientGone | Step::Tunnel(_) => Ended::ClientGone,
@@ -263,6 +269,7 @@ pub(super) enum Step {
     Complete,
     Tunnel(Vec<u8>),
     Stale,
+    Refused,
     Failed(Rejection),
     Cut,
     ClientGone,

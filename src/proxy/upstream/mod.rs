@@ -1,9 +1,12 @@
 //! A worker's connections to the app.
 
+mod broken;
 mod connect;
+mod http2;
 mod pool;
 mod stream;
 mod target;
 
-pub(super) use self::pool::{Lease, Pool};
+pub(super) use self::broken::Broken;
+pub(super) use self::pool::{Lease, Needs, Pool};
 pub use self::target::Target;

@@ -1,5 +1,6 @@
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
+use std::io;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -10,9 +11,10 @@ use tokio::net::TcpStream;
 use tokio::time::Instant;
 
 use super::super::rejection::Rejection;
-use super::connect::connect;
+use super::connect::{Connected, connect};
+use super::http2::{Channel, Channels};
 use super::stream::AppStream;
-use super::target::Target;
+use super::target::{Http2, Target};
 use crate::clock;
 use crate::tls::Distrust;
 use crate::traffic::Shard;
@@ -21,7 +23,7 @@ use crate::traffic::Shard;
 const MOST_IDLE: usize = 1024;
 
 /// An idle connection older than this is closed.
-const LONGEST_IDLE: Duration = Duration::from_secs(60);
+pub(super) const LONGEST_IDLE: Duration = Duration::from_secs(60);
 
 /// One worker's connections to the app.
 #[derive(Debug)]
@@ -30,10 +32,22 @@ pub(in crate::proxy) struct Pool {
     shard: Arc<Shard>,
     /// The last one in is the first one out: the others may grow old and be closed.
     idle: RefCell<VecDeque<Idle>>,
+    channels: Channels,
+    /// Whether the app took HTTP/2 the last time that it was offered.
+    takes_http2: Cell<bool>,
     /// Nothing is kept any more: the app is elsewhere now.
     retired: Cell<bool>,
     /// The last trouble with certificates that was logged.
     told: Cell<Option<Rejection>>,
+}
+
+/// What a request needs of its connection.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::proxy) struct Needs {
+    /// It could not be sent twice: whether a kept connection has ended is worth a system call.
+    pub(in crate::proxy) surely: bool,
+    /// It wants to speak another protocol afterwards, which HTTP/2 cannot.
+    pub(in crate::proxy) http1: bool,
 }
 
 #[derive(Debug)]
@@ -47,6 +61,7 @@ struct Idle {
 pub(in crate::proxy) struct Lease {
     /// Present until it is given back.
     stream: Option<AppStream>,
+    is_counted: bool,
     /// Whether it has served before, so that the app may have closed it meanwhile.
     pub(in crate::proxy) reused: bool,
     pool: Rc<Pool>,
@@ -54,27 +69,40 @@ pub(in crate::proxy) struct Lease {
 
 impl Pool {
     pub(in crate::proxy) fn new(target: Target, shard: Arc<Shard>) -> Rc<Self> {
-        Rc::new(Self { target, shard, idle: RefCell::default(), retired: Cell::default(), told: Cell::default() })
+        Rc::new(Self {
+            target,
+            shard,
+            idle: RefCell::default(),
+            channels: Channels::default(),
+            takes_http2: Cell::default(),
+            retired: Cell::default(),
+            told: Cell::default(),
+        })
     }
 
-    /// A connection that was used before and is still open, as far as can be seen without asking the kernel; `surely`
-    /// asks it, for a request that could not be sent twice.
-    pub(in crate::proxy) fn reuse(self: &Rc<Self>, surely: bool) -> Option<Lease> {
+    /// A connection that was used before and is still open, as far as can be seen.
+    pub(in crate::proxy) fn reuse(self: &Rc<Self>, needs: Needs) -> Option<Lease> {
+        if self.target.http2 != Http2::Never
+            && !needs.http1
+            && let Some((stream, reused)) = self.channels.stream()
+        {
+            return Some(self.lease(AppStream::Http2(Box::new(stream)), reused));
+        }
         let mut idle = self.idle.borrow_mut();
         while let Some(Idle { mut stream, .. }) = idle.pop_back() {
             self.shard.upstream_idle.fetch_sub(1, Relaxed);
-            if stream.is_quiet() && !(surely && stream.has_ended()) {
+            if stream.is_quiet() && !(needs.surely && stream.has_ended()) {
                 return Some(self.lease(stream, true));
             }
         }
         None
     }
 
-    /// A new connection.
-    pub(in crate::proxy) async fn connect(self: &Rc<Self>) -> Result<Lease, Rejection> {
+    /// A new connection, or a stream on one that another request has made meanwhile.
+    pub(in crate::proxy) async fn connect(self: &Rc<Self>, needs: Needs) -> Result<Lease, Rejection> {
         let limit = self.target.connect_timeout;
         let shaking = Cell::new(false);
-        let connecting = connect(&self.target, &shaking);
+        let connecting = self.connect_in_turn(needs, &shaking);
         let connected = if limit.is_zero() {
             connecting.await
         } else {
@@ -85,17 +113,44 @@ impl Pool {
             }
         };
         match connected {
-            Ok(stream) => {
+            Ok(lease) => {
                 self.told.set(None);
-                Ok(self.lease(stream, false))
+                Ok(lease)
             }
             Err((rejection, error)) => {
                 // Said once: it stays so until somebody does something about it.
-                if matches!(rejection, Rejection::Tls(_)) && self.told.replace(Some(rejection)) != Some(rejection) {
-                    tracing::warn!(code = rejection.code(), %error, "no TLS with the app");
+                let is_lasting = matches!(rejection, Rejection::Tls(_) | Rejection::NotHttp2);
+                if is_lasting && self.told.replace(Some(rejection)) != Some(rejection) {
+                    tracing::warn!(code = rejection.code(), %error, "no TLS or no HTTP/2 with the app");
                 }
                 Err(rejection)
             }
+        }
+    }
+
+    async fn connect_in_turn(
+        self: &Rc<Self>,
+        needs: Needs,
+        shaking: &Cell<bool>,
+    ) -> Result<Lease, (Rejection, io::Error)> {
+        let one_by_one = !needs.http1 && (self.target.http2 == Http2::Always || self.takes_http2.get());
+        let turn = if one_by_one { self.channels.turn().await } else { None };
+        if turn.is_some()
+            && let Some((stream, reused)) = self.channels.stream()
+        {
+            return Ok(self.lease(AppStream::Http2(Box::new(stream)), reused));
+        }
+        let Connected { stream, is_http2 } = connect(&self.target, needs.http1, shaking).await?;
+        if self.target.http2 == Http2::Offered && !needs.http1 {
+            self.takes_http2.set(is_http2);
+        }
+        if !is_http2 {
+            return Ok(self.lease(stream, false));
+        }
+        let channel = Channel::open(stream, self.target.tls.is_some(), self.shard.clone()).await?;
+        match self.channels.add(channel) {
+            Some(stream) => Ok(self.lease(AppStream::Http2(Box::new(stream)), false)),
+            None => Err((Rejection::StreamRefused, io::ErrorKind::ConnectionRefused.into())),
         }
     }
 
@@ -107,18 +162,24 @@ impl Pool {
         idle.retain_mut(|kept| now - kept.since <= LONGEST_IDLE && kept.stream.is_quiet());
         let closed = i64::try_from(before - idle.len()).unwrap_or(0);
         self.shard.upstream_idle.fetch_sub(closed, Relaxed);
+        self.channels.sweep(now);
     }
 
     /// Closes what is idle, and keeps nothing from now on.
     pub(in crate::proxy) fn retire(&self) {
         self.retired.set(true);
+        self.channels.clear();
         let closed = std::mem::take(&mut *self.idle.borrow_mut()).len();
         self.shard.upstream_idle.fetch_sub(i64::try_from(closed).unwrap_or(0), Relaxed);
     }
 
     fn lease(self: &Rc<Self>, stream: AppStream, reused: bool) -> Lease {
-        self.shard.upstream_active.fetch_add(1, Relaxed);
-        Lease { stream: Some(stream), reused, pool: self.clone() }
+        // A connection that is shared counts itself.
+        let is_counted = !matches!(stream, AppStream::Http2(_));
+        if is_counted {
+            self.shard.upstream_active.fetch_add(1, Relaxed);
+        }
+        Lease { stream: Some(stream), is_counted, reused, pool: self.clone() }
     }
 }
 
@@ -138,8 +199,13 @@ impl Lease {
 
     /// Its exchange is over in both directions: the next one may have it.
     pub(in crate::proxy) fn give_back(mut self) {
+        let stream = match self.stream.take() {
+            Some(AppStream::Http2(stream)) => return stream.finish(),
+            Some(stream) => stream,
+            None => return,
+        };
         let mut idle = self.pool.idle.borrow_mut();
-        if let (Some(stream), true) = (self.stream.take(), idle.len() < MOST_IDLE && !self.pool.retired.get()) {
+        if idle.len() < MOST_IDLE && !self.pool.retired.get() {
             self.pool.shard.upstream_idle.fetch_add(1, Relaxed);
             idle.push_back(Idle { stream, since: clock::turn() });
         }
@@ -148,7 +214,9 @@ impl Lease {
 
 impl Drop for Lease {
     fn drop(&mut self) {
-        self.pool.shard.upstream_active.fetch_sub(1, Relaxed);
+        if self.is_counted {
+            self.pool.shard.upstream_active.fetch_sub(1, Relaxed);
+        }
     }
 }
 

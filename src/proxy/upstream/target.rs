@@ -10,7 +10,18 @@ use crate::tls::{Client, TlsError};
 pub struct Target {
     pub(super) url: Url,
     pub(super) tls: Option<Arc<Client>>,
+    pub(super) http2: Http2,
     pub(super) connect_timeout: Duration,
+}
+
+/// When HTTP/2 is spoken to the app.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Http2 {
+    Never,
+    /// If the app takes the offer (ALPN).
+    Offered,
+    /// The app is known to speak it.
+    Always,
 }
 
 impl Target {
@@ -24,7 +35,12 @@ impl Target {
             Scheme::Https => Some(Arc::new(Client::load(&settings.upstream_tls)?)),
             _ => None,
         };
-        Ok(Self { url, tls, connect_timeout: settings.timeouts.connect })
+        let http2 = match &tls {
+            Some(tls) if tls.may_offer_http2() => Http2::Offered,
+            None if url.scheme == Scheme::H2c => Http2::Always,
+            _ => Http2::Never,
+        };
+        Ok(Self { url, tls, http2, connect_timeout: settings.timeouts.connect })
     }
 
     /// TLS towards the app, if it is spoken.
@@ -36,6 +52,11 @@ impl Target {
     /// The app, as a Host field names it.
     pub(in crate::proxy) fn authority(&self) -> String {
         self.url.authority()
+    }
+
+    /// Whether the app can be asked for WebSocket, which begins with HTTP/1.1.
+    pub(in crate::proxy) fn can_upgrade(&self) -> bool {
+        self.http2 != Http2::Always
     }
 
     /// Whether connections are made the same way.

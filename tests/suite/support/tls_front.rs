@@ -65,7 +65,7 @@ impl Drop for TlsFront {
     }
 }
 
-fn config(issued: &CertificateFiles, client_ca: Option<&Path>) -> ServerConfig {
+pub(super) fn config(issued: &CertificateFiles, client_ca: Option<&Path>) -> ServerConfig {
     let chain = CertificateDer::pem_file_iter(&issued.cert).expect("a file").collect::<Result<Vec<_>, _>>();
     let key = PrivateKeyDer::from_pem_file(&issued.key).expect("a key");
     let provider = Arc::new(rustls::crypto::ring::default_provider());
