@@ -94,6 +94,17 @@ pub async fn fetch(question: &Question) -> Result<Answer, FetchError> {
     }
 }
 
+/// Asks through a byte stream that is there already.
+///
+/// # Errors
+/// No HTTP.
+pub async fn fetch_through<S>(stream: S, question: &Question) -> Result<Answer, FetchError>
+where
+    S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+{
+    exchange(stream, question).await
+}
+
 async fn connect(question: &Question) -> Result<TcpStream, FetchError> {
     TcpStream::connect((question.url.host.as_str(), question.url.port)).await.map_err(FetchError::Connect)
 }

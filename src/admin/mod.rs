@@ -1,9 +1,11 @@
 //! The endpoints: what `/health` and its like answer, on both ports, and who may read them.
 //!
 //! A [`tower::Service`] that borrows the latest report and writes bytes that were rendered when the report changed or the
-//! second turned. Runs no check, waits for nothing.
+//! second turned. Runs no check, waits for nothing; but for the
+//! endpoints below `/-/`, which have the process do something and say what came of it.
 
 mod access;
+mod control;
 mod endpoint;
 mod metrics;
 mod reloads;
@@ -11,11 +13,14 @@ mod service;
 mod settings;
 
 pub use self::access::{Keys, Requirement};
+pub use self::control::{Control, LONGEST_WAIT, Operator, encode};
 pub use self::endpoint::{Endpoint, Kind, Port, Ports};
 pub use self::metrics::Metrics;
 pub use self::reloads::Reloads;
 pub use self::service::{Admin, CurrentAdmin, Management, Target};
-pub use self::settings::{AdminListen, AdminSettings, EndpointSettings, MetricsSettings};
+pub use self::settings::{
+    AdminListen, AdminSettings, ControlSettings, ControlSocket, EndpointSettings, MetricsSettings, control_name,
+};
 
 #[cfg(test)]
 mod tests;

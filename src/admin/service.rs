@@ -1,18 +1,21 @@
 use std::convert::Infallible;
 use std::future::{Ready, ready};
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use arc_swap::ArcSwap;
 use bytes::Bytes;
+use futures_util::future::{BoxFuture, Either};
 use http_body_util::Full;
 use hyper::header::{
     ACCESS_CONTROL_ALLOW_ORIGIN, ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderValue, ORIGIN, VARY, WWW_AUTHENTICATE,
 };
 use hyper::{Method, Request, Response, StatusCode};
 
+use super::control::Action;
 use super::endpoint::Rendering;
-use super::{Endpoint, Keys, Kind, Metrics, Port, Requirement};
+use super::{Endpoint, Keys, Kind, Metrics, Operator, Port, Requirement};
 use crate::clock::Clock;
 use crate::dialect::{Query, Service as Identity, View};
 use crate::health::Audience;
@@ -190,14 +193,14 @@ fn query<'a>(text: &'a str, check: Option<&'a str>) -> Query<'a> {
     query
 }
 
-fn full(code: u16, media_type: &'static str, body: Bytes) -> Response<Bytes> {
+pub(super) fn full(code: u16, media_type: &'static str, body: Bytes) -> Response<Bytes> {
     let mut response = Response::new(body);
     *response.status_mut() = StatusCode::from_u16(code).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(media_type));
     response
 }
 
-fn problem(code: u16, name: &str, message: &str) -> Response<Bytes> {
+pub(super) fn problem(code: u16, name: &str, message: &str) -> Response<Bytes> {
     let body = format!("{{\"error\":{{\"code\":\"{name}\",\"message\":\"{message}\"}}}}");
     full(code, "application/json", body.into())
 }
@@ -209,12 +212,17 @@ pub struct Management {
     pub admin: Arc<CurrentAdmin>,
     /// At which port.
     pub port: Port,
+    /// What the endpoints below `/-/` have done.
+    pub operator: Operator,
+    /// Who asks; `None` over a Unix socket.
+    pub peer: Option<IpAddr>,
 }
 
 impl<B> tower::Service<Request<B>> for Management {
     type Response = Response<Full<Bytes>>;
     type Error = Infallible;
-    type Future = Ready<Result<Self::Response, Infallible>>;
+    type Future =
+        Either<Ready<Result<Self::Response, Infallible>>, BoxFuture<'static, Result<Self::Response, Infallible>>>;
 
     fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
         Poll::Ready(Ok(()))
@@ -222,10 +230,16 @@ impl<B> tower::Service<Request<B>> for Management {
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
         let admin = self.admin.get();
+        if self.port == Port::Admin
+            && let Some(action) = Action::at(request.uri().path())
+        {
+            let answer = self.operator.answer(action, &request, self.peer, &admin.keys);
+            return Either::Right(Box::pin(async move { Ok(answer.await.map(Full::new)) }));
+        }
         let response = match admin.find(self.port, request.uri().path()) {
             Some(target) => admin.answer(target, &request),
             None => problem(404, "not_found", "there is no such endpoint on this port"),
         };
-        ready(Ok(response.map(Full::new)))
+        Either::Left(ready(Ok(response.map(Full::new))))
     }
 }

@@ -1,3 +1,5 @@
+use std::path::PathBuf;
+
 use super::Requirement;
 use super::endpoint::{Kind, Ports};
 use crate::dialect::{DIALECTS, StatusCodes};
@@ -13,6 +15,49 @@ crate::settings! {
         api_keys: Vec<Secret> = "[]",
         /// Origins whose pages may read the endpoints: `["https://status.example"]`, or `["*"]`.
         cors_origins: Vec<String> = "[]",
+    }
+}
+
+crate::settings! {
+    /// How operators reach the process.
+    pub struct ControlSettings {
+        /// A Unix socket for `pulsegate drain`, `reload` and `maintenance`: a path, "auto" for one without a file, or
+        /// "off".
+        socket: ControlSocket = "auto",
+    }
+}
+
+/// Where operators reach the process.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ControlSocket {
+    /// A socket in the abstract namespace: needs no file system, and none that can be written to.
+    Auto,
+    /// A socket file, for this user alone.
+    Path(PathBuf),
+    /// Nowhere.
+    Off,
+}
+
+/// The name of a control socket without a file: told apart by user, by `place` (see `Config::place`) and by `process`.
+#[must_use]
+pub fn control_name(place: u32, process: &str) -> String {
+    let user = rustix::process::geteuid().as_raw();
+    format!("pulsegate-control-{user}-{place:08x}-{process}")
+}
+
+impl Setting for ControlSocket {
+    const EXPECTS: &'static str = "an absolute path, \"auto\" or \"off\"";
+
+    fn read(node: &Node, path: &str, problems: &Problems) -> Option<Self> {
+        match Reader::text(node, path, problems, Self::EXPECTS)? {
+            "auto" => Some(Self::Auto),
+            "off" => Some(Self::Off),
+            text if text.starts_with('/') => Some(Self::Path(text.into())),
+            _ => {
+                problems.add(&node.origin, format!("`{path}` must be {}", Self::EXPECTS));
+                None
+            }
+        }
     }
 }
 

@@ -5,7 +5,7 @@ use tokio::sync::watch;
 use tokio::time::{Instant, sleep, sleep_until};
 
 use crate::config::ShutdownSettings;
-use crate::drain::Phase;
+use crate::drain::{Phase, Tally};
 use crate::monitor::MonitorHandle;
 use crate::traffic::Traffic;
 
@@ -18,6 +18,8 @@ pub(super) struct Lifecycle {
     /// As the configuration has it now.
     pub(super) shutdown: watch::Sender<ShutdownSettings>,
     way: watch::Sender<Way>,
+    /// Who waits for its end, and wants to be told before the process ends.
+    pub(super) waiting: Arc<Tally>,
 }
 
 /// The way out.
@@ -40,7 +42,7 @@ impl Lifecycle {
         shutdown: ShutdownSettings,
     ) -> Self {
         let (shutdown, way) = (watch::Sender::new(shutdown), watch::Sender::default());
-        Self { monitor, phases, traffic, shutdown, way }
+        Self { monitor, phases, traffic, shutdown, way, waiting: Arc::default() }
     }
 
     /// Out of service, up to accepting nothing more: readiness says no, answers close their connections. Tells whether
@@ -59,9 +61,9 @@ impl Lifecycle {
         new
     }
 
-    /// Back into service, unless the process has been told to stop. Tells whether it is in service now.
-    #[expect(dead_code, reason = "the endpoints below /-/ come next")]
-    pub(super) fn undrain(&self) -> bool {
+    /// Back into service, unless the process has been told to stop. Tells whether it is in service now, and whether that
+    /// is new.
+    pub(super) fn undrain(&self) -> (bool, bool) {
         let mut stopping = false;
         let changed = self.way.send_if_modified(|way| {
             stopping = way.stopping;
@@ -71,7 +73,7 @@ impl Lifecycle {
             self.monitor.drain(false);
             self.phases.send_replace(Phase::Serving);
         }
-        !stopping
+        (!stopping, changed)
     }
 
     /// The signal came: as [`Self::drain`], for good.
@@ -85,14 +87,15 @@ impl Lifecycle {
     }
 
     /// Waits until it has been draining for the lame duck, in which load balancers turn away, and nothing is in flight.
-    #[expect(dead_code, reason = "the endpoints below /-/ come next")]
     pub(super) async fn drained(&self) {
+        let _waiting = self.waiting.seat();
         let mut way = self.way.subscribe();
         loop {
             let Way { draining, .. } = *way.borrow_and_update();
             let idle = async {
                 let Some(since) = draining else { return std::future::pending().await };
-                sleep_until(since + self.shutdown.borrow().lame_duck).await;
+                let lame_duck = self.shutdown.borrow().lame_duck;
+                sleep_until(since + lame_duck).await;
                 while self.traffic.in_flight() > 0 {
                     sleep(GLANCE).await;
                 }

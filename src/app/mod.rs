@@ -7,6 +7,7 @@ mod child;
 mod error;
 mod lifecycle;
 mod management;
+mod operator;
 mod plan;
 mod reading;
 mod reload;
@@ -24,6 +25,7 @@ pub use self::child::SignalHandle;
 pub use self::error::StartError;
 use self::lifecycle::Lifecycle as Way;
 use self::management::Standing;
+use self::operator::Operated;
 pub use self::plan::plan;
 use self::reading::{Digests, digests};
 pub use self::reload::ReloadHandle;
@@ -31,11 +33,10 @@ use self::reload::Reloader;
 use self::stop::Stopping;
 pub use self::stop::{Stop, StopHandle};
 use self::worker::{Fleet, Plane};
-use crate::admin::{AdminListen, CurrentAdmin, Reloads};
+use crate::admin::{AdminListen, ControlSocket, CurrentAdmin, Operator, Reloads, control_name};
 use crate::check::{Pulse, Resources};
 use crate::clock::Clock;
 use crate::config::Config;
-use crate::drain::Phase;
 use crate::health::{Group, Lifecycle};
 use crate::monitor::{Board, Monitor, MonitorHandle};
 use crate::proxy::{Admission, Gate, Target};
@@ -55,6 +56,7 @@ pub struct App {
     runtime: LocalRuntime,
     traffic_sockets: Vec<Bound>,
     admin_socket: Option<Bound>,
+    control_socket: Option<Bound>,
     config: Config,
     target: Target,
     monitor: Monitor,
@@ -105,6 +107,7 @@ impl App {
             AdminListen(Some(address)) => Some(Bound::bind(address).map_err(StartError::Bind)?),
             AdminListen(None) => None,
         };
+        let control_socket = bind_control(&config)?;
         let runtime = Builder::new_current_thread()
             .enable_all()
             .max_blocking_threads(MOST_BLOCKING_THREADS)
@@ -134,6 +137,7 @@ impl App {
             runtime,
             traffic_sockets,
             admin_socket,
+            control_socket,
             config,
             target,
             monitor,
@@ -162,6 +166,12 @@ impl App {
     #[must_use]
     pub fn admin_address(&self) -> Option<Address> {
         self.admin_socket.as_ref().map(|bound| bound.address().clone())
+    }
+
+    /// Where operators reach it.
+    #[must_use]
+    pub fn control_address(&self) -> Option<Address> {
+        self.control_socket.as_ref().map(|bound| bound.address().clone())
     }
 
     /// The board of reports.
@@ -214,7 +224,8 @@ impl App {
     /// A worker cannot be started.
     #[expect(clippy::disallowed_methods, reason = "these tasks end with the runtime, which ends with this function")]
     pub fn run(self) -> Result<u8, StartError> {
-        let Self { runtime, traffic_sockets, admin_socket, config, target, monitor, standing, admin, .. } = self;
+        let Self { runtime, traffic_sockets, admin_socket, control_socket, config, target, monitor, .. } = self;
+        let (standing, admin) = (self.standing, self.admin);
         let gate = Arc::new(Gate::default());
         let plane = Plane {
             settings: config.proxy.clone(),
@@ -234,6 +245,7 @@ impl App {
         let way = Arc::new(Way::new(self.monitor_handle, phases, standing.traffic.clone(), shutdown));
         let stopping = Stopping { way: way.clone(), tally: fleet.tally.clone() };
         let stop = self.stop.subscribe();
+        let operator = Operator::new(Arc::new(Operated { way: way.clone(), reload: self.reload }));
         let reject = watch::Sender::new(config.proxy.reject_when_unready);
         let kept = keep_gate(standing.board.clone(), gate, reject.subscribe());
         let reloader = Reloader {
@@ -255,9 +267,11 @@ impl App {
         let child = self.child;
         let code = runtime.block_on(async move {
             tokio::task::spawn_local(monitor.run());
+            if let Some(socket) = control_socket {
+                tokio::task::spawn_local(worker::serve_control(socket, admin.clone(), operator.clone()));
+            }
             if let Some(socket) = admin_socket {
-                // Its own phase never changes: the management port closes last.
-                tokio::task::spawn_local(worker::serve_admin(socket, admin, watch::Sender::new(Phase::Serving)));
+                tokio::task::spawn_local(worker::serve_admin(socket, admin, operator));
             }
             tokio::task::spawn_local(kept);
             tokio::task::spawn_local(reloader.run(orders));
@@ -273,6 +287,21 @@ impl App {
 
 /// File system work of the checks: few at a time, and none may pile up threads on a dead mount.
 const MOST_BLOCKING_THREADS: usize = 8;
+
+/// A control socket that was asked for must be there; the usual one is missed, and that is all.
+fn bind_control(config: &Config) -> Result<Option<Bound>, StartError> {
+    match &config.control.socket {
+        ControlSocket::Off => Ok(None),
+        ControlSocket::Path(path) => Bound::private(path).map(Some).map_err(StartError::Bind),
+        ControlSocket::Auto => {
+            let bound = Bound::without_file(&control_name(config.place(), &format!("{:016x}", random())));
+            if let Err(error) = &bound {
+                tracing::warn!(%error, "no control socket: use the management port, or set control.socket");
+            }
+            Ok(bound.ok())
+        }
+    }
+}
 
 /// Tells the data plane the one thing that it may be told of health. A draining process still serves.
 async fn keep_gate(board: Arc<Board>, gate: Arc<Gate>, mut reject: watch::Receiver<bool>) {

@@ -52,7 +52,6 @@ impl ReloadHandle {
     }
 
     /// Asks, and waits for what comes of it.
-    #[expect(dead_code, reason = "the endpoints below /-/ come next")]
     pub(super) async fn reload(&self, cause: &'static str) -> Outcome {
         let (told, outcome) = oneshot::channel();
         if self.0.try_send((cause, Some(told))).is_err() {

@@ -1,3 +1,4 @@
+use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -62,8 +63,9 @@ impl Local for Endpoints {
 pub(super) struct AdminOnly(pub(super) Management);
 
 impl Handler for AdminOnly {
-    async fn handle(&self, request: Request<Incoming>) -> Response<Full<Bytes>> {
-        match self.0.clone().oneshot(request).await {
+    async fn handle(&self, request: Request<Incoming>, peer: Option<IpAddr>) -> Response<Full<Bytes>> {
+        let management = Management { peer, ..self.0.clone() };
+        match management.oneshot(request).await {
             Ok(response) => response,
             Err(never) => match never {},
         }

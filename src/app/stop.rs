@@ -35,6 +35,9 @@ impl StopHandle {
 /// How long requests may take to hear that the app has ended for good.
 const LAST_MOMENT: Duration = Duration::from_secs(1);
 
+/// How long the end waits for those who wait for it.
+const TELLING: Duration = Duration::from_millis(250);
+
 /// The end of the process.
 pub(super) struct Stopping {
     pub(super) way: Arc<Lifecycle>,
@@ -58,7 +61,15 @@ impl Stopping {
         };
         tokio::select! {
             () = now => tracing::warn!(connections = self.tally.count(), "told twice: stopping now"),
-            () = self.finish(signalled + lame_duck, signalled + grace) => {}
+            () = self.finish(signalled + lame_duck, signalled + grace) => self.tell().await,
+        }
+    }
+
+    /// Whoever waits for this sees it within a glance; then the answers leave.
+    async fn tell(&self) {
+        if self.way.waiting.count() > 0 {
+            let _ = tokio::time::timeout(TELLING, self.way.waiting.wait_empty()).await;
+            tokio::time::sleep(TELLING / 10).await;
         }
     }
 

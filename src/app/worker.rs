@@ -8,11 +8,11 @@ use tokio::sync::{Semaphore, mpsc, watch};
 
 use super::StartError;
 use super::router::{AdminOnly, Endpoints, Traffic};
-use crate::admin::{Admin, CurrentAdmin, Management, Port};
+use crate::admin::{Admin, CurrentAdmin, Management, Operator, Port};
 use crate::check::Pulse;
 use crate::drain::{Hub, Phase, Tally};
 use crate::proxy::{Admission, Current, Gate, Proxy, ProxySettings, Target};
-use crate::server::{Acceptor, Bound, ConnectionSettings, Door, HyperServer, Serve};
+use crate::server::{Acceptor, Bound, ConnectionSettings, Door, HyperServer, Private, Serve};
 use crate::tls;
 use crate::traffic::{Shard, Traffic as Counters};
 
@@ -166,15 +166,26 @@ impl Worker {
 }
 
 /// Serves the management port on the runtime of the health plane: a saturated data plane never delays it.
-pub(super) async fn serve_admin(socket: Bound, admin: Arc<CurrentAdmin>, phases: watch::Sender<Phase>) {
+pub(super) async fn serve_admin(socket: Bound, admin: Arc<CurrentAdmin>, operator: Operator) {
+    let handler = AdminOnly(Management { admin, port: Port::Admin, operator, peer: None });
+    serve_management(socket, HyperServer { handler, settings: ADMIN_CONNECTION }, ADMIN_CONNECTIONS).await;
+}
+
+/// Serves the control socket: the same, for this user alone.
+pub(super) async fn serve_control(socket: Bound, admin: Arc<CurrentAdmin>, operator: Operator) {
+    let handler = AdminOnly(Management { admin, port: Port::Admin, operator, peer: None });
+    let server = Private(HyperServer { handler, settings: ADMIN_CONNECTION });
+    serve_management(socket, server, CONTROL_CONNECTIONS).await;
+}
+
+async fn serve_management(socket: Bound, service: impl Serve, connections: usize) {
+    // Its own phase never changes: it closes last.
+    let phases = watch::Sender::new(Phase::Serving);
     let acceptor = Acceptor {
-        service: HyperServer {
-            handler: AdminOnly(Management { admin, port: Port::Admin }),
-            settings: ADMIN_CONNECTION,
-        },
+        service,
         hub: Rc::new(Hub::default()),
         tally: Arc::default(),
-        permits: Arc::new(Semaphore::new(ADMIN_CONNECTIONS)),
+        permits: Arc::new(Semaphore::new(connections)),
         shard: Arc::new(Shard::default()),
         door: Rc::default(),
         phases: phases.subscribe(),
@@ -191,6 +202,10 @@ async fn accept<S: Serve>(acceptor: Acceptor<S>, socket: Bound) {
 
 /// Connections of the management port at the same time: kubelet, Prometheus, a load balancer, a few people.
 const ADMIN_CONNECTIONS: usize = 256;
+
+/// Connections of the control socket at the same time: so that nobody who hangs at the management port locks operators
+/// out.
+const CONTROL_CONNECTIONS: usize = 32;
 
 const ADMIN_CONNECTION: ConnectionSettings = ConnectionSettings {
     request_header: std::time::Duration::from_secs(30),

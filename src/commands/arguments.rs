@@ -2,7 +2,7 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::config::{Flag, Sources};
 use crate::settings::Environment;
@@ -43,6 +43,14 @@ pub enum Command {
     Check,
     /// Ask an endpoint; exit code 0 if it answers 2xx. For HEALTHCHECK and images without a shell.
     Probe(Probe),
+    /// Take the running sidecar out of service, up to accepting nothing more; it goes on running.
+    Drain(Drain),
+    /// Take it back into service.
+    Undrain(Reach),
+    /// Have it read its configuration, keys and certificates anew: all of it, or nothing.
+    Reload(Reach),
+    /// Have it say that it is not ready, for a reason, while everything else goes on.
+    Maintenance(Maintenance),
     /// Print the effective configuration and where each value comes from, secrets masked.
     Config,
     /// Start a sample app and a sidecar before it, and show what there is to see.
@@ -80,6 +88,49 @@ pub struct Probe {
     /// How long to wait for the answer
     #[arg(long, value_name = "DURATION", default_value = "1s", value_parser = humantime::parse_duration)]
     pub timeout: Duration,
+}
+
+/// Which running sidecar.
+#[derive(Args, Debug)]
+pub struct Reach {
+    /// Its control socket: a path, or @NAME as its log names it. Default: control.socket, or the one that is found
+    #[arg(long, value_name = "SOCKET")]
+    pub socket: Option<String>,
+}
+
+/// Arguments of `drain`.
+#[derive(Args, Debug)]
+pub struct Drain {
+    #[command(flatten)]
+    pub(super) reach: Reach,
+    /// Wait until the lame duck is over and nothing is in flight
+    #[arg(long)]
+    pub wait: bool,
+    /// Wait no longer than this. Default: shutdown.grace
+    #[arg(long, value_name = "DURATION", requires = "wait", value_parser = humantime::parse_duration)]
+    pub timeout: Option<Duration>,
+}
+
+/// Arguments of `maintenance`.
+#[derive(Args, Debug)]
+pub struct Maintenance {
+    /// on or off
+    #[arg(value_enum)]
+    pub switch: Switch,
+    /// Why, in one line: whoever can read /readyz can read it
+    #[arg(long, value_name = "TEXT")]
+    pub reason: Option<String>,
+    #[command(flatten)]
+    pub(super) reach: Reach,
+}
+
+/// On or off.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Switch {
+    /// On.
+    On,
+    /// Off.
+    Off,
 }
 
 /// Arguments of `demo`.

@@ -3,6 +3,7 @@
 mod arguments;
 mod check;
 mod config;
+mod control;
 mod demo;
 mod probe;
 mod run;
@@ -34,6 +35,10 @@ pub fn dispatch(arguments: Arguments, environment: Environment) -> ExitCode {
         Command::Validate => validate::validate(&sources),
         Command::Check => check::check(&sources),
         Command::Probe(probe) => probe::probe(&probe, &sources),
+        Command::Drain(drain) => control::drain(&drain, &sources),
+        Command::Undrain(reach) => control::undrain(&reach, &sources),
+        Command::Reload(reach) => control::reload(&reach, &sources),
+        Command::Maintenance(maintenance) => control::maintenance(&maintenance, &sources),
         Command::Config => config::config(&sources),
         Command::Demo(demo) => demo::demo(&demo, sources),
     }

@@ -59,9 +59,16 @@ fn url(target: &str, sources: &Sources) -> Result<Url, ExitCode> {
     let config = load(sources)?;
     let AdminListen(admin) = &config.admin.listen;
     let address = admin.as_ref().or(config.proxy.listen.first());
+    let Some(address) = address else { return Err(unusable("the configuration listens nowhere")) };
+    let base = base_of(address).ok_or_else(|| unusable("the configured address cannot be asked"))?;
+    Ok(base.with_path(target))
+}
+
+/// The URL of an address that somebody listens at.
+pub(super) fn base_of(address: &Address) -> Option<Url> {
     let base = match address {
-        Some(Address::Unix(path)) => format!("unix:{}", path.display()),
-        Some(Address::Ip(address)) => {
+        Address::Unix(path) => format!("unix:{}", path.display()),
+        Address::Ip(address) => {
             let mut address = *address;
             // An address that means "all of them" is not one that can be connected to everywhere.
             if address.ip().is_unspecified() {
@@ -73,9 +80,8 @@ fn url(target: &str, sources: &Sources) -> Result<Url, ExitCode> {
             }
             format!("http://{address}")
         }
-        None => return Err(unusable("the configuration listens nowhere")),
     };
-    Url::parse(&base).map(|url| url.with_path(target)).ok_or_else(|| unusable("the configured address cannot be asked"))
+    Url::parse(&base)
 }
 
 fn unusable(message: &str) -> ExitCode {

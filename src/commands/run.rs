@@ -54,6 +54,7 @@ fn serve(config: Config, sources: &Sources, level: SetLevel) -> Result<u8, Start
     signals.map_err(StartError::Runtime)?;
     let listen: Vec<String> = app.traffic_addresses().iter().map(Address::to_string).collect();
     let admin = app.admin_address().map_or_else(|| "off".to_owned(), |address| address.to_string());
+    let control = app.control_address().map_or_else(|| "off".to_owned(), |address| address.to_string());
     let file =
         sources.file.as_ref().map_or_else(|| "none, the preset alone".to_owned(), |file| file.display().to_string());
     tracing::info!(
@@ -61,6 +62,7 @@ fn serve(config: Config, sources: &Sources, level: SetLevel) -> Result<u8, Start
         revision = REVISION,
         listen = listen.join(", "),
         admin,
+        control,
         upstream,
         config = file,
         "started"

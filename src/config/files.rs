@@ -26,6 +26,17 @@ impl Config {
         files
     }
 
+    /// What this process and a command with the same configuration have in common, for them to find each other.
+    #[must_use]
+    pub fn place(&self) -> u32 {
+        let mut hasher = DefaultHasher::new();
+        self.sources.file.as_ref().map(|file| file.canonicalize().unwrap_or_else(|_| file.clone())).hash(&mut hasher);
+        for listen in &self.proxy.listen {
+            listen.to_string().hash(&mut hasher);
+        }
+        hasher.finish() as u32
+    }
+
     /// A digest of where the app is and how it is spoken to.
     #[must_use]
     pub fn app(&self) -> u64 {

@@ -20,7 +20,7 @@ use std::time::Duration;
 pub use self::checks::{CheckConfig, CheckSettings};
 pub use self::files::digest;
 pub use self::layers::Flag;
-use crate::admin::{AdminSettings, EndpointSettings, MetricsSettings};
+use crate::admin::{AdminSettings, ControlSettings, EndpointSettings, MetricsSettings};
 use crate::proxy::ProxySettings;
 use crate::settings::{Environment, Line, Node, Origin, Problem, Problems, Reader, Section, Setting, Table, Value};
 use crate::supervise::AppSettings;
@@ -47,6 +47,8 @@ pub struct Config {
     pub proxy: ProxySettings,
     /// The management port.
     pub admin: AdminSettings,
+    /// How operators reach the process.
+    pub control: ControlSettings,
     /// The metrics.
     pub metrics: MetricsSettings,
     /// The app, where we start it.
@@ -182,10 +184,11 @@ impl Config {
 type Dump = fn(&Table, &str, &mut Vec<Line>);
 
 /// The sections with a fixed set of keys.
-const SECTIONS: [(&str, Dump); 7] = [
+const SECTIONS: [(&str, Dump); 8] = [
     ("service", <ServiceSettings as Section>::dump),
     ("proxy", <ProxySettings as Section>::dump),
     ("admin", <AdminSettings as Section>::dump),
+    ("control", <ControlSettings as Section>::dump),
     ("metrics", <MetricsSettings as Section>::dump),
     ("app", <AppSettings as Section>::dump),
     ("shutdown", <ShutdownSettings as Section>::dump),
@@ -200,6 +203,7 @@ fn read(tree: &Table, sources: &Sources, problems: &Problems) -> Option<Config> 
     let service = reader.take("service", None);
     let proxy = reader.take("proxy", None);
     let admin = reader.take("admin", None);
+    let control = reader.take("control", None);
     let metrics = reader.take("metrics", None);
     let app = reader.take("app", None);
     let shutdown = reader.take("shutdown", None);
@@ -212,6 +216,7 @@ fn read(tree: &Table, sources: &Sources, problems: &Problems) -> Option<Config> 
         service: or_default(service)?,
         proxy: or_default(proxy)?,
         admin: or_default(admin)?,
+        control: or_default(control)?,
         metrics: or_default(metrics)?,
         app: or_default(app)?,
         shutdown: or_default(shutdown)?,

@@ -59,6 +59,10 @@ fn explain(view: &View<'_>, dead: bool, body: &mut Map<String, Value>) {
         body.insert("error".into(), "shutting down".into());
         return;
     }
+    if let Some(reason) = view.maintenance() {
+        body.insert("error".into(), format!("in maintenance: {reason}").into());
+        return;
+    }
     let Some(check) = view.report.weightiest(view.group) else {
         // Every check that weighs is well; one that does not weigh is still waited for.
         body.insert("error".into(), "starting".into());

@@ -70,6 +70,9 @@ fn lines<'a>(view: &'a View<'_>) -> Vec<Line<'a>> {
     lines.push(Line { name: "engine", failure: overdue.then(|| DEAD.to_owned()) });
     if !matches!(view.group, Group::Liveness | Group::Startup) {
         lines.push(Line { name: "lifecycle", failure: phase(view) });
+        if let Some(reason) = view.maintenance() {
+            lines.push(Line { name: "maintenance", failure: Some(reason.to_owned()) });
+        }
     }
     lines.extend(view.report.members(view.group).map(|check| line(view, check)));
     lines.retain(|line| !excluded(line.name));

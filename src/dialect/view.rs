@@ -114,7 +114,7 @@ impl View<'_> {
     /// health a process that is stopping.
     #[must_use]
     pub fn status(&self) -> Status {
-        if self.report.is_overdue(self.now) || self.is_draining() {
+        if self.report.is_overdue(self.now) || self.is_draining() || self.maintenance().is_some() {
             return Status::Unhealthy;
         }
         let starting = *self.group == Group::Readiness && self.report.lifecycle == Lifecycle::Starting;
@@ -128,6 +128,12 @@ impl View<'_> {
         self.report.lifecycle == Lifecycle::Draining
             && self.report.unready_when_draining
             && !matches!(self.group, Group::Liveness | Group::Startup)
+    }
+
+    /// Why an operator has this endpoint say no.
+    #[must_use]
+    pub fn maintenance(&self) -> Option<&str> {
+        self.report.maintenance.as_deref().filter(|_| !matches!(self.group, Group::Liveness | Group::Startup))
     }
 
     /// The sentence for a check that is not healthy: its own reason, or what is being waited for.

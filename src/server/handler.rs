@@ -1,3 +1,5 @@
+use std::net::IpAddr;
+
 use bytes::Bytes;
 use http_body_util::Full;
 use hyper::body::Incoming;
@@ -8,8 +10,8 @@ use super::{Client, ConnectionSettings, Io, Serve};
 
 /// What answers requests with bodies that are there already.
 pub trait Handler: Clone + 'static {
-    /// Answers one request.
-    fn handle(&self, request: Request<Incoming>) -> impl Future<Output = Response<Full<Bytes>>>;
+    /// Answers one request of a peer; `None` over a Unix socket.
+    fn handle(&self, request: Request<Incoming>, peer: Option<IpAddr>) -> impl Future<Output = Response<Full<Bytes>>>;
 }
 
 /// An HTTP/1.1 server on hyper.
@@ -22,7 +24,7 @@ pub struct HyperServer<H> {
 }
 
 impl<H: Handler> Serve for HyperServer<H> {
-    fn serve(self, io: Io, _: Client) -> impl Future<Output = ()> + 'static {
-        serve(io, self.handler, self.settings)
+    fn serve(self, io: Io, client: Client) -> impl Future<Output = ()> + 'static {
+        serve(io, client.peer, self.handler, self.settings)
     }
 }

@@ -75,6 +75,14 @@ impl Io {
         if let Stream::Tcp(stream) = &self.stream { Some(stream) } else { None }
     }
 
+    /// The user at the other end of a Unix socket, as the kernel knows it.
+    pub(super) fn user(&self) -> Option<u32> {
+        match &self.stream {
+            Stream::Unix(stream) => stream.peer_cred().ok().map(|peer| peer.uid()),
+            Stream::Tcp(_) | Stream::Tls(_) => None,
+        }
+    }
+
     pub(super) fn stream(&mut self) -> &mut Stream {
         &mut self.stream
     }

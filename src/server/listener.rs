@@ -29,11 +29,13 @@ enum BoundSocket {
 
 /// Removes a socket file when the last user of the listener is gone.
 #[derive(Debug)]
-pub(super) struct Unlink(PathBuf);
+pub(super) struct Unlink(Option<PathBuf>);
 
 impl Drop for Unlink {
     fn drop(&mut self) {
-        let _ = std::fs::remove_file(&self.0);
+        if let Some(path) = &self.0 {
+            let _ = std::fs::remove_file(path);
+        }
     }
 }
 
@@ -85,10 +87,14 @@ impl Bound {
                 }
                 let listener = StdUnixListener::bind(path).map_err(failed)?;
                 listener.set_nonblocking(true).map_err(failed)?;
-                let unlink = Arc::new(Unlink(path.clone()));
-                Ok(Self { address: address.clone(), socket: BoundSocket::Unix(listener, unlink) })
+                Ok(Self::of_unix(address.clone(), listener, Some(path.clone())))
             }
         }
+    }
+
+    /// `file` is removed when the last user of the listener is gone.
+    pub(super) fn of_unix(address: Address, listener: StdUnixListener, file: Option<PathBuf>) -> Self {
+        Self { address, socket: BoundSocket::Unix(listener, Arc::new(Unlink(file))) }
     }
 
     /// Where it listens; the port is the real one, also when port 0 was asked for.

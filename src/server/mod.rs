@@ -13,6 +13,7 @@ pub mod fuzzing;
 mod handler;
 mod io;
 mod listener;
+mod private;
 pub mod proxy_protocol;
 mod secure;
 
@@ -22,3 +23,4 @@ pub use self::door::Door;
 pub use self::handler::{Handler, HyperServer};
 pub use self::io::Io;
 pub use self::listener::{BindError, Bound};
+pub use self::private::Private;

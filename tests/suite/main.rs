@@ -17,6 +17,7 @@ mod ccproxy;
 mod cli;
 mod commands;
 mod config;
+mod control;
 mod counters;
 mod endpoints;
 mod failures;

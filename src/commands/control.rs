@@ -1,0 +1,200 @@
+use std::os::linux::net::SocketAddrExt as _;
+use std::os::unix::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use hyper::Method;
+use hyper::header::HeaderMap;
+use serde_json::Value;
+use tokio::net::UnixStream;
+use tokio::runtime::Builder;
+
+use super::arguments::{Drain, Maintenance, Reach, Switch};
+use super::probe::base_of;
+use super::{print, say};
+use crate::admin::{AdminListen, ControlSocket, LONGEST_WAIT, control_name, encode};
+use crate::config::{Config, Sources};
+use crate::fetch::{Answer, Question, fetch, fetch_through};
+use crate::settings::Url;
+
+/// How long the process may take to do something that it is to do at once.
+const AT_ONCE: Duration = Duration::from_secs(10);
+
+/// How long it may take to read its configuration.
+const READING: Duration = Duration::from_secs(40);
+
+/// `pulsegate drain`.
+pub(super) fn drain(arguments: &Drain, sources: &Sources) -> ExitCode {
+    let begun = ask(&arguments.reach, sources, "/-/drain", AT_ONCE);
+    let code = tell(&begun, |answer| format!("draining; requests in flight: {}", answer["in_flight"]));
+    if code != ExitCode::SUCCESS || !arguments.wait {
+        return code;
+    }
+    let timeout =
+        arguments.timeout.map(|timeout| format!("?timeout={}", encode(&format!("{}ms", timeout.as_millis()))));
+    let path = format!("/-/wait-for-drain{}", timeout.unwrap_or_default());
+    let patience = arguments.timeout.unwrap_or(LONGEST_WAIT) + AT_ONCE;
+    let ended = ask(&arguments.reach, sources, &path, patience);
+    tell(&ended, |_| "drained: nothing is in flight".into())
+}
+
+/// `pulsegate undrain`.
+pub(super) fn undrain(reach: &Reach, sources: &Sources) -> ExitCode {
+    tell(&ask(reach, sources, "/-/undrain", AT_ONCE), |_| "in service".into())
+}
+
+/// `pulsegate reload`.
+pub(super) fn reload(reach: &Reach, sources: &Sources) -> ExitCode {
+    tell(&ask(reach, sources, "/-/reload", READING), |answer| {
+        let changed: Vec<&str> = answer["changed"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+        match changed.as_slice() {
+            [] => "reloaded: nothing has changed".into(),
+            changed => format!("reloaded: {}", changed.join(", ")),
+        }
+    })
+}
+
+/// `pulsegate maintenance`.
+pub(super) fn maintenance(arguments: &Maintenance, sources: &Sources) -> ExitCode {
+    let path = match (arguments.switch, &arguments.reason) {
+        (Switch::On, None) => "/-/maintenance/on".to_owned(),
+        (Switch::On, Some(reason)) => format!("/-/maintenance/on?reason={}", encode(reason)),
+        (Switch::Off, _) => "/-/maintenance/off".to_owned(),
+    };
+    tell(&ask(&arguments.reach, sources, &path, AT_ONCE), |answer| match answer["maintenance"].as_str() {
+        Some(reason) => format!("in maintenance: {reason}"),
+        None => "in maintenance no more".into(),
+    })
+}
+
+/// Prints what came of it.
+fn tell(answer: &Result<Answer, String>, sentence: impl Fn(&Value) -> String) -> ExitCode {
+    match answer {
+        Ok(answer) => {
+            let body: Value = serde_json::from_slice(&answer.body).unwrap_or_default();
+            if answer.status.is_success() {
+                print(&(sentence(&body) + "\n"));
+                return ExitCode::SUCCESS;
+            }
+            for problem in body["error"]["problems"].as_array().into_iter().flatten().filter_map(Value::as_str) {
+                say(&format!("{problem}\n"));
+            }
+            let message = match (body["error"]["message"].as_str(), body["lifecycle"].as_str()) {
+                (Some(message), _) => message.to_owned(),
+                (None, Some(lifecycle)) => format!("{lifecycle}; requests in flight: {}", body["in_flight"]),
+                (None, None) => format!("an unexpected answer: {}", answer.status),
+            };
+            say(&format!("pulsegate: {message}\n"));
+        }
+        Err(message) => say(&format!("pulsegate: {message}\n")),
+    }
+    ExitCode::FAILURE
+}
+
+/// A way to a running process.
+enum Way {
+    File(PathBuf),
+    Name(String),
+    Port(Url),
+}
+
+fn ask(reach: &Reach, sources: &Sources, path: &str, patience: Duration) -> Result<Answer, String> {
+    let way = way(reach, sources)?;
+    let runtime = Builder::new_current_thread().enable_all().build().map_err(|error| error.to_string())?;
+    let url = match &way {
+        Way::Port(url) => url.with_path(path),
+        Way::File(_) | Way::Name(_) => {
+            Url::parse("http://pulsegate").map(|url| url.with_path(path)).ok_or("an impossible path")?
+        }
+    };
+    let question = Question { method: Method::POST, url, headers: HeaderMap::new(), tls: None };
+    let asking = async {
+        match &way {
+            Way::Port(url) => fetch(&question).await.map_err(|error| format!("{url}: {error}")),
+            Way::File(file) => {
+                let shown = file.display();
+                let stream = UnixStream::connect(file).await.map_err(|error| nobody(&shown.to_string(), &error))?;
+                fetch_through(stream, &question).await.map_err(|error| format!("{shown}: {error}"))
+            }
+            Way::Name(name) => {
+                let connect = || {
+                    let stream = std::os::unix::net::UnixStream::connect_addr(&SocketAddr::from_abstract_name(name)?)?;
+                    stream.set_nonblocking(true)?;
+                    UnixStream::from_std(stream)
+                };
+                let stream = connect().map_err(|error| nobody(&format!("@{name}"), &error))?;
+                fetch_through(stream, &question).await.map_err(|error| format!("@{name}: {error}"))
+            }
+        }
+    };
+    runtime.block_on(async {
+        match tokio::time::timeout(patience, asking).await {
+            Ok(answer) => answer,
+            Err(_) => Err(format!("no answer within {}", humantime::format_duration(patience))),
+        }
+    })
+}
+
+fn nobody(place: &str, error: &std::io::Error) -> String {
+    format!("nothing answers at {place}: {error}")
+}
+
+/// The control socket that is named, by a flag or the configuration; else the one that can be found; else the management
+/// port.
+fn way(reach: &Reach, sources: &Sources) -> Result<Way, String> {
+    if let Some(socket) = &reach.socket {
+        return Ok(match socket.strip_prefix('@') {
+            Some(name) => Way::Name(name.to_owned()),
+            None => Way::File(socket.into()),
+        });
+    }
+    // A configuration that is wrong by now is the running process's business.
+    let config = Config::load(sources).ok();
+    if let Some(ControlSocket::Path(path)) = config.as_ref().map(|config| &config.control.socket) {
+        return Ok(Way::File(path.clone()));
+    }
+    let mut found = running();
+    if found.len() > 1
+        && let Some(config) = &config
+    {
+        // The one that was started with the same configuration.
+        let ours = control_name(config.place(), "");
+        let same: Vec<String> = found.iter().filter(|name| name.starts_with(&ours)).cloned().collect();
+        found = if same.is_empty() { found } else { same };
+    }
+    match (found.as_slice(), config.map(|config| config.admin.listen)) {
+        ([name], _) => Ok(Way::Name(name.clone())),
+        ([], Some(AdminListen(Some(address)))) => {
+            base_of(&address).map(Way::Port).ok_or_else(|| "the management port cannot be asked".into())
+        }
+        ([], _) => Err("no running pulsegate was found: name its control socket with --socket".into()),
+        (several, _) => {
+            let names: Vec<String> = several.iter().map(|name| format!("--socket @{name}")).collect();
+            Err(format!("several pulsegates run here: name one with one of\n  {}", names.join("\n  ")))
+        }
+    }
+}
+
+/// The control sockets without a file that this user may use: all that listen.
+fn running() -> Vec<String> {
+    let sockets = std::fs::read_to_string("/proc/net/unix").unwrap_or_default();
+    let ours = control_name_of_user();
+    let listening = sockets.lines().filter_map(|line| {
+        let mut parts = line.split_ascii_whitespace();
+        // Flags with __SO_ACCEPTCON: a listener, not one of its connections.
+        let listens = parts.nth(3)? == "00010000";
+        let name = parts.next_back()?.strip_prefix('@')?;
+        (listens && name.starts_with(&ours)).then(|| name.to_owned())
+    });
+    let mut names: Vec<String> = listening.collect();
+    names.sort();
+    names.dedup();
+    names
+}
+
+/// What the names of this user's processes begin with; the administrator's are everybody's.
+fn control_name_of_user() -> String {
+    let user = rustix::process::geteuid().as_raw();
+    if user == 0 { "pulsegate-control-".into() } else { format!("pulsegate-control-{user}-") }
+}
