@@ -7,10 +7,11 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Lowest first: a module uses only those before it. `src/lib.rs` lists them in the same order.
-const ORDER: [&str; 17] = [
+const ORDER: [&str; 18] = [
     "settings",
     "health",
     "clock",
+    "journal",
     "traffic",
     "tls",
     "fetch",

@@ -129,6 +129,8 @@ fn traffic(families: &mut Families<'_>, totals: &Totals) {
         "Connections that ended before HTTP: no TLS, no PROXY header, or too slow.",
         totals.handshake_failures,
     );
+    let dropped = crate::journal::journal().dropped();
+    families.counter("log_lines_dropped_total", "Log lines that nobody read in time.", dropped);
 }
 
 fn health(families: &mut Families<'_>, report: &Report, now: Moment) {

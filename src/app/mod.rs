@@ -230,6 +230,7 @@ impl App {
         let plane = Plane {
             settings: config.proxy.clone(),
             target,
+            log: config.log.requests(),
             traffic: standing.traffic.clone(),
             admission: Arc::new(Admission::new(&config.proxy.limits)),
             gate: gate.clone(),

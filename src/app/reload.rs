@@ -174,6 +174,7 @@ impl Reloader {
         Ok(Plane {
             settings: proxy.clone(),
             target: read.target.clone(),
+            log: read.config.log.requests(),
             admission: before.admission.clone(),
             admin: Arc::new(admin),
             tls,

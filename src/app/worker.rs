@@ -11,7 +11,7 @@ use super::router::{AdminOnly, Endpoints, Traffic};
 use crate::admin::{Admin, CurrentAdmin, Management, Operator, Port};
 use crate::check::Pulse;
 use crate::drain::{Hub, Phase, Tally};
-use crate::proxy::{Admission, Current, Gate, Proxy, ProxySettings, Target};
+use crate::proxy::{Admission, Current, Gate, Proxy, ProxySettings, RequestLogRules, Target};
 use crate::server::{Acceptor, Bound, ConnectionSettings, Door, HyperServer, Private, Serve};
 use crate::tls;
 use crate::traffic::{Shard, Traffic as Counters};
@@ -21,6 +21,7 @@ use crate::traffic::{Shard, Traffic as Counters};
 pub(super) struct Plane {
     pub(super) settings: ProxySettings,
     pub(super) target: Target,
+    pub(super) log: RequestLogRules,
     pub(super) traffic: Arc<Counters>,
     pub(super) admission: Arc<Admission>,
     pub(super) gate: Arc<Gate>,
@@ -117,6 +118,7 @@ impl Worker {
         let (traffic, admission, gate) = (plane.traffic, plane.admission, plane.gate);
         let proxy =
             Proxy::new(plane.settings, plane.target, index, traffic, admission, gate, &plane.pseudonym, endpoints);
+        proxy.log(plane.log);
         let proxy = Rc::new(Current::new(proxy));
         let hub = Rc::new(Hub::default());
         let acceptor = Acceptor {
@@ -152,7 +154,8 @@ impl Worker {
                 Ok(()) = planes.changed() => {
                     let plane = planes.borrow_and_update().clone();
                     *door.borrow_mut() = Rc::new(plane.door());
-                    let Plane { settings, target, admission, admin, taken, .. } = plane;
+                    let Plane { settings, target, log, admission, admin, taken, .. } = plane;
+                    proxy.get().log(log);
                     proxy.replace(proxy.get().succeed(settings, target, admission, Endpoints(admin)));
                     hub.wake();
                     if let Some(taken) = taken {

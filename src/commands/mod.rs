@@ -15,6 +15,7 @@ use std::process::ExitCode;
 use self::arguments::Run;
 pub use self::arguments::{Arguments, Command};
 use crate::config::{Config, Sources};
+use crate::journal::journal;
 use crate::settings::{Environment, Problem};
 use crate::supervise::become_the_app;
 
@@ -30,7 +31,7 @@ pub fn dispatch(arguments: Arguments, environment: Environment) -> ExitCode {
         return ExitCode::from(code);
     }
     let sources = arguments.sources(environment);
-    match arguments.command.unwrap_or(Command::Run(Run::default())) {
+    let code = match arguments.command.unwrap_or(Command::Run(Run::default())) {
         Command::Run(_) | Command::BecomeTheApp(_) => run::run(&sources),
         Command::Validate => validate::validate(&sources),
         Command::Check => check::check(&sources),
@@ -41,7 +42,9 @@ pub fn dispatch(arguments: Arguments, environment: Environment) -> ExitCode {
         Command::Maintenance(maintenance) => control::maintenance(&maintenance, &sources),
         Command::Config => config::config(&sources),
         Command::Demo(demo) => demo::demo(&demo, sources),
-    }
+    };
+    journal().flush();
+    code
 }
 
 /// Loads the configuration, or says everything that is wrong with it.
@@ -62,9 +65,10 @@ fn say_problems(problems: &[Problem]) {
     say(&text);
 }
 
-/// Writes to standard error; there is nobody to tell when that fails.
+/// Writes to standard error, behind what was logged before; there is nobody to tell when that fails.
 fn say(text: &str) {
     use std::io::Write as _;
+    journal().flush();
     let _ = std::io::stderr().lock().write_all(text.as_bytes());
 }
 

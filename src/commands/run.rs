@@ -11,6 +11,7 @@ use tracing_subscriber::util::SubscriberInitExt as _;
 use super::{EXIT_USAGE, load, say};
 use crate::app::{App, REVISION, ReloadHandle, SetLevel, SignalHandle, StartError, StopHandle, VERSION};
 use crate::config::{Config, LogFormat, LogSettings, Sources};
+use crate::journal::{Lines, journal};
 use crate::server::BindError;
 use crate::settings::Address;
 
@@ -121,8 +122,9 @@ pub(super) fn init_log(settings: &LogSettings) -> (bool, SetLevel) {
         LogFormat::Text => false,
         LogFormat::Auto => !terminal,
     };
+    journal().start(json);
     let (filter, handle) = reload::Layer::new(LevelFilter::from_level(settings.level.0));
-    let log = tracing_subscriber::fmt::layer().with_target(false).with_writer(std::io::stderr);
+    let log = tracing_subscriber::fmt::layer().with_target(false).with_writer(|| Lines);
     let filtered = tracing_subscriber::registry().with(filter);
     // Fails only when a log has been started before, as tests do.
     let _ = if json {

@@ -21,7 +21,7 @@ pub use self::checks::{CheckConfig, CheckSettings};
 pub use self::files::digest;
 pub use self::layers::Flag;
 use crate::admin::{AdminSettings, ControlSettings, EndpointSettings, MetricsSettings};
-use crate::proxy::ProxySettings;
+use crate::proxy::{ProxySettings, RequestLogRules};
 use crate::settings::{Environment, Line, Node, Origin, Problem, Problems, Reader, Section, Setting, Table, Value};
 use crate::supervise::AppSettings;
 
@@ -98,6 +98,20 @@ crate::settings! {
         level: LogLevel = "info",
         /// auto (text on a terminal, json elsewhere), text or json.
         format: LogFormat = "auto",
+        /// A line for every request.
+        access: bool = "false",
+        /// A line for a request that waits longer than this for the head of its answer; 0 means none.
+        slow_requests: Duration = "1m",
+        /// A line for a request that fails by the app's fault, or because too much is in flight.
+        failed_requests: bool = "true",
+    }
+}
+
+impl LogSettings {
+    /// Which requests are logged.
+    #[must_use]
+    pub fn requests(&self) -> RequestLogRules {
+        RequestLogRules { access: self.access, slow: self.slow_requests, failed: self.failed_requests }
     }
 }
 

@@ -21,9 +21,11 @@ mod local;
 mod pipes;
 mod rejection;
 mod relay;
+mod request_log;
 mod rewrite;
 mod settings;
 mod timer;
+mod trace;
 mod tunnel;
 mod upstream;
 mod witness;
@@ -36,6 +38,9 @@ pub use self::current::Current;
 pub use self::http1::Malformed;
 pub use self::local::{Local, LocalRequest};
 pub use self::rejection::Rejection;
-pub use self::settings::{Limits, LoginSettings, PerSecond, ProxySettings, Retry, Threads, Timeouts, Upstream};
+pub use self::request_log::RequestLogRules;
+pub use self::settings::{
+    Limits, LoginSettings, PerSecond, ProxySettings, Retry, Threads, Timeouts, TraceSettings, Upstream,
+};
 pub use self::upstream::Target;
 pub use self::worker::Proxy;

@@ -5,6 +5,7 @@ use ipnet::IpNet;
 
 use super::arrival::Arrival;
 use super::http1::{Field, Framing, RequestHead, ResponseHead, is_end_to_end, trim};
+use super::trace::{TRACEPARENT, TraceId, Tracer};
 
 /// What every request of one connection is told about its client.
 #[derive(Debug)]
@@ -40,10 +41,13 @@ impl Forwarded {
             return self.arrival.peer;
         }
         let told = fields.iter().rev().find(|field| Field::of(field.name) == Field::ForwardedFor);
-        let last =
-            told.and_then(|field| std::str::from_utf8(field.value).ok()).and_then(|list| list.rsplit(',').next());
-        last.and_then(|address| address.trim().parse().ok()).or(self.arrival.peer)
+        told.and_then(|field| last_address(field.value)).or(self.arrival.peer)
     }
+}
+
+/// The last element of an `X-Forwarded-For` list, if it is an address.
+fn last_address(list: &[u8]) -> Option<IpAddr> {
+    std::str::from_utf8(list).ok()?.rsplit(',').next()?.trim().parse().ok()
 }
 
 /// What earlier proxies told, to be told on by a trusted peer.
@@ -62,14 +66,16 @@ impl Told {
 }
 
 /// Writes a request's head for the app: the same method, target and fields in the same order, but for what concerns the
-/// client's connection and what is told about the client.
+/// client's connection and what is told about the client. With a tracer, a request without a valid trace begins one, and
+/// what it brings of an invalid one goes (W3C Trace Context, section 4.3). Tells who the client is, and the trace.
 pub(super) fn write_request(
     out: &mut Vec<u8>,
     head: &RequestHead<'_, '_>,
     forwarded: &Forwarded,
     host: &str,
     via: &[u8],
-) {
+    tracer: Option<&Tracer>,
+) -> (Option<IpAddr>, Option<TraceId>) {
     let host = head.target.host.filter(|host| !host.is_empty()).unwrap_or(host);
     out.extend_from_slice(head.method.as_bytes());
     out.push(b' ');
@@ -77,6 +83,8 @@ pub(super) fn write_request(
     out.extend_from_slice(b" HTTP/1.1\r\n");
     let mut told = Told::default();
     let (mut host_written, mut trailers) = (false, false);
+    let mut trace = TraceId::of(head.fields);
+    let tracer = tracer.filter(|_| trace.is_none());
     for field in head.fields {
         match Field::of(field.name) {
             Field::Host => {
@@ -111,7 +119,9 @@ pub(super) fn write_request(
             }
             Field::RealIp if forwarded.trusted => write_field(out, field.name, field.value),
             Field::ForwardedFor | Field::Forwarded | Field::ForwardedProto | Field::ForwardedHost | Field::RealIp => {}
-            Field::Other if head.names_fields && is_named(head.fields, field.name) => {}
+            Field::TraceParent | Field::TraceState if tracer.is_some() => {}
+            Field::Other | Field::TraceParent | Field::TraceState
+                if head.names_fields && is_named(head.fields, field.name) => {}
             _ => write_field(out, field.name, field.value),
         }
     }
@@ -121,9 +131,31 @@ pub(super) fn write_request(
     if !host_written {
         write_field(out, "Host", host.as_bytes());
     }
+    let client = write_told(out, told, forwarded, host);
+    write_via(out, via, if forwarded.arrival.http2 { "2.0" } else { version_of(head.is_http10) });
+    if let Some(tracer) = tracer {
+        let (begun, value) = tracer.begin();
+        write_field(out, TRACEPARENT, &value);
+        trace = Some(begun);
+    }
+    match (head.websocket, trailers) {
+        (true, false) => out.extend_from_slice(b"Connection: upgrade\r\nUpgrade: websocket\r\n"),
+        (true, true) => out.extend_from_slice(b"Connection: upgrade, TE\r\nUpgrade: websocket\r\n"),
+        // What concerns one connection is named as such.
+        (false, true) => out.extend_from_slice(b"Connection: TE\r\n"),
+        (false, false) => {}
+    }
+    out.extend_from_slice(b"\r\n");
+    (client, trace)
+}
+
+/// Writes who the client is, after what earlier proxies told of it; tells its address.
+fn write_told(out: &mut Vec<u8>, mut told: Told, forwarded: &Forwarded, host: &str) -> Option<IpAddr> {
+    let mut client = forwarded.arrival.peer;
     if told.is_empty() {
         out.extend_from_slice(&forwarded.whole);
     } else {
+        client = last_address(&told.for_).or(client);
         add_to_list(&mut told.for_, forwarded.address.as_bytes());
         add_to_list(&mut told.forwarded, forwarded.element.as_bytes());
         write_field(out, "X-Forwarded-For", &told.for_);
@@ -135,15 +167,7 @@ pub(super) fn write_request(
     if !told.host {
         write_field(out, "X-Forwarded-Host", host.as_bytes());
     }
-    write_via(out, via, if forwarded.arrival.http2 { "2.0" } else { version_of(head.is_http10) });
-    match (head.websocket, trailers) {
-        (true, false) => out.extend_from_slice(b"Connection: upgrade\r\nUpgrade: websocket\r\n"),
-        (true, true) => out.extend_from_slice(b"Connection: upgrade, TE\r\nUpgrade: websocket\r\n"),
-        // What concerns one connection is named as such.
-        (false, true) => out.extend_from_slice(b"Connection: TE\r\n"),
-        (false, false) => {}
-    }
-    out.extend_from_slice(b"\r\n");
+    client
 }
 
 /// How an answer reaches the client.
@@ -304,7 +328,7 @@ mod tests {
         let arrival = Arrival { peer: peer.parse().ok(), ..Arrival::default() };
         let forwarded = Forwarded::new(arrival, &["127.0.0.0/8".parse().expect("a network")]);
         let mut out = Vec::new();
-        write_request(&mut out, &head, &forwarded, "app:8080", b"us");
+        write_request(&mut out, &head, &forwarded, "app:8080", b"us", None);
         String::from_utf8(out).expect("text")
     }
 

@@ -33,6 +33,8 @@ crate::settings! {
         retry: Retry,
         /// What the answers say about the app's login.
         login: LoginSettings,
+        /// W3C trace context.
+        trace: TraceSettings,
     }
 }
 
@@ -94,6 +96,14 @@ crate::settings! {
         model_paths: Vec<String> = "[\"/v1/messages\", \"/v1/chat/completions\", \"/v1/responses\"]",
         /// Texts in a 200 answer that mean that nobody is logged in.
         refusals: Vec<String> = "[\"Not logged in · Please run /login\"]",
+    }
+}
+
+crate::settings! {
+    /// W3C trace context. What a request brings is passed on as it came.
+    pub struct TraceSettings {
+        /// Begin a trace where a request brings none, or one that is not valid.
+        start: bool = "false",
     }
 }
 

@@ -1,5 +1,4 @@
 use std::cell::Cell;
-use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use futures_util::TryFutureExt as _;
@@ -31,10 +30,10 @@ pub(super) async fn tunnel(
     let mut from_app = from_app_first.chain(from_app);
     let moved = Cell::new(clock::turn());
     let up = copy(&mut from_client, &mut to_app, &moved, |bytes| {
-        exchange.shard().received.fetch_add(bytes, Relaxed);
+        exchange.receive(bytes);
     });
     let down = copy(&mut from_app, &mut to_client, &moved, |bytes| {
-        exchange.shard().sent.fetch_add(bytes, Relaxed);
+        exchange.send(bytes);
     });
     // Each direction ends by itself, because half-closed is a state of its own; what breaks ends both.
     let both = async {

@@ -7,8 +7,10 @@ use tokio::time::Instant;
 
 use super::admission::{Admission, Gate};
 use super::connection::{Budget, Hold};
+use super::exchange::Ledger;
 use super::local::Local;
 use super::pipes::Pipes;
+use super::request_log::RequestLogRules;
 use super::settings::ProxySettings;
 use super::upstream::{Pool, Target};
 use super::witness::Witness;
@@ -20,6 +22,8 @@ pub struct Proxy<L> {
     pub(super) settings: ProxySettings,
     pub(super) traffic: Arc<Traffic>,
     pub(super) shard: Arc<Shard>,
+    /// Where this worker's requests are written down, whatever the configuration.
+    pub(super) ledger: Rc<Ledger>,
     pub(super) admission: Arc<Admission>,
     pub(super) gate: Arc<Gate>,
     pub(super) witness: Witness,
@@ -72,6 +76,7 @@ impl<L: Local> Proxy<L> {
             hold: Rc::default(),
             settings,
             traffic,
+            ledger: Ledger::new(shard.clone()),
             shard,
             admission,
             gate,
@@ -104,6 +109,7 @@ impl<L: Local> Proxy<L> {
             settings,
             traffic: self.traffic.clone(),
             shard: self.shard.clone(),
+            ledger: self.ledger.clone(),
             admission,
             gate: self.gate.clone(),
             local,
@@ -114,8 +120,14 @@ impl<L: Local> Proxy<L> {
         }
     }
 
-    /// Closes connections that the app has closed; to be called now and then.
+    /// Logs requests by these rules from now on; none before the first call.
+    pub fn log(&self, rules: RequestLogRules) {
+        self.ledger.log.set_rules(rules);
+    }
+
+    /// Closes connections that the app has closed, and tells what the log left out; to be called now and then.
     pub fn sweep(&self) {
+        self.ledger.log.tell_left_out();
         self.pool.sweep();
     }
 

@@ -1,8 +1,6 @@
 use std::mem::MaybeUninit;
-use std::sync::atomic::Ordering::Relaxed;
-use std::time::Duration;
 
-use super::super::exchange::Exchange;
+use super::super::exchange::{Asked, Exchange};
 use super::super::http1::{
     BodyReader, Expects, Field, Framing, MOST_FIELDS, Malformed, Parsed, RequestHead, has_bare_line_ends, parse_request,
 };
@@ -10,10 +8,10 @@ use super::super::http2::Beginning;
 use super::super::local::{Local, LocalRequest};
 use super::super::rejection::Rejection;
 use super::super::rewrite::{Delivery, write_own, write_request};
+use super::super::trace::TraceId;
 use super::final_answer::final_answer;
 use super::{After, ClientStream, Connection, Job, Step};
 use crate::drain::Phase;
-use crate::traffic::Method;
 
 /// How a client asked, as far as the form of an answer of ours depends on it.
 #[derive(Clone, Copy, Debug, Default)]
@@ -55,15 +53,15 @@ impl<L: Local, S: ClientStream> Connection<'_, L, S> {
             // No need to wait for the rest.
             Ok(Parsed::Partial) if has_bare_line_ends(bytes) => {
                 let rejection = Rejection::Malformed(Malformed::BareLineEnd);
-                return Some(self.refuse(Method::Other, rejection, Asker::default()));
+                return Some(self.refuse(self.unread(), rejection, Asker::default()));
             }
             Ok(Parsed::Partial) if bytes.len() <= limit => {
                 self.ahead = bytes.to_vec();
                 return None;
             }
-            Ok(_) => return Some(self.refuse(Method::Other, too_large(bytes, limit), Asker::default())),
+            Ok(_) => return Some(self.refuse(self.unread(), too_large(bytes, limit), Asker::default())),
             Err(Malformed::TooManyFields) => {
-                return Some(self.refuse(Method::Other, Rejection::HeadTooLarge, Asker::default()));
+                return Some(self.refuse(self.unread(), Rejection::HeadTooLarge, Asker::default()));
             }
             Err(malformed) => {
                 return match Beginning::of(bytes) {
@@ -72,7 +70,7 @@ impl<L: Local, S: ClientStream> Connection<'_, L, S> {
                         self.ahead = bytes.to_vec();
                         None
                     }
-                    _ => Some(self.refuse(Method::Other, Rejection::Malformed(malformed), Asker::default())),
+                    _ => Some(self.refuse(self.unread(), Rejection::Malformed(malformed), Asker::default())),
                 };
             }
         };
@@ -84,12 +82,14 @@ impl<L: Local, S: ClientStream> Connection<'_, L, S> {
             return Some(own);
         }
         if let Err(rejection) = self.admit(&head) {
-            let refused = self.refuse(Method::of(head.method), rejection, asker);
+            let asked = self.asked(&head);
+            let refused = self.refuse(asked, rejection, asker);
             self.ahead = bytes[length..].to_vec();
             return Some(refused);
         }
         if let Some(answer) = final_answer(&head) {
-            proxy.shard.request(Method::of(head.method), answer.status().as_u16(), None, Duration::ZERO);
+            let asked = self.asked(&head);
+            Exchange::begin(proxy.ledger.clone(), asked).end(answer.status().as_u16(), None);
             let own = self.own(&answer, asker);
             self.ahead = bytes[length..].to_vec();
             return Some(own);
@@ -105,10 +105,9 @@ impl<L: Local, S: ClientStream> Connection<'_, L, S> {
             Err(malformed) => return self.give_up(&mut job, Rejection::Malformed(malformed)),
         }
         let most = self.proxy.settings.limits.body_bytes.0;
-        if most > 0 && job.uploaded > most {
+        if most > 0 && job.exchange.received.get() > most {
             return self.give_up(&mut job, Rejection::BodyTooLarge);
         }
-        self.proxy.shard.received.fetch_add(job.uploaded, Relaxed);
         Step::Forward(Box::new(job))
     }
 
@@ -151,9 +150,13 @@ impl<L: Local, S: ClientStream> Connection<'_, L, S> {
     fn job(&self, head: &RequestHead<'_, '_>) -> Job {
         let proxy = &self.proxy;
         let mut out = proxy.buffer();
-        write_request(&mut out, head, &self.forwarded, &proxy.host, &proxy.via);
+        let tracer = proxy.settings.trace.start.then_some(&proxy.ledger.tracer);
+        let (client, trace) = write_request(&mut out, head, &self.forwarded, &proxy.host, &proxy.via, tracer);
         Job {
-            exchange: Exchange::begin(proxy.shard.clone(), Method::of(head.method)),
+            exchange: Exchange::begin(
+                proxy.ledger.clone(),
+                Asked::of(head, self.forwarded.arrival.http2, client, trace),
+            ),
             to_head: head.method == "HEAD",
             is_http10: head.is_http10,
             keep_alive: head.keep_alive,
@@ -161,20 +164,25 @@ impl<L: Local, S: ClientStream> Connection<'_, L, S> {
             asks_a_model: head.method == "POST" && proxy.witness.is_model_path(head.target.path()),
             idempotent: matches!(head.method, "GET" | "HEAD" | "OPTIONS" | "PUT" | "DELETE" | "TRACE"),
             upload: BodyReader::new(head.framing, true),
-            uploaded: 0,
             out,
         }
     }
 
+    /// A request that is not for the app.
+    fn asked(&self, head: &RequestHead<'_, '_>) -> Asked {
+        let (client, trace) = (self.forwarded.client(head.fields), TraceId::of(head.fields));
+        Asked::of(head, self.forwarded.arrival.http2, client, trace)
+    }
+
     /// Counts a request that is not forwarded, and answers it.
-    pub(super) fn refuse(&self, method: Method, rejection: Rejection, asker: Asker) -> Step {
-        self.proxy.shard.request(method, rejection.status(), Some(rejection.failure()), Duration::ZERO);
+    pub(super) fn refuse(&self, asked: Asked, rejection: Rejection, asker: Asker) -> Step {
+        Exchange::begin(self.proxy.ledger.clone(), asked).reject(rejection);
         self.own(&rejection.response(), asker)
     }
 
     /// Ends a request that was begun, and answers it.
     pub(super) fn give_up(&self, job: &mut Job, rejection: Rejection) -> Step {
-        job.exchange.end(rejection.status(), Some(rejection.failure()));
+        job.exchange.reject(rejection);
         let keep = job.keep_alive && job.upload.is_done();
         self.own(&rejection.response(), Asker { keep, to_head: job.to_head, is_http10: job.is_http10 })
     }

@@ -23,10 +23,10 @@ impl<L: Local, S: ClientStream> Connection<'_, L, S> {
         let proxy = self.proxy.clone();
         // What is rare is boxed: the smaller this future, the cheaper each request.
         if let Some(permit) = proxy.admission.enter_now() {
-            job.exchange.permit = permit;
+            job.exchange.admit(permit);
         } else {
             match self.unless_gone(&job, Box::pin(proxy.admission.enter())).await {
-                Some(Ok(permit)) => job.exchange.permit = permit,
+                Some(Ok(permit)) => job.exchange.admit(permit),
                 Some(Err(rejection)) => return self.reject(&mut job, rejection).await,
                 None => return After::Drop,
             }
@@ -61,12 +61,14 @@ impl<L: Local, S: ClientStream> Connection<'_, L, S> {
                 // What was not sent at all may be sent again however often: each time one stale connection fewer.
                 Ended::Stale { sent: false, .. } if reused => {
                     proxy.shard.retries.fetch_add(1, Relaxed);
+                    job.exchange.retries += 1;
                 }
                 // The next one kept may be as stale: this time a new one.
                 Ended::Stale { sent, whole: true }
                     if (job.idempotent || !sent) && tries.replay(reused, &proxy.budget) =>
                 {
                     may_reuse = false;
+                    job.exchange.retries += 1;
                     if !reused && self.unless_gone(&job, Box::pin(pause())).await.is_none() {
                         return After::Drop;
                     }
@@ -110,11 +112,13 @@ impl<L: Local, S: ClientStream> Connection<'_, L, S> {
                 Err(rejection) => return Some(Err(rejection)),
             };
             if let Some(until) = tries.hold_until() {
+                job.exchange.retries += 1;
                 return self.hold(job, rejection, until).await;
             }
             if !tries.connect(&proxy.budget) {
                 return Some(Err(rejection));
             }
+            job.exchange.retries += 1;
             self.unless_gone(job, pause()).await?;
         }
     }

@@ -164,14 +164,13 @@ impl<L: Local, S: ClientStream> Connection<'_, L, S> {
                 Poll::Ready(Ok(())) if !buffer.filled().is_empty() => {}
                 Poll::Ready(_) => return Meanwhile::Gone,
             }
-            let (bytes, before) = (buffer.filled_mut(), job.uploaded);
+            let bytes = buffer.filled_mut();
             match job.take_in(bytes) {
                 Ok(taken) => self.ahead.extend_from_slice(&bytes[taken..]),
                 Err(malformed) => return Meanwhile::Wrong(Rejection::Malformed(malformed)),
             }
-            proxy.shard.received.fetch_add(job.uploaded - before, Relaxed);
             let most = proxy.settings.limits.body_bytes.0;
-            if most > 0 && job.uploaded > most {
+            if most > 0 && job.exchange.received.get() > most {
                 return Meanwhile::Wrong(Rejection::BodyTooLarge);
             }
         }

@@ -14,8 +14,6 @@ pub(in crate::proxy) struct Job {
     pub(in crate::proxy) idempotent: bool,
     /// What is left of the body.
     pub(in crate::proxy) upload: BodyReader,
-    /// How much of the body came.
-    pub(in crate::proxy) uploaded: u64,
     /// The head, rewritten, and what of the body came with it.
     pub(in crate::proxy) out: Vec<u8>,
 }
@@ -28,8 +26,8 @@ impl Job {
 
     /// Takes in what came of the body; tells how many bytes belonged to it.
     pub(super) fn take_in(&mut self, bytes: &mut [u8]) -> Result<usize, Malformed> {
-        let uploaded = &mut self.uploaded;
-        let progress = self.upload.advance(bytes, |data| *uploaded += data.len() as u64)?;
+        let exchange = &self.exchange;
+        let progress = self.upload.advance(bytes, |data| exchange.receive(data.len() as u64))?;
         self.out.extend_from_slice(&bytes[..progress.passed]);
         self.out.extend_from_slice(&progress.trailer);
         Ok(progress.consumed)

@@ -23,6 +23,7 @@ pub(in crate::proxy) use self::job::Job;
 pub(in crate::proxy) use self::retry::Budget;
 use super::arrival::Arrival;
 use super::current::Current;
+use super::exchange::{Asked, Exchange};
 use super::local::Local;
 use super::rejection::Rejection;
 use super::rewrite::Forwarded;
@@ -30,7 +31,6 @@ use super::timer::Timer;
 use super::worker::Proxy;
 use crate::clock;
 use crate::drain::{Hub, Member, Phase};
-use crate::traffic::{Failure, Method};
 
 /// A client's byte stream.
 pub trait ClientStream: AsyncRead + AsyncWrite + Unpin {
@@ -175,10 +175,9 @@ impl<'w, L: Local, S: ClientStream> Connection<'w, L, S> {
                         begun.get_or_insert_with(clock::turn);
                     }
                 }
-                (Read::Late, Some(_)) => return self.refuse(Method::Other, Rejection::HeadTooSlow, Asker::default()),
+                (Read::Late, Some(_)) => return self.refuse(self.unread(), Rejection::HeadTooSlow, Asker::default()),
                 (Read::Gone, Some(_)) => {
-                    let code = super::exchange::CLIENT_CLOSED;
-                    self.proxy.shard.request(Method::Other, code, Some(Failure::ClientClosed), Duration::ZERO);
+                    drop(Exchange::begin(self.proxy.ledger.clone(), self.unread()));
                     return Step::End;
                 }
                 (Read::Renewed, _) => self.renew(),
@@ -194,6 +193,11 @@ impl<'w, L: Local, S: ClientStream> Connection<'w, L, S> {
             let trusted = &self.proxy.settings.trusted_proxies;
             self.forwarded = Rc::new(Forwarded::new(self.forwarded.arrival, trusted));
         }
+    }
+
+    /// A request of which no head could be read.
+    fn unread(&self) -> Asked {
+        Asked::unread(self.forwarded.arrival)
     }
 
     /// `idle_since`: nothing has been asked since then.

@@ -34,7 +34,7 @@ pub fn rewrite_request(data: &[u8]) {
     let arrival = Arrival { peer, tls: flags & 8 == 8, http2: false };
     let forwarded = Forwarded::new(arrival, &["127.0.0.0/8".parse().expect("a network")]);
     let mut out = Vec::new();
-    write_request(&mut out, &head, &forwarded, "app:8080", VIA);
+    write_request(&mut out, &head, &forwarded, "app:8080", VIA, None);
 
     let mut text = &data[..length];
     while let [b'\r', b'\n', rest @ ..] = text {

@@ -15,6 +15,9 @@ pub(in crate::proxy) enum Field {
     ForwardedProto,
     ForwardedHost,
     RealIp,
+    /// The trace that a request belongs to, and what tracing systems add to it.
+    TraceParent,
+    TraceState,
     /// Concerns one connection only: dropped both ways (RFC 9110 section 7.6.1).
     HopByHop,
     /// Would be taken for one of ours by an app's gateway interface, which turns `-` into `_`: dropped.
@@ -43,8 +46,8 @@ const KNOWN: [&[(&str, Field)]; 26] = [
     &[("upgrade", Field::Upgrade), ("trailer", Field::Trailer)],
     &[],
     &[("forwarded", Field::Forwarded), ("x-real-ip", Field::RealIp)],
-    &[("connection", Field::Connection), ("keep-alive", Field::HopByHop)],
-    &[],
+    &[("connection", Field::Connection), ("keep-alive", Field::HopByHop), ("tracestate", Field::TraceState)],
+    &[("traceparent", Field::TraceParent)],
     &[("max-forwards", Field::MaxForwards)],
     &[],
     // Only before an upgrade to HTTP/2, which is not passed on (RFC 9113 section 3.1).

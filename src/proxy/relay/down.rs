@@ -2,7 +2,6 @@ use std::io;
 use std::mem::MaybeUninit;
 use std::ops::Range;
 use std::pin::Pin;
-use std::sync::atomic::Ordering::Relaxed;
 use std::task::{Context, Poll};
 
 use super::super::connection::ClientStream;
@@ -188,7 +187,7 @@ impl<L: Local, S: ClientStream> Relay<'_, L, S> {
             }
         });
         let Ok(progress) = taken else { return Err(self.cut(Failure::UpstreamProtocol)) };
-        proxy.shard.sent.fetch_add(data, Relaxed);
+        self.job.exchange.send(data);
         // Whoever sends more than it promised cannot be trusted with the next request.
         download.reusable &= progress.consumed == bytes.len();
         let passed = 0..progress.passed;

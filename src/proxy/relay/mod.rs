@@ -226,7 +226,7 @@ impl<'a, L: Local, S: ClientStream> Relay<'a, L, S> {
             // Interim answers are whole with the client, or did not leave at all.
             Down::Head { .. } if self.down_written == 0 => Step::Failed(rejection),
             Down::Head { .. } => {
-                self.job.exchange.end(rejection.status(), Some(rejection.failure()));
+                self.job.exchange.reject(rejection);
                 Step::Cut
             }
             Down::Body(_) => self.cut(rejection.failure()),

@@ -1,5 +1,4 @@
 use std::os::fd::AsFd as _;
-use std::sync::atomic::Ordering::Relaxed;
 use std::task::{Context, Poll};
 
 use rustix::io::Errno;
@@ -48,7 +47,7 @@ impl<L: Local, S: ClientStream> Relay<'_, L, S> {
                 Poll::Ready(Ok(0)) => self.app_closed()?,
                 Poll::Ready(Ok(length)) => {
                     download.reader.pass(length as u64);
-                    self.proxy.shard.sent.fetch_add(length as u64, Relaxed);
+                    self.job.exchange.send(length as u64);
                     moved = true;
                 }
                 // Not for this socket or this kernel: then as any other body, and no more attempts.

@@ -1,5 +1,4 @@
 use std::pin::Pin;
-use std::sync::atomic::Ordering::Relaxed;
 use std::task::{Context, Poll};
 
 use tokio::io::AsyncWrite as _;
@@ -55,10 +54,9 @@ impl<L: Local, S: ClientStream> Relay<'_, L, S> {
             Ok(progress) => progress,
             Err(malformed) => return Err(self.fail(Rejection::Malformed(malformed))),
         };
-        self.job.uploaded += data;
-        self.proxy.shard.received.fetch_add(data, Relaxed);
+        self.job.exchange.receive(data);
         let limit = self.proxy.settings.limits.body_bytes.0;
-        if limit > 0 && self.job.uploaded > limit {
+        if limit > 0 && self.job.exchange.received.get() > limit {
             return Err(self.fail(Rejection::BodyTooLarge));
         }
         self.ahead.extend_from_slice(&bytes[progress.consumed..]);
