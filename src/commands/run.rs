@@ -3,7 +3,7 @@ use std::process::ExitCode;
 
 use rustix::process::Signal;
 use tokio::signal::unix::{SignalKind, signal};
-use tracing_subscriber::filter::LevelFilter;
+use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::reload;
 use tracing_subscriber::util::SubscriberInitExt as _;
@@ -114,6 +114,12 @@ fn means_nothing(signal: &str) {
     tracing::warn!("{signal} means nothing here");
 }
 
+/// What is logged. Not what the HTTP/2 library says: a client could make it write a line for each of its frames, with what
+/// stood in them.
+fn filter(level: tracing::Level) -> Targets {
+    Targets::new().with_default(level).with_target("h2", LevelFilter::OFF)
+}
+
 /// Starts the log on standard error; tells whether it is JSON, and what changes its level.
 pub(super) fn init_log(settings: &LogSettings) -> (bool, SetLevel) {
     let terminal = std::io::stderr().is_terminal();
@@ -123,9 +129,9 @@ pub(super) fn init_log(settings: &LogSettings) -> (bool, SetLevel) {
         LogFormat::Auto => !terminal,
     };
     journal().start(json);
-    let (filter, handle) = reload::Layer::new(LevelFilter::from_level(settings.level.0));
+    let (layer, handle) = reload::Layer::new(filter(settings.level.0));
     let log = tracing_subscriber::fmt::layer().with_target(false).with_writer(|| Lines);
-    let filtered = tracing_subscriber::registry().with(filter);
+    let filtered = tracing_subscriber::registry().with(layer);
     // Fails only when a log has been started before, as tests do.
     let _ = if json {
         filtered.with(log.json().flatten_event(true)).try_init()
@@ -134,7 +140,7 @@ pub(super) fn init_log(settings: &LogSettings) -> (bool, SetLevel) {
     };
     let level = SetLevel::new(move |level| {
         // Fails only when the log is gone, and then nobody is told anything.
-        let _ = handle.reload(LevelFilter::from_level(level));
+        let _ = handle.reload(filter(level));
     });
     // A panic's message may hold anything that a request held.
     std::panic::set_hook(Box::new(|panic| {

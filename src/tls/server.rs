@@ -1,7 +1,6 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use arc_swap::ArcSwap;
 use rustls::crypto::ring::{Ticketer, default_provider};
 use rustls::server::WebPkiClientVerifier;
 use rustls::server::danger::ClientCertVerifier;
@@ -11,12 +10,14 @@ use rustls::{InconsistentKeys, RootCertStore, ServerConfig};
 use super::certificate::not_after;
 use super::{ClientAuth, TlsError, TlsSettings, pem};
 
-/// The certificate that is served, and what is asked of clients. Shared by all workers; a connection takes it as it is
-/// when it begins.
+/// The certificate that is served, and what is asked of clients. Shared by all workers. When the files change, another one
+/// takes its place as a whole, for connections that begin then.
 #[derive(Debug)]
 pub struct Server {
     files: Files,
-    loaded: ArcSwap<Loaded>,
+    config: Arc<ServerConfig>,
+    /// In seconds since 1970.
+    expires: Option<i64>,
 }
 
 /// Where everything is read from.
@@ -26,14 +27,6 @@ struct Files {
     key: PathBuf,
     client_ca: Option<PathBuf>,
     client_auth: ClientAuth,
-}
-
-/// What was read.
-#[derive(Debug)]
-struct Loaded {
-    config: Arc<ServerConfig>,
-    /// In seconds since 1970.
-    expires: Option<i64>,
 }
 
 /// The protocols that are spoken over TLS, the better one first (RFC 7301).
@@ -52,17 +45,8 @@ impl Server {
         };
         let (client_ca, client_auth) = (settings.client_ca.clone(), settings.client_auth);
         let files = Files { cert, key, client_ca, client_auth };
-        let loaded = ArcSwap::from_pointee(files.load()?);
-        Ok(Some(Self { files, loaded }))
-    }
-
-    /// Reads the files again, for connections that begin from now on. On an error nothing changes.
-    ///
-    /// # Errors
-    /// As [`Server::new`].
-    pub fn reload(&self) -> Result<(), TlsError> {
-        self.loaded.store(Arc::new(self.files.load()?));
-        Ok(())
+        let (config, expires) = files.load()?;
+        Ok(Some(Self { files, config, expires }))
     }
 
     /// The files, to be watched.
@@ -72,21 +56,21 @@ impl Server {
         [cert, key].into_iter().chain(client_ca).cloned().collect()
     }
 
-    /// What a connection that begins now is served with.
+    /// What a connection is served with.
     #[must_use]
     pub fn config(&self) -> Arc<ServerConfig> {
-        self.loaded.load().config.clone()
+        self.config.clone()
     }
 
     /// When the certificate ends to be valid, in seconds since 1970.
     #[must_use]
     pub fn expires(&self) -> Option<i64> {
-        self.loaded.load().expires
+        self.expires
     }
 }
 
 impl Files {
-    fn load(&self) -> Result<Loaded, TlsError> {
+    fn load(&self) -> Result<(Arc<ServerConfig>, Option<i64>), TlsError> {
         let certified = self.certified()?;
         let expires = certified.cert.first().and_then(|first| not_after(first));
         let builder = ServerConfig::builder_with_provider(Arc::new(default_provider()))
@@ -98,9 +82,9 @@ impl Files {
         };
         let mut config = builder.with_cert_resolver(Arc::new(SingleCertAndKey::from(certified)));
         config.alpn_protocols = ALPN.map(<[u8]>::to_vec).into();
-        // Tickets end with the configuration: who was let in by an authority of the past shows its certificate again.
+        // Tickets end with this: who was let in by an authority of the past shows its certificate again.
         config.ticketer = Ticketer::new().map_err(TlsError::Other)?;
-        Ok(Loaded { config: Arc::new(config), expires })
+        Ok((Arc::new(config), expires))
     }
 
     fn certified(&self) -> Result<CertifiedKey, TlsError> {

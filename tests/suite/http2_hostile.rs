@@ -39,6 +39,7 @@ fn is_well(sidecar: &Sidecar, before: u64) {
     assert_eq!(sidecar.get("/livez").status, 200);
     eventually(PATIENCE, "nothing is in flight", || sidecar.metric("pulsegate_requests_in_flight", &[]) == 0.0);
     eventually(PATIENCE, "nobody is connected", || sidecar.metric("pulsegate_connections", &[]) == 0.0);
+    assert!(!sidecar.log().contains("WARN"), "a client writes no lines into the log: {}", sidecar.log());
     let after = sidecar.process.resident_kib();
     assert!(after < before + 16 * 1024, "memory went from {before} to {after} KiB");
 }

@@ -2,6 +2,8 @@
 
 use std::io::{Read as _, Write as _};
 
+use rustix::process::Signal;
+
 use crate::support::{
     Authority, Client, Next, PATIENCE, Settings, Sidecar, Upstream, eventually, home_with_login, run,
 };
@@ -155,4 +157,45 @@ fn what_is_wrong_with_the_files_is_said() {
         assert!(said.contains("`proxy.tls`: ") && said.contains(&expected), "{expected:?} in {said}");
         assert!(!said.contains("BEGIN") || said.contains("(BEGIN "), "nothing of a file is shown: {said}");
     }
+}
+
+#[test]
+fn a_new_certificate_is_served_from_the_next_connection_on() {
+    let (upstream, authority) = (Upstream::hello(), Authority::new());
+    let (first, second, stray) = (authority.issue("first"), authority.issue("second"), authority.issue("stray"));
+    authority.serve(&first);
+    let sidecar = Sidecar::start(&secured(&upstream, &authority));
+    let served = || authority.client(sidecar.traffic, &[], None).expect("TLS").shown();
+    assert_eq!(served(), Some(first.der()));
+    let mut kept = Client::over(authority.client(sidecar.traffic, &[], None).expect("TLS"));
+    assert_eq!(kept.ask("GET", "/", &[], b"").expect("an answer").status, 200);
+
+    // A certificate without its key changes nothing, and the log names the files.
+    authority.file("tls.crt", &stray.pem());
+    sidecar.process.signal(Signal::HUP);
+    eventually(PATIENCE, "the log says why", || sidecar.log().contains("does not belong to the first certificate"));
+    assert_eq!(served(), Some(first.der()));
+
+    authority.serve(&second);
+    sidecar.process.signal(Signal::HUP);
+    eventually(PATIENCE, "the new one is served", || served() == Some(second.der()));
+    assert_eq!(kept.ask("GET", "/", &[], b"").expect("an answer").status, 200, "the old connection goes on");
+    assert_eq!(upstream.accepted(), 1, "so does the app's");
+}
+
+#[test]
+fn an_authority_that_is_gone_lets_nobody_in_again() {
+    let (upstream, authority, other) = (Upstream::hello(), with_certificate(), Authority::new());
+    let ca = authority.file("clients.crt", &other.pem());
+    let settings = secured(&upstream, &authority).text("proxy.tls.client_ca", &ca);
+    let sidecar = Sidecar::start(&settings);
+    let known = other.issue("client");
+    let ask = || {
+        let wire = authority.client(sidecar.traffic, &[], Some(&known)).ok()?;
+        Client::over(wire).ask("GET", "/", &[], b"").ok().map(|answer| answer.status)
+    };
+    assert_eq!(ask(), Some(200));
+    authority.file("clients.crt", &Authority::new().pem());
+    sidecar.process.signal(Signal::HUP);
+    eventually(PATIENCE, "it is refused from now on", || ask().is_none());
 }

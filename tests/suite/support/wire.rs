@@ -32,6 +32,14 @@ impl Wire {
         }
     }
 
+    /// The certificate that the other side has shown.
+    pub(crate) fn shown(&self) -> Option<CertificateDer<'static>> {
+        match self {
+            Self::Plain(_) => None,
+            Self::Tls(stream) => stream.conn.peer_certificates()?.first().cloned().map(CertificateDer::into_owned),
+        }
+    }
+
     pub(crate) fn shut_down(&mut self, how: Shutdown) {
         if let (Self::Tls(stream), Shutdown::Write | Shutdown::Both) = (&mut *self, how) {
             stream.conn.send_close_notify();
@@ -105,6 +113,10 @@ impl Authority {
     pub(crate) fn serve(&self, issued: &Issued) {
         self.file("tls.crt", &issued.certificate.pem());
         self.file("tls.key", &issued.key.serialize_pem());
+    }
+
+    pub(crate) fn pem(&self) -> String {
+        self.certificate.pem()
     }
 
     pub(crate) fn path(&self, name: &str) -> PathBuf {
