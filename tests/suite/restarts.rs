@@ -239,7 +239,7 @@ fn the_end_of_the_process_does_not_wait_for_what_waits() {
 
 #[test]
 fn a_request_that_breaks_the_app_is_not_sent_for_ever() {
-    for (hold, most) in [("0", 1), ("5s", 3)] {
+    for (hold, most) in [("0", 1), ("5s", 4)] {
         let upstream = Upstream::start(|exchange| {
             exchange.read_body();
             Next::Reset

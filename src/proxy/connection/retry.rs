@@ -17,9 +17,9 @@ pub(super) struct Tries {
     held_until: Option<Instant>,
 }
 
-/// While the app restarts, a request that may be sent twice can meet its end twice: on a kept connection, and on a new
-/// one that nobody accepts any more.
-const REPLAYS_OVER_A_RESTART: u32 = 2;
+/// While the app restarts, a request that may be sent twice meets its end on a kept connection, and on a new one to a
+/// listener that is about to close; and the next app may be replaced before it has answered.
+const REPLAYS_OVER_A_RESTART: u32 = 3;
 
 impl Tries {
     pub(super) fn new(retry: &Retry) -> Self {
