@@ -21,6 +21,7 @@ mod control;
 mod counters;
 mod endpoints;
 mod failures;
+mod faults;
 mod forwarding;
 mod framing;
 mod hop_by_hop;

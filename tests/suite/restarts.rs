@@ -15,15 +15,15 @@ use crate::support::{
 };
 
 /// A real program that is started, told to stop, and started again at the same port.
-struct App {
-    port: u16,
+pub(crate) struct App {
+    pub(crate) port: u16,
     directory: TempDir,
     manners: &'static str,
     process: Option<Process>,
 }
 
 impl App {
-    fn start(manners: &'static str) -> Self {
+    pub(crate) fn start(manners: &'static str) -> Self {
         let directory = tempfile::tempdir().expect("a directory");
         let mut app = Self { port: free_port(), directory, manners, process: None };
         app.begin();
@@ -46,6 +46,11 @@ impl App {
         let mut process = self.process.take().expect("a running app");
         process.signal(Signal::TERM);
         assert!(process.wait(PATIENCE).success(), "{}", process.said().join("\n"));
+    }
+
+    /// Sends it a signal.
+    pub(crate) fn signal(&self, signal: Signal) {
+        self.process.as_ref().expect("a running app").signal(signal);
     }
 
     /// Where it notes each POST that it has carried out.

@@ -336,6 +336,11 @@ impl Exchange {
         if written { Next::Keep } else { Next::Close }
     }
 
+    /// Ends its own side, and goes on reading.
+    pub(crate) fn half_close(&self) {
+        let _ = self.stream.shutdown(Shutdown::Write);
+    }
+
     /// Whether the other side has gone: waits until it has.
     pub(crate) fn wait_until_gone(&mut self) -> bool {
         while self.fill() {}
