@@ -56,6 +56,10 @@ impl Local for Endpoints {
         let request = builder.body(()).ok()?;
         Some(self.0.answer(target, &request))
     }
+
+    fn owns(&self, path: &str) -> bool {
+        self.0.find(Port::Traffic, path).is_some()
+    }
 }
 
 /// The management port: endpoints only.

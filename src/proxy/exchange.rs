@@ -5,9 +5,9 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
-use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
 
+use super::admission::{Place, Share};
 use super::arrival::Arrival;
 use super::http1::RequestHead;
 use super::rejection::Rejection;
@@ -35,7 +35,9 @@ pub(super) struct Exchange {
     /// Body bytes from the client, and to it.
     pub(super) received: Cell<u64>,
     pub(super) sent: Cell<u64>,
-    permit: Option<OwnedSemaphorePermit>,
+    /// Given back when this is dropped.
+    place: Option<Place>,
+    pub(super) share: Option<Share>,
 }
 
 /// What is remembered of a request until its end.
@@ -111,7 +113,8 @@ impl Exchange {
             retries: 0,
             received: Cell::new(0),
             sent: Cell::new(0),
-            permit: None,
+            place: None,
+            share: None,
         }
     }
 
@@ -125,10 +128,10 @@ impl Exchange {
         self.end = End { code: rejection.status(), failure: Some(rejection.failure()), rejection: Some(rejection) };
     }
 
-    /// It has a place among the requests in flight, until its end; without a permit, there is no limit.
-    pub(super) fn admit(&mut self, permit: Option<OwnedSemaphorePermit>) {
-        self.queued = permit.is_some().then(|| clock::turn() - self.begun);
-        self.permit = permit;
+    /// It has a place among the requests in flight, until its end; with none, there is no limit.
+    pub(super) fn admit(&mut self, place: Option<Place>) {
+        self.queued = place.is_some().then(|| clock::turn() - self.begun);
+        self.place = place;
     }
 
     /// The head of the app's answer is there.

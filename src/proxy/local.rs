@@ -6,6 +6,9 @@ use hyper::Response;
 pub trait Local: 'static {
     /// The answer, if the path is one of its own. Connection, length and date are added.
     fn answer(&self, request: &LocalRequest<'_>) -> Option<Response<Bytes>>;
+
+    /// Whether the path is one of its own.
+    fn owns(&self, path: &str) -> bool;
 }
 
 /// As much of a request as an answer of our own may depend on.

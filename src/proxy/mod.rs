@@ -40,7 +40,7 @@ pub use self::local::{Local, LocalRequest};
 pub use self::rejection::Rejection;
 pub use self::request_log::RequestLogRules;
 pub use self::settings::{
-    Limits, LoginSettings, PerSecond, ProxySettings, Retry, Threads, Timeouts, TraceSettings, Upstream,
+    Limits, LoginSettings, PerSecond, Prefix, ProxySettings, Retry, Threads, Timeouts, TraceSettings, Upstream,
 };
 pub use self::upstream::Target;
 pub use self::worker::Proxy;

@@ -41,6 +41,8 @@ pub enum Rejection {
     NotReady,
     /// The client asks too often.
     RateLimited,
+    /// The client has too many requests under way.
+    TooManyAtOnce,
     /// The body is larger than allowed.
     BodyTooLarge,
     /// The body comes too slowly.
@@ -59,6 +61,16 @@ pub enum Rejection {
     Connect,
 }
 
+impl From<Malformed> for Rejection {
+    fn from(malformed: Malformed) -> Self {
+        match malformed {
+            // RFC 6585 section 5.
+            Malformed::TooManyFields => Self::HeadTooLarge,
+            malformed => Self::Malformed(malformed),
+        }
+    }
+}
+
 /// RFC 9209: who answers in place of the app, and why.
 const PROXY_STATUS: HeaderName = HeaderName::from_static("proxy-status");
 
@@ -68,7 +80,7 @@ const RETRY_SECONDS: &str = "1";
 impl Rejection {
     /// All of them, for documentation and tests; one stands for all malformed requests, one for
     /// all troubles with TLS.
-    pub const ALL: [Self; 24] = [
+    pub const ALL: [Self; 25] = [
         Self::ConnectRefused,
         Self::NoSockets,
         Self::ConnectFailed,
@@ -85,6 +97,7 @@ impl Rejection {
         Self::QueueTimeout,
         Self::NotReady,
         Self::RateLimited,
+        Self::TooManyAtOnce,
         Self::BodyTooLarge,
         Self::BodyTooSlow,
         Self::HeadTooSlow,
@@ -184,6 +197,13 @@ impl Rejection {
             Self::RateLimited => {
                 (429, "rate_limited", "this client sends too many requests", "http_request_denied", F::RejectedLimit)
             }
+            Self::TooManyAtOnce => (
+                429,
+                "concurrency_limited",
+                "this client has too many requests under way",
+                "http_request_denied",
+                F::RejectedLimit,
+            ),
             Self::BodyTooLarge => {
                 (413, "body_too_large", "the request's body is too large", "http_request_denied", F::RejectedLimit)
             }

@@ -23,6 +23,8 @@ crate::settings! {
         proxy_protocol: bool = "false",
         /// Answer traffic with 503 while readiness says no.
         reject_when_unready: bool = "false",
+        /// Below this prefix, such as "/upstream", the app's own answers at the paths of our endpoints; or "off".
+        passthrough_prefix: Prefix = "off",
         /// TLS for traffic: on when there is a certificate.
         tls: TlsSettings,
         /// Deadlines; 0 means none.
@@ -45,6 +47,8 @@ crate::settings! {
         connect: Duration = "2s",
         /// For a whole request head, from its first byte.
         request_header: Duration = "10s",
+        /// What a client may let the app wait for a request's body, beyond what `limits.body_min_rate` grants.
+        request_body: Duration = "20s",
         /// For the head of the app's answer, from the end of the request. A model may think for minutes.
         response_header: Duration = "0",
         /// Between two requests of a connection.
@@ -67,7 +71,7 @@ crate::settings! {
         in_flight: u32 = "0",
         /// Requests that wait when `in_flight` is reached; more are refused at once.
         queue: u32 = "100",
-        /// How long a request waits in the queue.
+        /// How long a request waits in the queue, at most: less where the queue has stood for longer than a burst.
         queue_timeout: Duration = "5s",
         /// A request head; at least 8 KiB.
         header_bytes: Size = "64KiB",
@@ -75,6 +79,10 @@ crate::settings! {
         body_bytes: Size = "0",
         /// Requests per second of one client address.
         rate_per_client: PerSecond = "0/s",
+        /// Requests that one client address has under way.
+        concurrency_per_client: u32 = "0",
+        /// Bytes per second at which a request's body must come, on average, beyond `timeouts.request_body`.
+        body_min_rate: Size = "100",
     }
 }
 
@@ -104,6 +112,30 @@ crate::settings! {
     pub struct TraceSettings {
         /// Begin a trace where a request brings none, or one that is not valid.
         start: bool = "false",
+    }
+}
+
+/// The beginning of paths below which an endpoint's path is the app's.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Prefix(pub Option<String>);
+
+impl Setting for Prefix {
+    const EXPECTS: &'static str = "a path such as \"/upstream\", without a slash at its end, or \"off\"";
+
+    fn read(node: &Node, path: &str, problems: &Problems) -> Option<Self> {
+        let text = Reader::text(node, path, problems, Self::EXPECTS)?;
+        let is_segment = |part: &str| {
+            let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.' | '~');
+            !matches!(part, "" | "." | "..") && part.chars().all(allowed)
+        };
+        match text.strip_prefix('/') {
+            None if text == "off" => Some(Self(None)),
+            Some(rest) if rest.split('/').all(is_segment) => Some(Self(Some(text.to_owned()))),
+            _ => {
+                problems.add(&node.origin, format!("`{path}` must be {}", Self::EXPECTS));
+                None
+            }
+        }
     }
 }
 

@@ -131,6 +131,14 @@ impl<L: Local> Proxy<L> {
         self.pool.sweep();
     }
 
+    /// A target as the app is asked for it. What stands below the prefix is taken by itself if its path is one of ours,
+    /// for no other way leads to the app's own there; any other path keeps the one name that it has.
+    pub(super) fn at_app<'t>(&self, target: &'t str) -> &'t str {
+        let Some(prefix) = &self.settings.passthrough_prefix.0 else { return target };
+        let is_ours = |below: &&str| below.split('?').next().is_some_and(|path| self.local.owns(path));
+        target.strip_prefix(prefix.as_str()).filter(is_ours).unwrap_or(target)
+    }
+
     /// An empty buffer.
     pub(super) fn buffer(&self) -> Vec<u8> {
         self.spare.borrow_mut().pop().unwrap_or_default()

@@ -12,7 +12,7 @@ fn start(settings: &Settings) -> Sidecar {
 
 /// An answer of our own: code, stable name, and for whom it concerns `Proxy-Status`.
 #[track_caller]
-fn assert_own(answer: &Response, status: u16, code: &str, proxy_status: &str) {
+pub(crate) fn assert_own(answer: &Response, status: u16, code: &str, proxy_status: &str) {
     assert_eq!(answer.status, status, "{answer:?}");
     assert_eq!(answer.field("content-type"), Some("application/json"));
     let body = answer.json();
@@ -24,7 +24,7 @@ fn assert_own(answer: &Response, status: u16, code: &str, proxy_status: &str) {
 }
 
 #[track_caller]
-fn await_error(sidecar: &Sidecar, kind: &str, count: f64) {
+pub(crate) fn await_error(sidecar: &Sidecar, kind: &str, count: f64) {
     let label = format!("type=\"{kind}\"");
     eventually(PATIENCE, kind, || sidecar.metric("pulsegate_errors_total", &[&label]) == count);
 }
@@ -275,7 +275,7 @@ fn an_app_that_comes_back_serves_again() {
 }
 
 /// An app that answers a request for `/hold` only when `/release` has been asked for.
-fn holding() -> Upstream {
+pub(crate) fn holding() -> Upstream {
     let released = std::sync::Arc::new((std::sync::Mutex::new(false), std::sync::Condvar::new()));
     Upstream::start(move |exchange| {
         exchange.read_body();

@@ -13,8 +13,10 @@
 
 mod answers;
 mod bad_input;
+mod bodies;
 mod ccproxy;
 mod cli;
+mod codes;
 mod commands;
 mod config;
 mod control;
@@ -28,8 +30,10 @@ mod hop_by_hop;
 mod http2;
 mod http2_hostile;
 mod lifecycle;
+mod limits;
 mod litellm;
 mod login;
+mod overload;
 mod process_table;
 mod prometheus;
 mod proxy_protocol;

@@ -269,3 +269,43 @@ fn the_absolute_form_goes_before_the_host_field() {
         assert_eq!(seen.field("host"), Some(&*format!("127.0.0.1:{}", upstream.port())));
     }
 }
+
+#[test]
+fn the_apps_own_answers_at_our_paths_are_below_the_prefix_and_nothing_else_is() {
+    let upstream = app();
+    let settings = Sidecar::full(&upstream).text("proxy.passthrough_prefix", "/up/stream");
+    let sidecar = Sidecar::start(&settings).ready();
+    let mut client = Client::connect(sidecar.traffic);
+    for (target, at_app) in [
+        ("/up/stream/health", "/health"),
+        ("/up/stream/health?a=/b", "/health?a=/b"),
+        ("/up/stream/metrics", "/metrics"),
+        ("/up/stream/readyz/api_server", "/readyz/api_server"),
+        ("http://a.example/up/stream/livez", "/livez"),
+        // No second name for anything else: who looks at paths before us sees what the app sees.
+        ("/up/stream", "/up/stream"),
+        ("/up/stream/", "/up/stream/"),
+        ("/up/stream/admin", "/up/stream/admin"),
+        ("/up/stream//health", "/up/stream//health"),
+        ("/up/stream/health/", "/up/stream/health/"),
+        ("/up/stream/%68ealth", "/up/stream/%68ealth"),
+        ("/up/stream/../admin", "/up/stream/../admin"),
+        ("/up/stream/health/../../admin", "/up/stream/health/../../admin"),
+        ("/up/stream/up/stream/health", "/up/stream/up/stream/health"),
+        ("/up/streamhealth", "/up/streamhealth"),
+        ("//up/stream/health", "//up/stream/health"),
+        ("/UP/stream/health", "/UP/stream/health"),
+        ("/up/stream?/health", "/up/stream?/health"),
+    ] {
+        assert_eq!(client.ask("GET", target, &[], b"").expect("an answer").text(), "app", "{target}");
+        assert_eq!(upstream.seen().pop().expect("a request").target, at_app, "{target}");
+    }
+    assert_ne!(client.ask("GET", "/health", &[], b"").expect("an answer").text(), "app");
+    for wrong in ["upstream", "/", "/a/", "/a//b", "/a?b", "/a#b", "/a/../b", "/a b", "/%41", ""] {
+        let home = crate::support::home_with_login();
+        let settings = Sidecar::bare(&upstream).text("proxy.passthrough_prefix", wrong);
+        let ended = crate::support::run(&mut Sidecar::command(home.path(), &settings));
+        assert_eq!(ended.code, Some(2), "{wrong:?}");
+        assert!(ended.stderr.contains("proxy.passthrough_prefix"), "{}", ended.stderr);
+    }
+}

@@ -1,5 +1,6 @@
 use std::mem::MaybeUninit;
 
+use super::super::admission::Share;
 use super::super::exchange::{Asked, Exchange};
 use super::super::http1::{
     BodyReader, Expects, Field, Framing, MOST_FIELDS, Malformed, Parsed, RequestHead, has_bare_line_ends, parse_request,
@@ -48,21 +49,17 @@ impl<L: Local, S: ClientStream> Connection<'_, L, S> {
         let empty = bytes.chunks_exact(2).take_while(|pair| *pair == b"\r\n").count() * 2;
         let bytes = &mut bytes[empty..];
         let mut fields = [const { MaybeUninit::uninit() }; MOST_FIELDS];
-        let (head, length) = match parse_request(bytes, &mut fields) {
+        let (mut head, length) = match parse_request(bytes, &mut fields) {
             Ok(Parsed::Complete(head, length)) if length <= limit => (head, length),
             // No need to wait for the rest.
             Ok(Parsed::Partial) if has_bare_line_ends(bytes) => {
-                let rejection = Rejection::Malformed(Malformed::BareLineEnd);
-                return Some(self.refuse(self.unread(), rejection, Asker::default()));
+                return Some(self.refuse(self.unread(), Malformed::BareLineEnd.into(), Asker::default()));
             }
             Ok(Parsed::Partial) if bytes.len() <= limit => {
                 self.ahead = bytes.to_vec();
                 return None;
             }
             Ok(_) => return Some(self.refuse(self.unread(), too_large(bytes, limit), Asker::default())),
-            Err(Malformed::TooManyFields) => {
-                return Some(self.refuse(self.unread(), Rejection::HeadTooLarge, Asker::default()));
-            }
             Err(malformed) => {
                 return match Beginning::of(bytes) {
                     Beginning::Http2 if self.fresh && empty == 0 => Some(Step::Http2(bytes.to_vec())),
@@ -70,7 +67,7 @@ impl<L: Local, S: ClientStream> Connection<'_, L, S> {
                         self.ahead = bytes.to_vec();
                         None
                     }
-                    _ => Some(self.refuse(self.unread(), Rejection::Malformed(malformed), Asker::default())),
+                    _ => Some(self.refuse(self.unread(), malformed.into(), Asker::default())),
                 };
             }
         };
@@ -81,12 +78,15 @@ impl<L: Local, S: ClientStream> Connection<'_, L, S> {
             self.ahead = bytes[length..].to_vec();
             return Some(own);
         }
-        if let Err(rejection) = self.admit(&head) {
-            let asked = self.asked(&head);
-            let refused = self.refuse(asked, rejection, asker);
-            self.ahead = bytes[length..].to_vec();
-            return Some(refused);
-        }
+        let share = match self.admit(&head) {
+            Ok(share) => share,
+            Err(rejection) => {
+                let asked = self.asked(&head);
+                let refused = self.refuse(asked, rejection, asker);
+                self.ahead = bytes[length..].to_vec();
+                return Some(refused);
+            }
+        };
         if let Some(answer) = final_answer(&head) {
             let asked = self.asked(&head);
             Exchange::begin(proxy.ledger.clone(), asked).end(answer.status().as_u16(), None);
@@ -94,7 +94,9 @@ impl<L: Local, S: ClientStream> Connection<'_, L, S> {
             self.ahead = bytes[length..].to_vec();
             return Some(own);
         }
-        let job = self.job(&head);
+        head.target.path_and_query = proxy.at_app(head.target.path_and_query);
+        let mut job = self.job(&head);
+        job.exchange.share = share;
         Some(self.begin(job, &mut bytes[length..]))
     }
 
@@ -120,7 +122,7 @@ impl<L: Local, S: ClientStream> Connection<'_, L, S> {
     }
 
     /// What can be refused before anything is done.
-    fn admit(&self, head: &RequestHead<'_, '_>) -> Result<(), Rejection> {
+    fn admit(&self, head: &RequestHead<'_, '_>) -> Result<Option<Share>, Rejection> {
         let proxy = &self.proxy;
         if head.method == "CONNECT" {
             return Err(Rejection::Connect);
@@ -162,6 +164,7 @@ impl<L: Local, S: ClientStream> Connection<'_, L, S> {
             keep_alive: head.keep_alive,
             websocket: head.websocket,
             asks_a_model: head.method == "POST" && proxy.witness.is_model_path(head.target.path()),
+            awaits_leave: head.expects == Expects::Continue,
             idempotent: matches!(head.method, "GET" | "HEAD" | "OPTIONS" | "PUT" | "DELETE" | "TRACE"),
             upload: BodyReader::new(head.framing, true),
             out,

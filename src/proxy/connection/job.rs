@@ -10,6 +10,8 @@ pub(in crate::proxy) struct Job {
     pub(in crate::proxy) keep_alive: bool,
     pub(in crate::proxy) websocket: bool,
     pub(in crate::proxy) asks_a_model: bool,
+    /// The client sends its body when the app has given it leave.
+    pub(in crate::proxy) awaits_leave: bool,
     /// May be sent twice (RFC 9110 section 9.2.2).
     pub(in crate::proxy) idempotent: bool,
     /// What is left of the body.

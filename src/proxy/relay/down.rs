@@ -136,6 +136,7 @@ impl<L: Local, S: ClientStream> Relay<'_, L, S> {
     fn pass_interim(&mut self, head: &ResponseHead<'_, '_>) -> Result<(), Step> {
         if let Down::Head { interim, .. } = &mut self.down {
             *interim += 1;
+            self.job.awaits_leave &= head.code != 100;
             if *interim > MOST_INTERIM {
                 return Err(self.fail(Rejection::InvalidResponse));
             }

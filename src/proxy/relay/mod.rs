@@ -1,6 +1,7 @@
 //! One exchange with the app, both ways at once.
 
 mod down;
+mod pace;
 mod splice;
 mod up;
 
@@ -11,6 +12,7 @@ use std::task::{Context, Poll};
 use tokio::io::{AsyncRead, ReadBuf};
 use tokio::time::Instant;
 
+use self::pace::Pace;
 use super::connection::{ClientStream, Job};
 use super::http1::BodyReader;
 use super::local::Local;
@@ -57,6 +59,7 @@ struct Up {
     broken: bool,
     /// When all of it was sent.
     ended: Option<Instant>,
+    pace: Pace,
 }
 
 /// The way down.
@@ -140,7 +143,8 @@ impl<'a, L: Local, S: ClientStream> Relay<'a, L, S> {
         timer: &'a mut Timer,
         hub: &'a Hub,
     ) -> Self {
-        let up = Up { written: 0, whole: true, broken: false, ended: None };
+        let pace = Pace::new(proxy.settings.limits.body_min_rate.0, proxy.settings.timeouts.request_body);
+        let up = Up { written: 0, whole: true, broken: false, ended: None, pace };
         let down = Down::Head { partial: Vec::new(), interim: 0 };
         let (down_out, moved) = (proxy.buffer(), clock::turn());
         Self { proxy, client, lease, job, ahead, timer, hub, up, down, down_out, down_written: 0, pipe: None, moved }
@@ -248,7 +252,12 @@ impl<'a, L: Local, S: ClientStream> Relay<'a, L, S> {
         } else {
             (self.up.ended.unwrap_or(self.moved), timeouts.response_header)
         };
-        let deadline = (!limit.is_zero()).then(|| since + limit);
+        let mut deadline = (!limit.is_zero()).then(|| since + limit);
+        // An answer that has begun may be one in a conversation: then silence is all that ends it.
+        if !client_is_slow && uploading && !app_takes_nothing && !in_body {
+            let end = self.up.pace.end();
+            deadline = deadline.into_iter().chain(end).min();
+        }
         if self.timer.poll(cx, deadline).is_pending() {
             return Poll::Pending;
         }

@@ -44,10 +44,17 @@ impl<L: Local, S: ClientStream> Relay<'_, L, S> {
     fn poll_upload(&mut self, cx: &mut Context<'_>) -> Result<bool, Step> {
         let mut scratch = self.proxy.scratch.borrow_mut();
         let length = match read(Pin::new(&mut *self.client), cx, &mut scratch) {
-            Poll::Pending => return Ok(false),
+            Poll::Pending => {
+                if !self.job.awaits_leave {
+                    self.up.pace.wait();
+                }
+                return Ok(false);
+            }
             Poll::Ready(Ok(length @ 1..)) => length,
             Poll::Ready(_) => return Err(Step::ClientGone),
         };
+        self.job.awaits_leave = false;
+        self.up.pace.came(length, self.proxy.settings.limits.body_min_rate.0);
         let bytes = &mut scratch[..length];
         let mut data = 0;
         let progress = match self.job.upload.advance(bytes, |part| data += part.len() as u64) {
