@@ -77,3 +77,19 @@ fn every_way_to_be_malformed_has_its_code() {
     assert!(upstream.seen().is_empty());
     assert_eq!(sidecar.metric("pulsegate_errors_total", &["type=\"invalid_request\""]), walked as f64);
 }
+
+#[test]
+fn every_test_of_the_checklist_exists() {
+    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
+    let page = std::fs::read_to_string(root.join("docs/conformance.md")).expect("the page");
+    let section =
+        page.split("## The checklist").nth(1).and_then(|rest| rest.split("\n## ").next()).expect("the section");
+    let names: Vec<&str> = section.split('`').filter(|word| word.contains("::") && !word.contains(' ')).collect();
+    assert!(names.len() > 60, "{}", names.len());
+    for name in names {
+        let (topic, test) = name.split_once("::").expect("a topic and a test");
+        let text = std::fs::read_to_string(root.join("tests/suite").join(topic).with_extension("rs"));
+        let text = text.unwrap_or_else(|error| panic!("{name}: {error}"));
+        assert!(text.contains(&format!("\nfn {test}() {{")), "{name} is no test");
+    }
+}
