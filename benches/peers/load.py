@@ -2,6 +2,8 @@
 
 import json
 import subprocess
+import sys
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,22 +19,24 @@ class Work:
     post: int = 0  # bytes
     close: bool = False  # a new connection for each request
     pause: int = 0  # ms before each request of a connection
+    short: str = ""  # in the chart
 
     def headers(self) -> dict[str, str]:
         return {"Connection": "close"} if self.close else {}
 
 
 WORKS = {
-    "get64": Work("GET 200 B, 64 connections"),
-    "get512": Work("GET 200 B, 512 connections", connections=512),
-    "get1": Work("GET 200 B, 1 connection", connections=1),
-    "post4k": Work("POST 4 KiB, 64 connections", "/post", method="POST", post=4096),
-    "get1m": Work("GET 1 MiB, 16 connections", "/1m", connections=16),
-    "newconn": Work("GET 200 B, a new connection for each", close=True),
+    "get64": Work("GET 200 B, 64 connections", short="GET 200 B, 64 connections"),
+    "get512": Work("GET 200 B, 512 connections", connections=512, short="GET 200 B, 512 connections"),
+    "get1": Work("GET 200 B, 1 connection", connections=1, short="GET 200 B, 1 connection"),
+    "post4k": Work("POST 4 KiB, 64 connections", "/post", method="POST", post=4096, short="POST 4 KiB"),
+    "get1m": Work("GET 1 MiB, 16 connections", "/1m", connections=16, short="GET 1 MiB"),
+    "newconn": Work("GET 200 B, a new connection for each", close=True, short="new connection each"),
     # wrk has no fixed rate; this is just under 40 / 10 ms.
-    "rate4k": Work("GET 200 B, about 4,000 a second", connections=40, pause=10),
-    "livez": Work("the proxy's own /livez, 64 connections", "/livez"),
-    "health": Work("the proxy's own /health, 64 connections", "/health"),
+    "rate4k": Work("GET 200 B, about 4,000 a second", connections=40, pause=10, short="4,000 requests a second"),
+    "sse": Work("server-sent events, 100 streams of 50 a second; by event", "/events", connections=100, short="server-sent events"),
+    "livez": Work("the proxy's own /livez, 64 connections", "/livez", short="own /livez"),
+    "health": Work("the proxy's own /health, 64 connections", "/health", short="own /health"),
 }
 
 
@@ -43,6 +47,7 @@ class Load:
     seconds: float
     p50: int  # µs
     p99: int
+    joined: int = 0  # events that came together with the one before them of their stream
 
 
 def wrk(program: str, work: Work, port: int, seconds: int, least: int) -> Load:
@@ -66,3 +71,29 @@ def wrk(program: str, work: Work, port: int, seconds: int, least: int) -> Load:
     if load.bytes < load.requests * least:
         raise Failed(f"{load.bytes} bytes are too few for {load.requests} answers of {least}")
     return load
+
+
+@contextmanager
+def events(work: Work, port: int, seconds: int):
+    """Opens the streams; inside, all of them flow. `end()` of what it gives waits for the figures."""
+    script = str(Path(__file__).with_name("sse.py"))
+    command = [sys.executable, script, "load", str(port), str(work.connections), str(seconds)]
+    reader = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+    def line() -> dict:
+        text = reader.stdout.readline()
+        if not text:
+            raise Failed(f"the streams did not flow: {reader.stderr.read()}")
+        return json.loads(text)
+
+    def end() -> Load:
+        figures = line()
+        count = figures["events"]
+        return Load(count, 0, seconds, figures["p50"], figures["p99"], figures["joined"])
+
+    try:
+        line()
+        yield end
+    finally:
+        reader.kill()
+        reader.wait()

@@ -8,6 +8,7 @@ import pwd
 import random
 import socket
 import string
+import sys
 import time
 from collections.abc import Callable
 from contextlib import contextmanager
@@ -35,10 +36,21 @@ def nginx(program: str, config: str) -> list[str]:
 
 
 UPSTREAM = Kind("upstream.conf", nginx)
+
+
+def pingora(program: str, config: str) -> list[str]:
+    return [program, *Path(config).read_text().split()]  # it has no file: its arguments, a line each
+
+
 # In the order of each round.
 KINDS = {
     "nginx": Kind("nginx.conf", nginx),
     "haproxy": Kind("haproxy.cfg", lambda program, config: [program, "-db", "-f", config]),
+    "envoy": Kind(
+        "envoy.yaml",
+        lambda program, config: [program, "-c", config, "--concurrency", "1", "--disable-hot-restart", "-l", "error"],
+    ),
+    "pingora": Kind("pingora.txt", pingora),
     "pulsegate": Kind("pulsegate.toml", lambda program, config: [program, "run", "--config", config], True),
 }
 
@@ -80,6 +92,7 @@ class Stage:
     proxy_core: int
     load_core: int
     upstream: int = 0
+    events: int = 0
     # Bytes of the own answers. Those of the contract's example, unless
     # pulsegate is there to give its own.
     own: dict[str, int] = field(default_factory=lambda: {"/livez": 3, "/health": 110})
@@ -92,10 +105,27 @@ class Stage:
         self.upstream = peer.port
         return peer
 
-    def start(self, name: str) -> Peer:
+    def start_events(self) -> Peer:
+        """The app that streams events, which only the work of that name asks."""
+        (port,) = free_ports(1)
+        log = self._directory("events") / "log"
+        script = str(Path(__file__).with_name("sse.py"))
+        env = {"PATH": "/usr/bin:/bin"}
+        program = Program([sys.executable, script, "app", str(port)], self.load_core, log, env)
+        peer = Peer("events", port, port, program)
+        try:
+            with peer.doing("starting"):
+                self.await_200(peer, port, "/")
+        except BaseException:
+            program.stop()
+            raise
+        self.events = port
+        return peer
+
+    def start(self, name: str, upstream: int = 0) -> Peer:
         """Starts the proxy and waits for its first 200 on /livez."""
         values = {path[1:]: "x" * size for path, size in self.own.items()}
-        values["upstream"] = self.upstream
+        values["upstream"] = upstream or self.upstream
         return self._start(name, KINDS[name], self.programs[name], self.proxy_core, values)
 
     def _start(self, name: str, kind: Kind, program: str, core: int, values: dict) -> Peer:
@@ -174,7 +204,8 @@ class Stage:
         seen = [exchange(client, "GET", "/seen")[1].decode() for _ in range(2)][1]
         client.close()
         address, _, requests = seen.partition(" ")
-        if address != "127.0.0.1" or int(requests) < 2:
+        # Envoy names the machine where the client is on it; "-" is none at all.
+        if not address.replace(".", "").isdecimal() or int(requests) < 2:
             raise Failed(f"no X-Forwarded-For, or no connection kept to the app: it saw {seen!r}")
 
 

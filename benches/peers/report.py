@@ -6,12 +6,9 @@ from datetime import datetime, timezone
 from pathlib import Path
 from statistics import median
 
+from bars import BOTH, bars
+from chart import chart
 from load import WORKS
-
-# Of issue 2. A bar is on the median of its rounds.
-CPU_RATIO = {"get64": 1.1}  # against the better of nginx and HAProxy
-IDLE_RSS_MIB = 12
-START_MS = 50
 
 
 @dataclass(frozen=True)
@@ -25,6 +22,7 @@ class Round:
     switches: float  # context switches per request
     rss: float  # MiB, after the run
     peak: float
+    joined: float  # share of events that came together with the one before
 
 
 @dataclass(frozen=True)
@@ -33,6 +31,7 @@ class Idle:
     rss: float  # MiB
     wakeups: float  # per second
     per_connection: float  # KiB
+    peak: float  # MiB, with all of those connections
 
 
 @dataclass
@@ -41,25 +40,33 @@ class Results:
     how: str
     rounds: dict[str, dict[str, list[Round]]] = field(default_factory=dict)  # by work, by proxy
     idle: dict[str, Idle] = field(default_factory=dict)
+    syscalls: dict[str, float] = field(default_factory=dict)  # per request of get64, by proxy
+    binary_mib: float = 0
+    missing: list[str] = field(default_factory=list)
 
     def cpu(self, work: str, proxy: str) -> float:
-        return median(run.cpu for run in self.rounds[work][proxy])
+        return self.middle(work, proxy, "cpu")
 
-    def bars(self) -> list[tuple[str, float, float]]:
-        """What is bounded, what it is, what it may be; only what was measured."""
-        bars = []
-        for work, bound in CPU_RATIO.items():
-            if {"pulsegate", "nginx", "haproxy"} <= self.rounds.get(work, {}).keys():
-                better = min(self.cpu(work, "nginx"), self.cpu(work, "haproxy"))
-                name = f"{work}: CPU per request, against the better of nginx and HAProxy"
-                bars.append((name, self.cpu(work, "pulsegate") / better, bound))
-        if idle := self.idle.get("pulsegate"):
-            bars.append(("idle RSS, MiB", idle.rss, IDLE_RSS_MIB))
-            bars.append(("first 200 after exec, ms", idle.start, START_MS))
-        return bars
+    def middle(self, work: str, proxy: str, part: str) -> float:
+        return median(getattr(run, part) for run in self.rounds[work][proxy])
+
+    def ratio(self, work: str, proxy: str) -> float | None:
+        """CPU against the better of nginx and HAProxy."""
+        both = [self.cpu(work, other) for other in BOTH if other in self.rounds[work]]
+        return self.cpu(work, proxy) / min(both) if both else None
+
+    def svg(self) -> str:
+        rows = {
+            work: {proxy: self.ratio(work, proxy) for proxy in proxies}
+            for work, proxies in self.rounds.items()
+            if set(BOTH) & proxies.keys()
+        }
+        # The bars of one work from the lightest to the heaviest.
+        ordered = {work: dict(sorted(ratios.items(), key=lambda pair: pair[1])) for work, ratios in rows.items()}
+        return chart(ordered, {work: WORKS[work].short for work in ordered})
 
     def kept(self) -> bool:
-        return all(value <= bound for _, value, bound in self.bars())
+        return all(bar.kept for bar in bars(self))
 
     def markdown(self) -> str:
         parts = [self._machine()]
@@ -67,11 +74,8 @@ class Results:
             parts.append(self._works())
         if self.idle:
             parts.append(self._idle())
-        if bars := self.bars():
-            rows = [
-                (name, f"{value:.2f}", f"{bound:g}", "yes" if value <= bound else "**no**")
-                for name, value, bound in bars
-            ]
+        if found := bars(self):
+            rows = [(bar.what, f"{bar.measured:.2f}", f"{bar.most:g}", "yes" if bar.kept else "**no**") for bar in found]
             parts.append(table("bar|measured|at most|kept", rows))
         return "\n\n".join(parts) + "\n"
 
@@ -84,22 +88,24 @@ class Results:
         return (
             f"{now}; Linux {platform.release()}; {cpu}; {versions}.\n"
             f"Each proxy has one worker on one core; wrk and the app share another. {self.how}\n"
-            "CPU is the proxy's own, user and system, of all its processes, by request done; the ratio is to nginx."
+            "CPU is the proxy's own, user and system, of all its processes, by request done; the ratio is to the better of "
+            "nginx and HAProxy."
+            + "".join(f"\n**Without {name}, which could not be had.**" for name in self.missing)
         )
 
     def _works(self) -> str:
         rows = []
         for work, proxies in self.rounds.items():
             for proxy, runs in proxies.items():
-                middle = {part: median(getattr(run, part) for run in runs) for part in Round.__annotations__}
+                middle = {part: self.middle(work, proxy, part) for part in Round.__annotations__}
                 spread = f"{min(run.cpu for run in runs):.1f}–{max(run.cpu for run in runs):.1f}"
-                ratio = f"{middle['cpu'] / self.cpu(work, 'nginx'):.2f}" if "nginx" in proxies else ""
+                ratio = self.ratio(work, proxy)
                 rows.append((
                     f"{work}: {WORKS[work].what}" if proxy == next(iter(proxies)) else "",
                     proxy,
                     f"{middle['cpu']:.1f}",
                     spread,
-                    ratio,
+                    f"{ratio:.2f}" if ratio else "",
                     f"{middle['p50']:,.0f}",
                     f"{middle['p99']:,.0f}",
                     f"{middle['rate']:,.0f}",
@@ -111,11 +117,14 @@ class Results:
         return table(head, rows)
 
     def _idle(self) -> str:
-        head = "idle|first 200 after exec, ms|RSS MiB|wake-ups/s|KiB per idle connection"
+        head = "idle|first 200 after exec, ms|RSS MiB|wake-ups/s|KiB per idle connection of 5,000"
         rows = [
             (proxy, f"{idle.start:.1f}", f"{idle.rss:.1f}", f"{idle.wakeups:.1f}", f"{idle.per_connection:.1f}")
             for proxy, idle in self.idle.items()
         ]
+        if self.syscalls:
+            head += "|system calls per request of get64"
+            rows = [(*row, f"{self.syscalls[row[0]]:.2f}" if row[0] in self.syscalls else "") for row in rows]
         return table(head, rows)
 
 
