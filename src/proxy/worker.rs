@@ -49,8 +49,11 @@ pub struct Proxy<L> {
 pub(super) const SCRATCH: usize = 64 * 1024;
 
 /// Buffers that are kept for the next exchange, and how large each may be.
-const MOST_SPARE: usize = 64;
-const LARGEST_SPARE: usize = 16 * 1024;
+const MOST_SPARE: usize = 256;
+const LARGEST_SPARE: usize = 8 * 1024;
+
+/// What most heads fit into.
+const NEW_BUFFER: usize = 1024;
 
 impl<L: Local> Proxy<L> {
     /// A proxy for one worker. `pseudonym` names this process in `Via`; `local` answers what is not for the app.
@@ -141,7 +144,7 @@ impl<L: Local> Proxy<L> {
 
     /// An empty buffer.
     pub(super) fn buffer(&self) -> Vec<u8> {
-        self.spare.borrow_mut().pop().unwrap_or_default()
+        self.spare.borrow_mut().pop().unwrap_or_else(|| Vec::with_capacity(NEW_BUFFER))
     }
 
     /// A buffer that is not needed any more.

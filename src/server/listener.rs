@@ -138,6 +138,8 @@ fn bind_tcp(address: SocketAddr) -> io::Result<std::net::TcpListener> {
         socket.set_only_v6(false)?;
     }
     socket.set_reuse_address(true)?;
+    // Answers leave at once. What is accepted has this from its listener: one system call fewer for each.
+    socket.set_tcp_nodelay(true)?;
     socket.set_nonblocking(true)?;
     socket.bind(&address.into())?;
     socket.listen(BACKLOG)?;
@@ -185,7 +187,5 @@ impl Listener {
 pub(super) type Accepted = (Stream, Option<IpAddr>);
 
 fn accepted(stream: TcpStream, peer: SocketAddr) -> Accepted {
-    // Answers leave at once; fails only on a socket that is already dead.
-    let _ = stream.set_nodelay(true);
     (Stream::Tcp(stream), Some(peer.ip().to_canonical()))
 }

@@ -1,6 +1,8 @@
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
+use super::counters::add;
+
 /// Upper bounds of the buckets in seconds: from a local answer to a model that thinks for ten minutes.
 pub const BOUNDS: [f64; 16] =
     [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 120.0, 600.0];
@@ -15,7 +17,7 @@ const BOUNDS_NANOS: [u64; 16] = {
     nanos
 };
 
-/// A histogram of durations that is written without a lock.
+/// A histogram of durations that one thread writes and any thread reads, without a lock.
 #[derive(Debug, Default)]
 pub struct Histogram {
     buckets: [AtomicU64; BOUNDS.len() + 1],
@@ -27,8 +29,8 @@ impl Histogram {
     pub fn observe(&self, duration: Duration) {
         let nanos = u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX);
         let bucket = BOUNDS_NANOS.partition_point(|bound| *bound < nanos);
-        self.buckets[bucket].fetch_add(1, Relaxed);
-        self.sum_nanos.fetch_add(nanos, Relaxed);
+        add(&self.buckets[bucket], 1);
+        add(&self.sum_nanos, nanos);
     }
 
     /// Adds what was counted here to `totals`.

@@ -95,6 +95,13 @@ enum Spelling {
 }
 
 fn spelling(known: &str, name: &str) -> Spelling {
+    // Most fields of a known one's length differ in the first letter.
+    if known.bytes().next() != name.bytes().next().map(|byte| byte.to_ascii_lowercase()) {
+        return Spelling::Other;
+    }
+    if known.eq_ignore_ascii_case(name) {
+        return Spelling::Exact;
+    }
     let mut spelling = Spelling::Exact;
     for (known, byte) in known.bytes().zip(name.bytes()) {
         match byte.to_ascii_lowercase() {

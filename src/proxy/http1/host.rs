@@ -7,7 +7,8 @@ pub(super) fn is_host(authority: &str) -> bool {
             None => return false,
         },
         None => {
-            let (name, port) = authority.split_at(authority.find(':').unwrap_or(authority.len()));
+            let colon = authority.bytes().position(|byte| byte == b':');
+            let (name, port) = authority.split_at(colon.unwrap_or(authority.len()));
             (is_name(name), port)
         }
     };

@@ -172,6 +172,10 @@ impl<L: Local, S: ClientStream> Relay<'_, L, S> {
 
     fn write_head(&mut self, head: &ResponseHead<'_, '_>, close: bool) -> bool {
         let delivery = delivery_of(head.framing, self.job.is_http10, close);
+        // Not before it is needed: waiting for the app then takes one buffer, not two.
+        if self.down_out.capacity() == 0 {
+            self.down_out = self.proxy.buffer();
+        }
         let out = &mut self.down_out;
         self.proxy.with_date(|date| write_response(out, head, delivery, date, &self.proxy.via));
         delivery.close

@@ -146,7 +146,7 @@ impl<'a, L: Local, S: ClientStream> Relay<'a, L, S> {
         let pace = Pace::new(proxy.settings.limits.body_min_rate.0, proxy.settings.timeouts.request_body);
         let up = Up { written: 0, whole: true, broken: false, ended: None, pace };
         let down = Down::Head { partial: Vec::new(), interim: 0 };
-        let (down_out, moved) = (proxy.buffer(), clock::turn());
+        let (down_out, moved) = (Vec::new(), clock::turn());
         Self { proxy, client, lease, job, ahead, timer, hub, up, down, down_out, down_written: 0, pipe: None, moved }
     }
 
