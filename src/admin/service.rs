@@ -73,6 +73,14 @@ pub struct Target<'a> {
     check: Option<&'a str>,
 }
 
+impl Target<'_> {
+    /// Whether a report is what answers: the same for everybody who shows no key, until the report or the second changes.
+    #[must_use]
+    pub fn is_report(&self) -> bool {
+        matches!(self.endpoint.kind, Kind::Dialect(_))
+    }
+}
+
 /// At most so many `exclude` parameters are looked at.
 const MOST_EXCLUDES: usize = 32;
 

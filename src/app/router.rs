@@ -60,6 +60,12 @@ impl Local for Endpoints {
     fn owns(&self, path: &str) -> bool {
         self.0.find(Port::Traffic, path).is_some()
     }
+
+    fn stamp(&self, request: &LocalRequest<'_>) -> Option<u64> {
+        let target = self.0.find(Port::Traffic, request.path)?;
+        let depends_on_fields = LOOKED_AT.iter().any(|name| request.field(name).is_some());
+        (target.is_report() && !depends_on_fields).then(|| self.0.board.report().number)
+    }
 }
 
 /// The management port: endpoints only.

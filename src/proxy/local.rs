@@ -9,6 +9,12 @@ pub trait Local: 'static {
 
     /// Whether the path is one of its own.
     fn owns(&self, path: &str) -> bool;
+
+    /// For a plain GET: a number that is another one as soon as the answer is, within one second, if that depends on
+    /// nothing else. Then the bytes of the last answer may be sent again.
+    fn stamp(&self, _request: &LocalRequest<'_>) -> Option<u64> {
+        None
+    }
 }
 
 /// As much of a request as an answer of our own may depend on.
@@ -26,6 +32,11 @@ pub struct LocalRequest<'a> {
 impl<'a> LocalRequest<'a> {
     pub(super) fn new(method: &'a str, path: &'a str, path_and_query: &'a str, fields: &'a [Header<'a>]) -> Self {
         Self { method, path, path_and_query, fields }
+    }
+
+    /// Whether it is a GET without a query.
+    pub(super) fn is_plain(&self) -> bool {
+        self.method == "GET" && self.path.len() == self.path_and_query.len()
     }
 
     /// The first field of that name.

@@ -17,6 +17,7 @@ mod exchange;
 pub mod fuzzing;
 mod http1;
 mod http2;
+mod kept;
 mod local;
 mod pipes;
 mod rejection;

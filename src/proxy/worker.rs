@@ -8,6 +8,7 @@ use tokio::time::Instant;
 use super::admission::{Admission, Gate};
 use super::connection::{Budget, Hold};
 use super::exchange::Ledger;
+use super::kept::KeptAnswers;
 use super::local::Local;
 use super::pipes::Pipes;
 use super::request_log::RequestLogRules;
@@ -43,6 +44,7 @@ pub struct Proxy<L> {
     spare: RefCell<Vec<Vec<u8>>>,
     /// The present second, and until when it is that.
     date: RefCell<(Option<Instant>, String)>,
+    pub(super) kept: KeptAnswers,
 }
 
 /// How much is read at once.
@@ -88,6 +90,7 @@ impl<L: Local> Proxy<L> {
             pipes: Rc::default(),
             spare: RefCell::default(),
             date: RefCell::default(),
+            kept: KeptAnswers::default(),
         }
     }
 
@@ -120,6 +123,7 @@ impl<L: Local> Proxy<L> {
             pipes: self.pipes.clone(),
             spare: RefCell::default(),
             date: RefCell::default(),
+            kept: KeptAnswers::default(),
         }
     }
 
@@ -166,6 +170,11 @@ impl<L: Local> Proxy<L> {
             *date = (Some(now + left), httpdate::fmt_http_date(std::time::UNIX_EPOCH + unix));
         }
         write(&date.1)
+    }
+
+    /// Until when the second lasts that was written last.
+    pub(super) fn second_ends(&self) -> Option<Instant> {
+        self.date.borrow().0
     }
 }
 

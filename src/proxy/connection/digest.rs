@@ -12,6 +12,7 @@ use super::super::rewrite::{Delivery, write_own, write_request};
 use super::super::trace::TraceId;
 use super::final_answer::final_answer;
 use super::{After, ClientStream, Connection, Job, Step};
+use crate::clock;
 use crate::drain::Phase;
 
 /// How a client asked, as far as the form of an answer of ours depends on it.
@@ -117,8 +118,24 @@ impl<L: Local, S: ClientStream> Connection<'_, L, S> {
     fn own_answer(&self, head: &RequestHead<'_, '_>, asker: Asker) -> Option<Step> {
         let target = &head.target;
         let request = LocalRequest::new(head.method, target.path(), target.path_and_query, head.fields);
-        let response = self.proxy.local.answer(&request)?;
-        Some(self.own(&response, asker))
+        let proxy = &self.proxy;
+        let plain = request.is_plain() && asker.keep && !asker.is_http10 && self.hub.phase() == Phase::Serving;
+        let known = plain && proxy.kept.knows(request.path);
+        if known && let Some(bytes) = proxy.kept.write(&request, &proxy.local, clock::turn(), || proxy.buffer()) {
+            return Some(Step::Own(bytes, After::Keep));
+        }
+        // Asked for first, so that an answer that has changed meanwhile is kept under the old one and not sent again.
+        let stamp = if known { proxy.local.stamp(&request) } else { None };
+        let step = self.own(&proxy.local.answer(&request)?, asker);
+        match (&step, stamp, proxy.second_ends()) {
+            (Step::Own(bytes, After::Keep), Some(stamp), Some(until)) => {
+                proxy.kept.keep(request.path, stamp, until, bytes);
+            }
+            // Over already: only that the path is ours is remembered.
+            _ if plain && !known => proxy.kept.keep(request.path, 0, clock::turn(), &[]),
+            _ => {}
+        }
+        Some(step)
     }
 
     /// What can be refused before anything is done.
