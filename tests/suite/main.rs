@@ -34,6 +34,7 @@ mod limits;
 mod litellm;
 mod login;
 mod overload;
+mod pipes;
 mod process_table;
 mod prometheus;
 mod proxy_protocol;
