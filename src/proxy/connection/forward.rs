@@ -95,7 +95,8 @@ impl<L: Local, S: ClientStream> Connection<'_, L, S> {
             return After::Drop;
         }
         let first = (&ahead[..], first);
-        let broken = tunnel(&mut self.stream, lease.stream(), first, &mut job.exchange, silence).await;
+        let tunnel = tunnel(&mut self.stream, lease.stream(), first, &mut job.exchange, silence);
+        let broken = Box::pin(tunnel).await;
         if broken == Some(Failure::UpstreamReset) { After::Reset } else { After::Drop }
     }
 

@@ -1,12 +1,16 @@
 use std::cell::Cell;
 use std::io;
+use std::net::IpAddr;
+use std::time::Duration;
 
 use tokio::net::{TcpStream, UnixStream};
 
 use super::super::rejection::Rejection;
+use super::race::race;
+use super::resolve::Resolver;
 use super::stream::AppStream;
 use super::target::{Http2, Target};
-use crate::settings::Scheme;
+use crate::settings::{Scheme, Url};
 use crate::tls::Distrust;
 
 /// A connection to the app, on which nothing was said yet.
@@ -22,6 +26,7 @@ pub(super) struct Connected {
 /// `shaking` is set once the app has accepted and TLS begins.
 pub(super) async fn connect(
     target: &Target,
+    resolver: &Resolver,
     http1: bool,
     shaking: &Cell<bool>,
 ) -> Result<Connected, (Rejection, io::Error)> {
@@ -30,7 +35,7 @@ pub(super) async fn connect(
         let stream = UnixStream::connect(path).await.map_err(fail)?;
         return Ok(Connected { stream: AppStream::Unix(stream), is_http2: false });
     }
-    let stream = dial(target).await.map_err(fail)?;
+    let stream = dial(target, resolver).await.map_err(fail)?;
     let Some(tls) = &target.tls else {
         return Ok(Connected { stream: AppStream::Tcp(stream), is_http2: target.http2 == Http2::Always });
     };
@@ -45,8 +50,19 @@ pub(super) async fn connect(
     }
 }
 
-async fn dial(target: &Target) -> io::Result<TcpStream> {
-    let stream = TcpStream::connect((target.url.host.as_str(), target.url.port)).await?;
+/// A further address of the app is tried after so long, or after its share of the time that there is.
+const NEXT_ADDRESS: Duration = Duration::from_millis(250);
+
+async fn dial(target: &Target, resolver: &Resolver) -> io::Result<TcpStream> {
+    let Url { host, port, .. } = &target.url;
+    let stream = if let Ok(address) = host.parse::<IpAddr>() {
+        TcpStream::connect((address, *port)).await?
+    } else {
+        let addresses = resolver.addresses(host, *port).await?;
+        let share = target.connect_timeout / (addresses.len() as u32 + 1);
+        let pause = if share.is_zero() { NEXT_ADDRESS } else { NEXT_ADDRESS.min(share) };
+        race(addresses, pause, TcpStream::connect).await?
+    };
     stream.set_nodelay(true)?;
     Ok(stream)
 }

@@ -4,6 +4,8 @@ mod broken;
 mod connect;
 mod http2;
 mod pool;
+mod race;
+mod resolve;
 mod stream;
 mod target;
 

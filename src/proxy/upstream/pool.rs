@@ -13,6 +13,7 @@ use tokio::time::Instant;
 use super::super::rejection::Rejection;
 use super::connect::{Connected, connect};
 use super::http2::{Channel, Channels};
+use super::resolve::Resolver;
 use super::stream::AppStream;
 use super::target::{Http2, Target};
 use crate::clock;
@@ -33,6 +34,7 @@ pub(in crate::proxy) struct Pool {
     /// The last one in is the first one out: the others may grow old and be closed.
     idle: RefCell<VecDeque<Idle>>,
     channels: Channels,
+    resolver: Resolver,
     /// Whether the app took HTTP/2 the last time that it was offered.
     takes_http2: Cell<bool>,
     /// Nothing is kept any more: the app is elsewhere now.
@@ -69,11 +71,16 @@ pub(in crate::proxy) struct Lease {
 
 impl Pool {
     pub(in crate::proxy) fn new(target: Target, shard: Arc<Shard>) -> Rc<Self> {
+        Self::resolving_by(Resolver::default(), target, shard)
+    }
+
+    fn resolving_by(resolver: Resolver, target: Target, shard: Arc<Shard>) -> Rc<Self> {
         Rc::new(Self {
             target,
             shard,
             idle: RefCell::default(),
             channels: Channels::default(),
+            resolver,
             takes_http2: Cell::default(),
             retired: Cell::default(),
             told: Cell::default(),
@@ -140,7 +147,7 @@ impl Pool {
         {
             return Ok(self.lease(AppStream::Http2(Box::new(stream)), reused));
         }
-        let Connected { stream, is_http2 } = connect(&self.target, needs.http1, shaking).await?;
+        let Connected { stream, is_http2 } = connect(&self.target, &self.resolver, needs.http1, shaking).await?;
         if self.target.http2 == Http2::Offered && !needs.http1 {
             self.takes_http2.set(is_http2);
         }
@@ -224,5 +231,79 @@ impl Drop for Pool {
     fn drop(&mut self) {
         let idle = i64::try_from(self.idle.get_mut().len()).unwrap_or(0);
         self.shard.upstream_idle.fetch_sub(idle, Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::SocketAddr;
+    use std::sync::Mutex;
+    use std::sync::atomic::AtomicUsize;
+
+    use tokio::net::TcpListener;
+
+    use super::super::target::Http2;
+    use super::*;
+    use crate::settings::Url;
+
+    const NEEDS: Needs = Needs { surely: false, http1: false };
+
+    fn pool(resolver: Resolver, connect_timeout: Duration) -> Rc<Pool> {
+        let url = Url::parse("http://app.example:80").expect("a URL");
+        let target = Target { url, tls: None, http2: Http2::Never, connect_timeout };
+        Pool::resolving_by(resolver, target, Arc::default())
+    }
+
+    #[tokio::test]
+    async fn an_app_that_moves_is_found_and_connections_to_its_old_place_grow_old() {
+        let (old, new) = (TcpListener::bind("127.0.0.1:0").await, TcpListener::bind("127.0.0.1:0").await);
+        let (old, new) = (old.expect("a port"), new.expect("a port"));
+        let place = Arc::new(Mutex::new(old.local_addr().expect("an address")));
+        let told = place.clone();
+        let resolver = Resolver::by(move |_, _| Ok(vec![*told.lock().expect("the place")]));
+        let pool = pool(resolver, Duration::ZERO);
+        let lease = pool.connect(NEEDS).await.expect("a connection");
+        let (_kept, _) = old.accept().await.expect("a client");
+        lease.give_back();
+        *place.lock().expect("the place") = new.local_addr().expect("an address");
+
+        // What is kept is used while it works, however the name resolves now.
+        let lease = pool.reuse(NEEDS).expect("a kept connection");
+        let further = pool.connect(NEEDS).await.expect("a connection");
+        assert!(new.accept().await.is_ok(), "a new connection goes where the app is now");
+        drop(further);
+        lease.give_back();
+        assert_eq!(pool.shard.upstream_idle.load(Relaxed), 1);
+        tokio::time::pause();
+        tokio::time::advance(LONGEST_IDLE + Duration::from_secs(1)).await;
+        pool.sweep();
+        assert_eq!(pool.shard.upstream_idle.load(Relaxed), 0);
+        assert!(pool.reuse(NEEDS).is_none());
+        assert_eq!(pool.shard.upstream_active.load(Relaxed), 0);
+    }
+
+    #[tokio::test]
+    async fn a_resolver_that_hangs_costs_the_time_for_connecting_and_one_thread() {
+        let (release, held) = std::sync::mpsc::sync_channel::<()>(1);
+        let (held, lookups) = (Mutex::new(held), Arc::new(AtomicUsize::new(0)));
+        let counted = lookups.clone();
+        let resolver = Resolver::by(move |_, _| {
+            counted.fetch_add(1, Relaxed);
+            let _ = held.lock().expect("no other lookup").recv();
+            Ok(Vec::<SocketAddr>::new())
+        });
+        let pool = pool(resolver, Duration::from_millis(20));
+        for _ in 0..3 {
+            assert_eq!(pool.connect(NEEDS).await.err(), Some(Rejection::ConnectTimeout));
+        }
+        assert_eq!(lookups.load(Relaxed), 1);
+        drop(release);
+        let nowhere = loop {
+            match pool.connect(NEEDS).await.err() {
+                Some(Rejection::ConnectTimeout) => {}
+                other => break other,
+            }
+        };
+        assert_eq!(nowhere, Some(Rejection::ConnectFailed));
     }
 }
