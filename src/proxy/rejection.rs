@@ -296,6 +296,6 @@ impl Rejection {
 
     /// Whether a connection that could not be made is worth another attempt.
     pub(super) fn is_worth_another_attempt(self) -> bool {
-        matches!(self, Self::ConnectRefused | Self::ConnectFailed)
+        matches!(self, Self::ConnectRefused | Self::ConnectFailed | Self::Tls(Distrust::Closed))
     }
 }

@@ -3,7 +3,7 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
-use crate::settings::{Address, Line, Node, Problems, Reader, Setting, Size, Url, Value};
+use crate::settings::{Address, Line, Node, Problems, Reader, Scheme, Setting, Size, Url, Value};
 use crate::tls::{ClientTls, TlsSettings};
 
 crate::settings! {
@@ -167,6 +167,9 @@ impl Setting for Threads {
     }
 }
 
+/// Linux has room for so much (unix(7)).
+const LONGEST_SOCKET: usize = 107;
+
 /// The app: a URL without path.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Upstream(pub Url);
@@ -180,6 +183,10 @@ impl Setting for Upstream {
             problems.add(&node.origin, format!("`{path}` must be {}", Self::EXPECTS));
             return None;
         };
+        if matches!(&url.scheme, Scheme::Unix(socket) if socket.as_os_str().len() > LONGEST_SOCKET) {
+            problems.add(&node.origin, format!("`{path}`: a socket's path has at most {LONGEST_SOCKET} bytes"));
+            return None;
+        }
         Some(Self(url))
     }
 

@@ -21,6 +21,8 @@ pub enum Distrust {
     NotTls,
     /// The handshake does not come to its end in time.
     TooSlow,
+    /// The server closes the connection in the middle of it: it may be going down.
+    Closed,
 }
 
 /// Whether a server's certificate was refused because it calls itself an authority.
@@ -30,7 +32,7 @@ pub(super) fn is_own_authority(error: &OtherError) -> bool {
 
 impl Distrust {
     /// All of them, for documentation and tests.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Expired,
         Self::NotYetValid,
         Self::UnknownIssuer,
@@ -39,12 +41,13 @@ impl Distrust {
         Self::Refused,
         Self::NotTls,
         Self::TooSlow,
+        Self::Closed,
     ];
 
     /// What an error of a handshake means.
     #[must_use]
     pub fn of_handshake(error: &io::Error) -> Self {
-        Self::of(error).unwrap_or(Self::NotTls)
+        Self::of(error).unwrap_or(Self::Closed)
     }
 
     /// What an error of an established connection says about the handshake, if it says something: with TLS 1.3, a server
@@ -82,6 +85,7 @@ impl Distrust {
             Self::Refused => "upstream_tls_refused",
             Self::NotTls => "upstream_tls_failed",
             Self::TooSlow => "upstream_tls_timeout",
+            Self::Closed => "upstream_tls_closed",
         }
     }
 
@@ -97,6 +101,7 @@ impl Distrust {
             Self::Refused => "the app refuses the TLS handshake",
             Self::NotTls => "the TLS handshake with the app fails",
             Self::TooSlow => "the app does not complete the TLS handshake in time",
+            Self::Closed => "the app closes the connection in the TLS handshake",
         }
     }
 
@@ -107,6 +112,7 @@ impl Distrust {
             Self::Refused => "tls_alert_received",
             Self::NotTls => "tls_protocol_error",
             Self::TooSlow => "connection_timeout",
+            Self::Closed => "connection_terminated",
             _ => "tls_certificate_error",
         }
     }

@@ -96,8 +96,9 @@ impl Channel {
     ) -> Result<Rc<Self>, (Rejection, io::Error)> {
         let seen = Rc::new(Seen::default());
         let failed = |error: h2::Error| {
+            // It may be going down: nothing was asked yet, so another attempt is safe.
             let closed = !seen.has_begun();
-            let rejection = if closed { Rejection::UpstreamClosed } else { Rejection::NotHttp2 };
+            let rejection = if closed { Rejection::ConnectFailed } else { Rejection::NotHttp2 };
             (rejection, io::Error::other(error))
         };
         let io = Greeting::new(io, seen.clone());
@@ -105,7 +106,7 @@ impl Channel {
         poll_fn(|cx| match (Pin::new(&mut connection).poll(cx), seen.verdict()) {
             (Poll::Ready(Err(error)), _) => Poll::Ready(Err(failed(error))),
             (Poll::Ready(Ok(())), _) => {
-                Poll::Ready(Err((Rejection::UpstreamClosed, io::ErrorKind::UnexpectedEof.into())))
+                Poll::Ready(Err((Rejection::ConnectFailed, io::ErrorKind::UnexpectedEof.into())))
             }
             (Poll::Pending, Some(true)) => Poll::Ready(Ok(())),
             (Poll::Pending, _) => Poll::Pending,

@@ -1,0 +1,82 @@
+//! Connections to the app that end, or never begin, at moments when nobody looks.
+
+use std::net::TcpListener;
+use std::os::unix::net::UnixListener;
+use std::time::Duration;
+
+use crate::support::{AppCertificates, Client, Next, PATIENCE, Sidecar, Upstream, eventually};
+
+fn code(answer: &crate::support::Response) -> (u16, String) {
+    (answer.status, answer.json()["error"]["code"].as_str().unwrap_or_default().to_owned())
+}
+
+#[test]
+fn sockets_that_lead_nowhere_are_told_apart_from_an_app_that_is_slow() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = |name: &str| folder.path().join(name).display().to_string();
+    std::fs::write(path("file"), "").expect("a file");
+    drop(UnixListener::bind(path("left")).expect("a socket that its app left behind"));
+    for name in ["missing", "file", "left"] {
+        let sidecar = Sidecar::start(&Sidecar::bare_for(1).text("proxy.upstream", &format!("unix:{}", path(name))));
+        assert_eq!(code(&sidecar.get("/")), (502, "upstream_connect_refused".into()), "{name}");
+        eventually(PATIENCE, "it is counted", || {
+            sidecar.metric("pulsegate_errors_total", &["type=\"upstream_connect\""]) == 1.0
+        });
+    }
+    let nowhere = format!("unix:{}", folder.path().join("file/below").display());
+    let sidecar = Sidecar::start(&Sidecar::bare_for(1).text("proxy.upstream", &nowhere));
+    assert_eq!(code(&sidecar.get("/")), (502, "upstream_unreachable".into()));
+}
+
+/// What happens to a kept connection between two requests costs nobody anything, a POST included.
+#[test]
+fn a_kept_connection_may_end_in_any_way() {
+    for (how, next) in [("closed", Next::Close), ("reset", Next::Reset), ("garbage", Next::Keep)] {
+        let app = Upstream::start(move |exchange| {
+            exchange.read_body();
+            exchange.answer(200, &[], b"hello");
+            if how == "garbage" {
+                exchange.write(b"HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\nevil");
+            }
+            next
+        });
+        let sidecar = Sidecar::start(&Sidecar::bare(&app).raw("proxy.threads", "1"));
+        let mut client = Client::connect(sidecar.traffic);
+        for round in 1..=5 {
+            let method = if round % 2 == 0 { "POST" } else { "GET" };
+            let answer = client.ask(method, "/", &[], if method == "POST" { b"body" } else { b"" }).expect("an answer");
+            assert_eq!((answer.status, answer.text()), (200, "hello"), "{how}, round {round}");
+            // The end is on its way: a POST that meets it before it has arrived could not be saved by anybody.
+            eventually(Duration::from_secs(15), "nothing is kept", || {
+                sidecar.metric("pulsegate_upstream_connections", &[]) <= 1.0 && app.seen().len() == round
+            });
+            std::thread::yield_now();
+        }
+        assert_eq!(app.seen().len(), 5, "{how}: nothing is sent twice");
+        eventually(Duration::from_secs(15), "what has ended is not counted", || {
+            sidecar.metric("pulsegate_upstream_connections", &[]) == 0.0
+        });
+    }
+}
+
+/// An app that goes down between accepting and speaking has not seen the request: that is no broken answer.
+#[test]
+fn an_app_that_accepts_and_closes_is_knocked_at_once_more() {
+    let authority = AppCertificates::new();
+    for (scheme, expected) in [("https", "upstream_tls_closed"), ("h2c", "upstream_unreachable")] {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+        let address = listener.local_addr().expect("an address");
+        let app = std::thread::spawn(move || {
+            for _ in 0..2 {
+                drop(listener.accept().expect("a connection"));
+            }
+        });
+        let mut settings = Sidecar::bare_for(1).text("proxy.upstream", &format!("{scheme}://{address}"));
+        if scheme == "https" {
+            settings = settings.text("proxy.upstream_tls.ca", &authority.file().display().to_string());
+        }
+        let sidecar = Sidecar::start(&settings);
+        assert_eq!(code(&sidecar.ask("POST", "/", &[], b"x")), (502, expected.into()));
+        app.join().expect("two attempts");
+    }
+}
