@@ -21,6 +21,7 @@
 //! | [`health`] | the pure core: statuses, thresholds, groups, reports; one transition function | use tokio, hyper, serde, a clock or I/O |
 //! | [`clock`] | the one place that reads clocks | hold state |
 //! | [`journal`] | standard error as a queue: whoever logs waits for nobody | know what is logged |
+//! | [`llm`] | what a model's answer says of itself, read as it passes | do I/O |
 //! | [`traffic`] | counters of proxied requests | know of HTTP types beyond method and status |
 //! | [`tls`] | certificates and keys from files, by rustls | do I/O on sockets |
 //! | [`fetch`] | one bounded HTTP request to a configured place | keep connections |
@@ -40,6 +41,7 @@ pub mod settings;
 pub mod health;
 pub mod clock;
 pub mod journal;
+pub mod llm;
 pub mod traffic;
 pub mod tls;
 pub mod fetch;

@@ -8,7 +8,7 @@ use super::Reloads;
 use crate::health::{CheckReport, Fact, Lifecycle, Moment, Outcome, Report, Status};
 use crate::supervise::AppStatus;
 use crate::tls::Server;
-use crate::traffic::{BOUNDS, Failure, HistogramTotals, Totals, Traffic};
+use crate::traffic::{BOUNDS, Failure, HistogramTotals, ModelOutcome, Models, TOKENS, Totals, Traffic};
 
 /// Everything that `/metrics` says. Made anew for each scrape from the counters and the latest report, so that no metric
 /// can say something else than the bodies do; the process's own figures come from a registry.
@@ -56,6 +56,7 @@ impl Metrics {
     pub fn render(&self, report: &Report, now: Moment) -> String {
         let mut families = Families { namespace: &self.namespace, all: Vec::new() };
         traffic(&mut families, &self.traffic.totals());
+        models(&mut families, &self.traffic.models);
         health(&mut families, report, now);
         let labels = [("version", self.version.as_str()), ("revision", self.revision)];
         families.gauges("build_info", "Always 1; what was built.", [(labels.to_vec(), 1.0)]);
@@ -131,6 +132,25 @@ fn traffic(families: &mut Families<'_>, totals: &Totals) {
     );
     let dropped = crate::journal::journal().dropped();
     families.counter("log_lines_dropped_total", "Log lines that nobody read in time.", dropped);
+}
+
+fn models(families: &mut Families<'_>, models: &Models) {
+    let totals = models.totals();
+    let tokens = totals.iter().flat_map(|model| {
+        let kinds = TOKENS.into_iter().zip(model.tokens);
+        kinds.map(|(kind, count)| (vec![("model", model.name.as_str()), ("kind", kind)], count))
+    });
+    families.counters("llm_tokens_total", "Tokens, as the answers of models tell of them.", tokens);
+    let answers = totals.iter().flat_map(|model| {
+        let outcomes = ModelOutcome::ALL.into_iter().zip(model.outcomes);
+        outcomes.map(|(outcome, count)| (vec![("model", model.name.as_str()), ("outcome", outcome.label())], count))
+    });
+    families.counters("llm_requests_total", "Answers of models with a 2xx code, by how they ended.", answers);
+    families.histogram(
+        "time_to_first_token_seconds",
+        "From a request's head to the first thing that a model says in a stream.",
+        &models.first_tokens(),
+    );
 }
 
 fn health(families: &mut Families<'_>, report: &Report, now: Moment) {

@@ -134,9 +134,14 @@ impl Exchange {
         self.place = place;
     }
 
+    /// How long ago it began.
+    pub(super) fn elapsed(&self) -> Duration {
+        clock::turn() - self.begun
+    }
+
     /// The head of the app's answer is there.
     pub(super) fn answered(&self) {
-        let after = clock::turn() - self.begun;
+        let after = self.elapsed();
         self.first_byte.set(Some(after));
         self.ledger.shard.first_byte(after);
     }

@@ -20,6 +20,7 @@ mod http2;
 mod kept;
 mod local;
 mod pipes;
+mod reading;
 mod rejection;
 mod relay;
 mod request_log;

@@ -2,7 +2,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
-use super::{Histogram, Login, Method, Totals};
+use super::{Histogram, Login, Method, Models, Totals};
 
 /// The codes that have a counter: 100 to 599. Others are refused before they can be counted.
 pub(super) const FIRST_CODE: u16 = 100;
@@ -215,13 +215,19 @@ pub struct Traffic {
     shards: Vec<Arc<Shard>>,
     /// What the answers say about the app's login.
     pub login: Login,
+    /// What the answers of models say about themselves.
+    pub models: Models,
 }
 
 impl Traffic {
     /// Counters for so many workers.
     #[must_use]
     pub fn new(workers: usize) -> Self {
-        Self { shards: (0..workers.max(1)).map(|_| Arc::default()).collect(), login: Login::default() }
+        Self {
+            shards: (0..workers.max(1)).map(|_| Arc::default()).collect(),
+            login: Login::default(),
+            models: Models::default(),
+        }
     }
 
     /// The counters of one worker.

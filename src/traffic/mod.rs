@@ -7,10 +7,12 @@ mod counters;
 mod histogram;
 mod login;
 mod method;
+mod models;
 mod totals;
 
 pub use counters::{Failure, Shard, Traffic};
 pub use histogram::{BOUNDS, Histogram, HistogramTotals};
 pub use login::{Login, Verdict};
 pub use method::Method;
+pub use models::{MOST_MODELS, ModelOutcome, ModelTotals, Models, TOKENS};
 pub use totals::Totals;

@@ -76,6 +76,17 @@ fn a_streamed_completion_arrives_chunk_by_chunk() {
         body["components"]["authentication"]["verified"] == true
     });
     assert_eq!(detailed["components"]["api_server"]["status"], "healthy");
+    let usage = &answer.json()["usage"];
+    let counted = |kind: &str| sidecar.metric("claude_proxy_llm_tokens_total", &[&format!("kind=\"{kind}\"")]);
+    eventually(PATIENCE, "both answers are counted", || {
+        sidecar.metric("claude_proxy_llm_requests_total", &["outcome=\"complete\""]) == 2.0
+    });
+    // A stream tells of its tokens only when it is asked to.
+    assert_eq!(
+        (Some(counted("input")), Some(counted("output"))),
+        (usage["prompt_tokens"].as_f64(), usage["completion_tokens"].as_f64())
+    );
+    assert_eq!(sidecar.metric("claude_proxy_time_to_first_token_seconds_count", &[]), 1.0);
     let refused = sidecar.ask("POST", "/v1/chat/completions", &[], b"{}");
     let direct = crate::support::ask(local(litellm.port()), "POST", "/v1/chat/completions", &[], b"{}");
     assert_eq!((refused.status, refused.body), (direct.status, direct.body), "the app's own refusal passes");

@@ -34,6 +34,7 @@ mod lifecycle;
 mod limits;
 mod litellm;
 mod login;
+mod models;
 mod overload;
 mod pipes;
 mod process_table;

@@ -7,6 +7,7 @@ use std::task::{Context, Poll};
 use super::super::connection::ClientStream;
 use super::super::http1::{BodyReader, Field, Framing, MOST_FIELDS, Parsed, ResponseHead, parse_response, trim};
 use super::super::local::Local;
+use super::super::reading::Reading;
 use super::super::rejection::Rejection;
 use super::super::rewrite::{delivery_of, write_response};
 use super::super::upstream::Broken;
@@ -159,11 +160,14 @@ impl<L: Local, S: ClientStream> Relay<'_, L, S> {
         if needs_reset {
             self.client.reset_on_close(true);
         }
+        let is_models = self.job.asks_a_model && (200..=299).contains(&head.code);
+        let reading = is_models.then(|| Reading::begin(head.fields, head.is_encoded, self.proxy.traffic.clone()));
         self.down = Down::Body(Download {
             code: head.code,
             reader: BodyReader::new(head.framing, !self.job.is_http10),
             make_chunks,
             scan: Witness::look(head.code, self.job.asks_a_model, head.is_encoded),
+            reading,
             reusable: head.keep_alive,
             close,
             needs_reset,
@@ -183,12 +187,16 @@ impl<L: Local, S: ClientStream> Relay<'_, L, S> {
 
     fn take_in_body(&mut self, bytes: &mut [u8]) -> Result<Range<usize>, Step> {
         let Down::Body(download) = &mut self.down else { return Ok(0..0) };
-        let (proxy, scan) = (self.proxy, &mut download.scan);
+        let (proxy, scan, reading) = (self.proxy, &mut download.scan, &mut download.reading);
+        let exchange = &self.job.exchange;
         let mut data = 0;
         let taken = download.reader.advance(bytes, |part| {
             data += part.len() as u64;
             if let Some(scan) = scan {
                 scan.read(part, &proxy.witness, &proxy.traffic);
+            }
+            if let Some(reading) = reading {
+                reading.read(part, exchange);
             }
         });
         let Ok(progress) = taken else { return Err(self.cut(Failure::UpstreamProtocol)) };

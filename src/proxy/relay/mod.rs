@@ -17,6 +17,7 @@ use super::connection::{ClientStream, Job};
 use super::http1::BodyReader;
 use super::local::Local;
 use super::pipes::Pipe;
+use super::reading::Reading;
 use super::rejection::Rejection;
 use super::timer::Timer;
 use super::upstream::Lease;
@@ -79,6 +80,8 @@ struct Download {
     /// Chunks are made here, because the app gave the body no length.
     make_chunks: bool,
     scan: Option<Scan>,
+    /// Of a model.
+    reading: Option<Box<Reading>>,
     /// The app may have the connection back afterwards.
     reusable: bool,
     /// The client's connection ends with the answer.
@@ -210,6 +213,9 @@ impl<'a, L: Local, S: ClientStream> Relay<'a, L, S> {
             if let Some(scan) = &mut download.scan {
                 scan.end(&self.proxy.traffic);
                 failure = if scan.is_overloaded() { Some(Failure::Overloaded) } else { failure };
+            }
+            if let Some(reading) = &download.reading {
+                failure = failure.or(reading.failure());
             }
             self.job.exchange.end(download.code, failure);
         }

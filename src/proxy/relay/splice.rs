@@ -20,7 +20,8 @@ impl<L: Local, S: ClientStream> Relay<'_, L, S> {
     /// Takes a pipe, if what comes now can go through one.
     pub(super) fn begin_splice(&mut self) {
         let Down::Body(download) = &self.down else { return };
-        let worth = download.scan.is_none() && download.reader.left().is_some_and(|left| left >= WORTH_A_PIPE);
+        let looked_at = download.scan.is_some() || download.reading.as_ref().is_some_and(|reading| reading.looks());
+        let worth = !looked_at && download.reader.left().is_some_and(|left| left >= WORTH_A_PIPE);
         if worth && self.pipe.is_none() && self.client.tcp().is_some() && self.lease.tcp().is_some() {
             self.pipe = self.proxy.pipes.take();
         }
