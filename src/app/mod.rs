@@ -13,6 +13,7 @@ mod reading;
 mod reload;
 mod router;
 mod stop;
+mod watcher;
 mod worker;
 
 use std::sync::Arc;
@@ -36,7 +37,7 @@ use self::worker::{Fleet, Plane};
 use crate::admin::{AdminListen, ControlSocket, CurrentAdmin, Operator, Reloads, control_name};
 use crate::check::{Pulse, Resources};
 use crate::clock::Clock;
-use crate::config::Config;
+use crate::config::{Config, digest};
 use crate::health::{Group, Lifecycle};
 use crate::monitor::{Board, Monitor, MonitorHandle};
 use crate::proxy::{Admission, Gate, Target};
@@ -65,6 +66,8 @@ pub struct App {
     admin: Arc<CurrentAdmin>,
     resources: Resources,
     files: Digests,
+    /// Of all files, the configuration itself included.
+    seen: u64,
     pulse: Arc<Pulse>,
     tls: Option<Arc<tls::Server>>,
     level: SetLevel,
@@ -122,6 +125,7 @@ impl App {
         let app = child.as_ref().map(Child::status);
         let plan = plan(&config, &resources, &pulse, app.as_ref()).map_err(StartError::Checks)?;
         let files = digests(&config);
+        let seen = digest(&config.files());
         let (clock, monitor, board, monitor_handle) = runtime.block_on(async {
             let clock = Clock::start();
             let (monitor, board, handle) = Monitor::new(plan, clock);
@@ -146,6 +150,7 @@ impl App {
             admin,
             resources,
             files,
+            seen,
             pulse,
             tls,
             level: SetLevel::new(|_| {}),
@@ -246,6 +251,8 @@ impl App {
         let way = Arc::new(Way::new(self.monitor_handle, phases, standing.traffic.clone(), shutdown));
         let stopping = Stopping { way: way.clone(), tally: fleet.tally.clone() };
         let stop = self.stop.subscribe();
+        let watched = watch::Sender::new(reload::watched(&config));
+        let watcher = watcher::watch(watched.subscribe(), self.seen, self.reload.clone());
         let operator = Operator::new(Arc::new(Operated { way: way.clone(), reload: self.reload }));
         let reject = watch::Sender::new(config.proxy.reject_when_unready);
         let kept = keep_gate(standing.board.clone(), gate, reject.subscribe());
@@ -262,6 +269,7 @@ impl App {
             level: self.level,
             standing,
             files: self.files,
+            watched,
             stuck: None,
         };
         let orders = self.orders;
@@ -276,6 +284,7 @@ impl App {
             }
             tokio::task::spawn_local(kept);
             tokio::task::spawn_local(reloader.run(orders));
+            tokio::task::spawn_local(watcher);
             if std::process::id() == 1 || child.is_some() {
                 tokio::task::spawn_local(reap());
             }

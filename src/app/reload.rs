@@ -9,6 +9,7 @@ use tokio::time::Instant;
 use super::lifecycle::Lifecycle as Way;
 use super::management::Standing;
 use super::reading::{Digests, Read};
+use super::watcher::{CAUSE as CHANGED_FILES, Watched};
 use super::worker::Plane;
 use super::{SetLevel, child};
 use crate::admin::CurrentAdmin;
@@ -76,6 +77,8 @@ pub(super) struct Reloader {
     pub(super) standing: Standing,
     /// What the files beside the configuration held when they were read.
     pub(super) files: Digests,
+    /// The files whose change is a reason to reload.
+    pub(super) watched: watch::Sender<Watched>,
     /// A reading that has not ended in time.
     pub(super) stuck: Option<JoinHandle<Result<Read, Vec<Problem>>>>,
 }
@@ -89,6 +92,8 @@ impl Reloader {
             let took_ms = begun.elapsed().as_secs_f64() * 1e3;
             self.standing.reloads.note(outcome.is_ok());
             match &outcome {
+                // As when somebody else has reloaded what was just written.
+                Ok(changed) if changed.is_empty() && cause == CHANGED_FILES => {}
                 Ok(changed) if changed.is_empty() => tracing::info!(cause, "reloaded: nothing has changed"),
                 Ok(changed) => {
                     let named = changed[..changed.len().min(MOST_NAMED)].join(", ");
@@ -204,8 +209,15 @@ impl Reloader {
         if tokio::time::timeout(TAKING, everybody).await.is_err() {
             tracing::warn!("a worker has not taken the new configuration yet: its event loop is busy or stuck");
         }
+        let files_now = watched(&config);
+        self.watched.send_if_modified(|watched| std::mem::replace(watched, files_now.clone()) != files_now);
         (self.config, self.resources, self.files) = (config, resources, files);
     }
+}
+
+/// The files that are to be watched by this configuration.
+pub(super) fn watched(config: &Config) -> Watched {
+    if config.reload.watch { config.files() } else { Watched::new() }
 }
 
 #[expect(clippy::needless_pass_by_value, reason = "problems come as errors, by value")]

@@ -55,6 +55,8 @@ pub struct Config {
     pub app: AppSettings,
     /// How the process ends.
     pub shutdown: ShutdownSettings,
+    /// When the configuration is read anew.
+    pub reload: ReloadSettings,
     /// The log.
     pub log: LogSettings,
     /// The checks in order.
@@ -88,6 +90,14 @@ crate::settings! {
         grace: Duration = "25s",
         /// Whether readiness says no from the signal on.
         fail_readiness: bool = "true",
+    }
+}
+
+crate::settings! {
+    /// When the configuration is read anew, beside SIGHUP and `pulsegate reload`.
+    pub struct ReloadSettings {
+        /// When its file, or a key or certificate that it names, has changed.
+        watch: bool = "true",
     }
 }
 
@@ -198,7 +208,7 @@ impl Config {
 type Dump = fn(&Table, &str, &mut Vec<Line>);
 
 /// The sections with a fixed set of keys.
-const SECTIONS: [(&str, Dump); 8] = [
+const SECTIONS: [(&str, Dump); 9] = [
     ("service", <ServiceSettings as Section>::dump),
     ("proxy", <ProxySettings as Section>::dump),
     ("admin", <AdminSettings as Section>::dump),
@@ -206,6 +216,7 @@ const SECTIONS: [(&str, Dump); 8] = [
     ("metrics", <MetricsSettings as Section>::dump),
     ("app", <AppSettings as Section>::dump),
     ("shutdown", <ShutdownSettings as Section>::dump),
+    ("reload", <ReloadSettings as Section>::dump),
     ("log", <LogSettings as Section>::dump),
 ];
 
@@ -221,6 +232,7 @@ fn read(tree: &Table, sources: &Sources, problems: &Problems) -> Option<Config> 
     let metrics = reader.take("metrics", None);
     let app = reader.take("app", None);
     let shutdown = reader.take("shutdown", None);
+    let reload = reader.take("reload", None);
     let log = reader.take("log", None);
     let checks = checks::read(reader.raw("checks"), problems);
     let endpoints = read_endpoints(reader.raw("endpoints"), problems);
@@ -234,6 +246,7 @@ fn read(tree: &Table, sources: &Sources, problems: &Problems) -> Option<Config> 
         metrics: or_default(metrics)?,
         app: or_default(app)?,
         shutdown: or_default(shutdown)?,
+        reload: or_default(reload)?,
         log: or_default(log)?,
         checks,
         endpoints,

@@ -21,6 +21,11 @@ fn app(name: &'static str) -> Upstream {
     })
 }
 
+/// The settings of most tests here: only what the test asks for is a reason to reload.
+fn quiet(settings: Settings) -> Settings {
+    settings.raw("reload.watch", "false")
+}
+
 /// What the log says of the last reload.
 struct Outcome {
     message: String,
@@ -77,7 +82,7 @@ fn text(answer: &Response) -> &str {
 #[test]
 fn a_kept_connection_meets_the_new_app_with_its_next_request() {
     let (old, new) = (app("old"), app("new"));
-    let settings = Sidecar::bare(&old).text("service.name", "before");
+    let settings = quiet(Sidecar::bare(&old)).text("service.name", "before");
     let sidecar = Sidecar::start(&settings).ready();
     let mut kept = Client::connect(sidecar.traffic);
     let mut busy = Client::connect(sidecar.traffic);
@@ -107,7 +112,8 @@ fn a_kept_connection_meets_the_new_app_with_its_next_request() {
 #[test]
 fn what_is_wrong_changes_nothing_and_is_told_in_full() {
     let upstream = app("app");
-    let settings = Sidecar::bare(&upstream).text("service.version", "1.0").text("proxy.limits.body_bytes", "10B");
+    let settings =
+        quiet(Sidecar::bare(&upstream)).text("service.version", "1.0").text("proxy.limits.body_bytes", "10B");
     let sidecar = Sidecar::start(&settings).ready();
     let started = sidecar.metric("pulsegate_config_last_reload_success_timestamp_seconds", &[]);
     assert!(started > 1.6e9);
@@ -139,7 +145,7 @@ fn what_is_wrong_changes_nothing_and_is_told_in_full() {
 #[test]
 fn what_needs_a_restart_is_refused_with_everything_else() {
     let upstream = app("app");
-    let settings = Sidecar::bare(&upstream);
+    let settings = quiet(Sidecar::bare(&upstream));
     let sidecar = Sidecar::start(&settings).ready();
     for (key, value) in [
         ("proxy.listen", "\"127.0.0.1:1\""),
@@ -179,7 +185,8 @@ fn checks_that_stay_the_same_keep_what_is_known_of_them() {
             .raw(&format!("checks.{name}.failure_threshold"), "1")
             .raw(&format!("checks.{name}.groups"), "[\"readiness\", \"health\"]")
     };
-    let settings = check(check(check(Sidecar::bare(&upstream), "kept", "/good"), "bad", "/bad"), "gone", "/good");
+    let settings =
+        check(check(check(quiet(Sidecar::bare(&upstream)), "kept", "/good"), "bad", "/bad"), "gone", "/good");
     let settings = settings.raw("endpoints.\"/all\"", "{ dialect = \"claude-proxy\", detail = true }");
     let sidecar = Sidecar::start(&settings);
     let runs = |name: &str| sidecar.metric("pulsegate_check_runs_total", &[&format!("check={name:?}")]);
@@ -222,7 +229,7 @@ fn keys_are_rotated_by_their_file() {
     let home = home_with_login();
     let key = home.path().join("key");
     std::fs::write(&key, "first-invented-key\n").expect("a key");
-    let settings = Sidecar::bare(&upstream)
+    let settings = quiet(Sidecar::bare(&upstream))
         .raw("admin.api_keys", &format!("[{{ file = {:?} }}]", key.display().to_string()))
         .raw("endpoints.\"/secret\"", "{ dialect = \"claude-proxy\", access = [\"api_key\"] }");
     let sidecar = Sidecar::start_in(home, &settings, |_| {}).ready();
@@ -244,7 +251,7 @@ fn keys_are_rotated_by_their_file() {
 #[test]
 fn the_level_of_the_log_follows() {
     let upstream = app("app");
-    let settings = Sidecar::bare(&upstream).raw("endpoints.\"/health\"", "{ dialect = \"claude-proxy\" }");
+    let settings = quiet(Sidecar::bare(&upstream)).raw("endpoints.\"/health\"", "{ dialect = \"claude-proxy\" }");
     let sidecar = Sidecar::start(&settings).ready();
     assert_eq!(reload(&sidecar, &settings.clone().text("log.level", "error")).message, "reloaded");
     let before = sidecar.log().lines().count();
@@ -257,7 +264,7 @@ fn the_level_of_the_log_follows() {
 #[test]
 fn traffic_is_refused_or_not_as_the_configuration_says_now() {
     let upstream = app("app");
-    let settings = Sidecar::bare(&upstream)
+    let settings = quiet(Sidecar::bare(&upstream))
         .text("checks.never.tcp.address", "127.0.0.1:1")
         .text("checks.never.interval", "100ms")
         .raw("proxy.reject_when_unready", "false");
@@ -281,7 +288,7 @@ fn limits_grow_and_shrink_under_what_is_going_on() {
         exchange.answer(200, &[], b"")
     });
     let settings = |most: u32| {
-        Sidecar::bare(&upstream)
+        quiet(Sidecar::bare(&upstream))
             .raw("proxy.limits.in_flight", &most.to_string())
             .text("proxy.limits.queue_timeout", "100ms")
     };
@@ -318,7 +325,7 @@ fn no_request_is_lost_while_reloading_twenty_times_under_load() {
     let other = app("other");
     let settings = |round: usize| {
         let port = if round.is_multiple_of(2) { upstream.port() } else { other.port() };
-        Sidecar::bare_for(port)
+        quiet(Sidecar::bare_for(port))
             .text("proxy.timeouts.idle", &format!("{}s", 60 + round))
             .raw("proxy.limits.connections", &(1000 + round).to_string())
             .raw("proxy.limits.in_flight", &(50 + round % 3).to_string())
@@ -341,4 +348,100 @@ fn no_request_is_lost_while_reloading_twenty_times_under_load() {
     assert!(counted >= answered as f64 && counted <= (answered + 8) as f64, "{answered} answers, {counted} counted");
     assert_eq!(sidecar.metric("pulsegate_requests_in_flight", &[]), 0.0);
     assert!(other.seen().len() > 100 && upstream.seen().len() > 100);
+}
+
+/// What the log says after the first reload because of changed files.
+#[track_caller]
+fn await_outcome(sidecar: &Sidecar, number: usize) -> Outcome {
+    eventually_some(PATIENCE, "changed files are noticed", || {
+        let mut all = outcomes(sidecar);
+        (all.len() >= number).then(|| all.swap_remove(number - 1))
+    })
+}
+
+#[test]
+fn a_changed_file_is_noticed_by_itself() {
+    let upstream = app("app");
+    let settings = Sidecar::bare(&upstream).text("proxy.limits.body_bytes", "10B");
+    let sidecar = Sidecar::start(&settings).ready();
+    let file = sidecar.home().join("pulsegate.toml");
+    let post = || sidecar.ask("POST", "/", &[], b"more than ten").status;
+    assert_eq!(post(), 413);
+    write(&sidecar, &settings.clone().text("proxy.limits.body_bytes", "20B"));
+    assert_eq!(await_outcome(&sidecar, 1).changed, "proxy.limits.body_bytes");
+    eventually(PATIENCE, "it is in effect", || post() == 200);
+
+    // Replaced as editors do it; written in two halves; wrong, which is told once; and right again.
+    std::fs::write(sidecar.home().join("new"), settings.to_toml()).expect("written");
+    std::fs::rename(sidecar.home().join("new"), &file).expect("renamed");
+    assert_eq!(await_outcome(&sidecar, 2).message, "reloaded");
+    eventually(PATIENCE, "it is in effect", || post() == 413);
+    std::fs::write(&file, "proxy = nonsense").expect("written");
+    assert_eq!(await_outcome(&sidecar, 3).problems.len(), 1);
+    std::fs::write(&file, "proxy = nonsense").expect("written");
+    std::fs::write(sidecar.home().join("another"), "nothing to do with it").expect("written");
+    always(Duration::from_millis(500), "the same is not told twice", || outcomes(&sidecar).len() == 3);
+    assert_eq!(post(), 413);
+    assert_eq!(sidecar.metric("pulsegate_config_last_reload_success", &[]), 0.0);
+    write(&sidecar, &settings.clone().text("proxy.limits.body_bytes", "30B"));
+    assert_eq!(await_outcome(&sidecar, 4).message, "reloaded");
+
+    // And no more, once that is what the configuration says.
+    write(&sidecar, &quiet(settings));
+    assert_eq!(await_outcome(&sidecar, 5).changed, "proxy.limits.body_bytes, reload.watch");
+    write(&sidecar, &Sidecar::bare(&upstream));
+    always(Duration::from_millis(500), "nobody looks", || outcomes(&sidecar).len() == 5);
+}
+
+#[test]
+fn a_mount_that_is_replaced_as_a_whole_is_noticed() {
+    use std::os::unix::fs::symlink;
+    let upstream = app("app");
+    let home = home_with_login();
+    let mount = home.path().join("mount");
+    let fill = |name: &str, key: &str| {
+        std::fs::create_dir_all(mount.join(name)).expect("a directory");
+        std::fs::write(mount.join(name).join("key"), key).expect("a key");
+    };
+    fill("..1", "first-invented-key");
+    symlink("..1", mount.join("..data")).expect("a link");
+    symlink("..data/key", mount.join("key")).expect("a link");
+    let settings = Sidecar::bare(&upstream)
+        .raw("admin.api_keys", &format!("[{{ file = {:?} }}]", mount.join("key").display().to_string()))
+        .raw("endpoints.\"/secret\"", "{ dialect = \"claude-proxy\", access = [\"api_key\"] }");
+    let sidecar = Sidecar::start_in(home, &settings, |_| {}).ready();
+    let code = |key: &str| crate::support::ask(sidecar.traffic, "GET", "/secret", &[("x-api-key", key)], b"").status;
+    assert_eq!(code("first-invented-key"), 200);
+    let mount = sidecar.home().join("mount");
+    for (round, key) in [(2, "second-invented-key"), (3, "third-invented-key")] {
+        let name = format!("..{round}");
+        std::fs::create_dir_all(mount.join(&name)).expect("a directory");
+        std::fs::write(mount.join(&name).join("key"), key).expect("a key");
+        symlink(&name, mount.join("..data_tmp")).expect("a link");
+        std::fs::rename(mount.join("..data_tmp"), mount.join("..data")).expect("replaced");
+        std::fs::remove_dir_all(mount.join(format!("..{}", round - 1))).expect("removed");
+        eventually(PATIENCE, "the new key admits", || code(key) == 200);
+    }
+    assert_eq!((code("first-invented-key"), code("second-invented-key")), (401, 401));
+}
+
+#[test]
+fn a_directory_that_goes_and_comes_back_is_found_again() {
+    let upstream = app("app");
+    let home = home_with_login();
+    let keys = home.path().join("keys");
+    std::fs::create_dir(&keys).expect("a directory");
+    std::fs::write(keys.join("key"), "first-invented-key").expect("a key");
+    let settings = Sidecar::bare(&upstream)
+        .raw("admin.api_keys", &format!("[{{ file = {:?} }}]", keys.join("key").display().to_string()))
+        .raw("endpoints.\"/secret\"", "{ dialect = \"claude-proxy\", access = [\"api_key\"] }");
+    let sidecar = Sidecar::start_in(home, &settings, |_| {}).ready();
+    let keys = sidecar.home().join("keys");
+    let code = |key: &str| crate::support::ask(sidecar.traffic, "GET", "/secret", &[("x-api-key", key)], b"").status;
+    std::fs::remove_dir_all(&keys).expect("removed");
+    assert_eq!(await_outcome(&sidecar, 1).problems.len(), 1);
+    assert_eq!(code("first-invented-key"), 200, "the last good one");
+    std::fs::create_dir(&keys).expect("a directory");
+    std::fs::write(keys.join("key"), "second-invented-key").expect("a key");
+    eventually(PATIENCE, "the new key admits", || code("second-invented-key") == 200);
 }

@@ -1,0 +1,238 @@
+use std::collections::{HashMap, HashSet, VecDeque};
+use std::ffi::{OsStr, OsString};
+use std::io;
+use std::mem::MaybeUninit;
+use std::os::fd::OwnedFd;
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::{Component, Path, PathBuf};
+use std::time::Duration;
+
+use rustix::fs::inotify::{self, CreateFlags, Reader, WatchFlags};
+use rustix::io::Errno;
+use tokio::io::unix::AsyncFd;
+use tokio::sync::watch;
+use tokio::time::{Instant, timeout_at};
+
+use super::reload::ReloadHandle;
+use crate::config::digest;
+
+/// After a change, this long without another one, and then the files are looked at. Editors and mounts make several.
+const QUIET: Duration = Duration::from_millis(100);
+
+/// Looked at by then, however often they change.
+const LONGEST: Duration = Duration::from_secs(2);
+
+/// At most so many files are watched.
+const MOST_FILES: usize = 256;
+
+/// At most so many links are followed for one file, as the kernel does.
+const MOST_LINKS: usize = 40;
+
+/// The files whose change is a reason to reload; none if nobody wants to be told.
+pub(super) type Watched = Vec<PathBuf>;
+
+/// Asks for a reload when what the files hold has changed. Wakes up only when something happens beside them.
+pub(super) async fn watch(mut watched: watch::Receiver<Watched>, mut seen: u64, reload: ReloadHandle) {
+    let mut complained = false;
+    let mut files = watched.borrow_and_update().clone();
+    loop {
+        let listed = watched.borrow_and_update().clone();
+        if listed != files {
+            // Just read, by the reload that listed them.
+            seen = digest_of(&listed).await;
+            files = listed;
+        }
+        let eyes = if files.is_empty() { None } else { Some(Eyes::open(&files)) };
+        match eyes {
+            Some(Ok(mut eyes)) => loop {
+                // First with what is there: it may have changed before anybody looked.
+                let now = digest_of(&files).await;
+                if now != seen {
+                    seen = now;
+                    let _ = reload.reload(CAUSE).await;
+                    break;
+                }
+                tokio::select! {
+                    changed = watched.changed() => match changed {
+                        Ok(()) => break,
+                        Err(_) => return,
+                    },
+                    () = eyes.until_quiet() => eyes.look_at(&files),
+                }
+            },
+            Some(Err(error)) => {
+                if !complained {
+                    tracing::warn!(%error, "files are not watched: use SIGHUP or `pulsegate reload`");
+                }
+                complained = true;
+                if watched.changed().await.is_err() {
+                    return;
+                }
+            }
+            None => {
+                if watched.changed().await.is_err() {
+                    return;
+                }
+            }
+        }
+    }
+}
+
+/// What the log names as the cause.
+pub(super) const CAUSE: &str = "changed files";
+
+async fn digest_of(files: &[PathBuf]) -> u64 {
+    let files = files.to_vec();
+    // Panics in there are none of ours; then nothing has changed.
+    tokio::task::spawn_blocking(move || digest(&files)).await.unwrap_or_default()
+}
+
+/// Watches the directories in which the files stand, and the links that lead to them: a file is often replaced, and in
+/// Kubernetes it is a link into a directory that is replaced as a whole.
+struct Eyes {
+    inotify: AsyncFd<OwnedFd>,
+    /// By watch: the names that matter.
+    names: HashMap<i32, HashSet<OsString>>,
+}
+
+impl Eyes {
+    fn open(files: &[PathBuf]) -> io::Result<Self> {
+        let inotify = inotify::init(CreateFlags::CLOEXEC | CreateFlags::NONBLOCK)?;
+        #[expect(deprecated, reason = "an owned descriptor stays what it is, and what replaces this is unsafe")]
+        let inotify = AsyncFd::new(inotify)?;
+        let mut eyes = Self { inotify, names: HashMap::new() };
+        eyes.look_at(files);
+        if eyes.names.is_empty() {
+            return Err(io::Error::other("no directory can be watched"));
+        }
+        Ok(eyes)
+    }
+
+    /// Watches what leads to the files now.
+    fn look_at(&mut self, files: &[PathBuf]) {
+        let before = std::mem::take(&mut self.names);
+        for (directory, name) in files.iter().take(MOST_FILES).flat_map(|file| trail(file)) {
+            self.add(directory, name);
+        }
+        for gone in before.keys().filter(|watch| !self.names.contains_key(watch)) {
+            // Fails if the directory is gone, and the watch with it.
+            let _ = inotify::remove_watch(&self.inotify, *gone);
+        }
+    }
+
+    /// Watches a name in a directory; if that is not there, the nearest one above it, in which it may appear.
+    fn add(&mut self, mut directory: PathBuf, mut name: OsString) {
+        let flags = WatchFlags::CLOSE_WRITE
+            | WatchFlags::CREATE
+            | WatchFlags::DELETE
+            | WatchFlags::MOVE
+            | WatchFlags::DELETE_SELF
+            | WatchFlags::MOVE_SELF
+            | WatchFlags::ONLYDIR;
+        loop {
+            match inotify::add_watch(&self.inotify, &directory, flags) {
+                Ok(watch) => {
+                    self.names.entry(watch).or_default().insert(name);
+                    return;
+                }
+                Err(Errno::NOENT | Errno::NOTDIR) => {
+                    let Some(missing) = directory.file_name() else { return };
+                    name = missing.to_owned();
+                    directory.pop();
+                }
+                Err(_) => return,
+            }
+        }
+    }
+
+    /// Waits for a change that matters, and for the quiet after it.
+    async fn until_quiet(&mut self) {
+        while !self.next().await {}
+        let end = Instant::now() + LONGEST;
+        while Instant::now() < end && timeout_at(end.min(Instant::now() + QUIET), self.next()).await.is_ok() {}
+    }
+
+    /// Waits for changes; tells whether one of them matters.
+    async fn next(&mut self) -> bool {
+        let Ok(mut ready) = self.inotify.readable().await else {
+            // Cannot be: the descriptor is ours. Better nothing than a busy loop.
+            return std::future::pending().await;
+        };
+        let mut buffer = [MaybeUninit::uninit(); 4096];
+        let mut events = Reader::new(self.inotify.get_ref(), &mut buffer);
+        let mut matters = false;
+        while let Ok(event) = events.next() {
+            let name = event.file_name().map(|name| OsStr::from_bytes(name.to_bytes()));
+            // Without a name: the directory itself, or more events than the kernel could keep.
+            matters |= name.is_none_or(|name| self.names.get(&event.wd()).is_some_and(|names| names.contains(name)));
+        }
+        ready.clear_ready();
+        matters
+    }
+}
+
+/// Each name on the way to a file that, changed, makes it another file: links, and the file itself; with the directories
+/// that they are in.
+fn trail(file: &Path) -> Vec<(PathBuf, OsString)> {
+    let mut way: VecDeque<OsString> = parts(&std::path::absolute(file).unwrap_or_else(|_| file.to_owned())).collect();
+    let mut trail = Vec::new();
+    let mut at = PathBuf::from("/");
+    while let Some(part) = way.pop_front() {
+        if part == ".." {
+            at.pop();
+            continue;
+        }
+        let next = at.join(&part);
+        match next.read_link() {
+            Ok(link) if trail.len() < MOST_LINKS => {
+                trail.push((at.clone(), part));
+                if link.is_absolute() {
+                    at = PathBuf::from("/");
+                }
+                for part in parts(&link).collect::<Vec<_>>().into_iter().rev() {
+                    way.push_front(part);
+                }
+            }
+            _ => {
+                if way.is_empty() {
+                    trail.push((at.clone(), part));
+                }
+                at = next;
+            }
+        }
+    }
+    trail
+}
+
+fn parts(path: &Path) -> impl Iterator<Item = OsString> + '_ {
+    path.components().filter_map(|part| match part {
+        Component::Normal(name) => Some(name.to_owned()),
+        Component::ParentDir => Some("..".into()),
+        _ => None,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::symlink;
+
+    use super::trail;
+
+    #[test]
+    fn the_way_to_a_mounted_file_leads_over_its_links() {
+        // As Kubernetes mounts a ConfigMap.
+        let home = tempfile::tempdir().expect("a directory");
+        let root = home.path().canonicalize().expect("a path");
+        std::fs::create_dir(root.join("..2024")).expect("a directory");
+        std::fs::write(root.join("..2024/a.toml"), "").expect("a file");
+        symlink("..2024", root.join("..data")).expect("a link");
+        symlink("..data/a.toml", root.join("a.toml")).expect("a link");
+        let found = trail(&root.join("a.toml"));
+        let expected =
+            [(root.clone(), "a.toml".into()), (root.clone(), "..data".into()), (root.join("..2024"), "a.toml".into())];
+        assert_eq!(found, expected);
+        symlink("loop", root.join("loop")).expect("a link");
+        assert!(trail(&root.join("loop")).len() <= super::MOST_LINKS + 1);
+        assert_eq!(trail(&root.join("no/such")), [(root.join("no"), "such".into())]);
+    }
+}
