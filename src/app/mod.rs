@@ -249,7 +249,7 @@ impl App {
         drop(traffic_sockets);
         let (phases, shutdown) = (fleet.phases.clone(), child::shutdown(&config));
         let way = Arc::new(Way::new(self.monitor_handle, phases, standing.traffic.clone(), shutdown));
-        let stopping = Stopping { way: way.clone(), tally: fleet.tally.clone() };
+        let stopping = Stopping { way: way.clone(), tally: fleet.tally.clone(), listeners: fleet.listeners.clone() };
         let stop = self.stop.subscribe();
         let watched = watch::Sender::new(reload::watched(&config));
         let watcher = watcher::watch(watched.subscribe(), self.seen, self.reload.clone());

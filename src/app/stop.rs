@@ -41,7 +41,10 @@ const TELLING: Duration = Duration::from_millis(250);
 /// The end of the process.
 pub(super) struct Stopping {
     pub(super) way: Arc<Lifecycle>,
+    /// Connections.
     pub(super) tally: Arc<Tally>,
+    /// Listeners that are still open: what the kernel has accepted for them is still to come.
+    pub(super) listeners: Arc<Tally>,
 }
 
 impl Stopping {
@@ -82,8 +85,12 @@ impl Stopping {
     async fn finish(&self, lame_duck_ends: Instant, grace_ends: Instant) {
         sleep_until(lame_duck_ends).await;
         self.way.phases.send_replace(Phase::Closing);
+        let empty = async {
+            self.listeners.wait_empty().await;
+            self.tally.wait_empty().await;
+        };
         tokio::select! {
-            () = self.tally.wait_empty() => tracing::info!("stopped: nothing was left in flight"),
+            () = empty => tracing::info!("stopped: nothing was left in flight"),
             () = sleep_until(grace_ends) => {
                 tracing::warn!(connections = self.tally.count(), "stopped: the grace period is over");
             }

@@ -10,7 +10,7 @@ use super::StartError;
 use super::router::{AdminOnly, Endpoints, Traffic};
 use crate::admin::{Admin, CurrentAdmin, Management, Operator, Port};
 use crate::check::Pulse;
-use crate::drain::{Hub, Phase, Tally};
+use crate::drain::{Hub, Phase, Seat, Tally};
 use crate::proxy::{Admission, Current, Gate, Proxy, ProxySettings, RequestLogRules, Target};
 use crate::server::{Acceptor, Bound, ConnectionSettings, Door, HyperServer, Private, Serve};
 use crate::tls;
@@ -51,20 +51,22 @@ pub(super) struct Fleet {
     pub(super) planes: watch::Sender<Plane>,
     pub(super) permits: Arc<Semaphore>,
     pub(super) tally: Arc<Tally>,
+    /// Listeners that are still open.
+    pub(super) listeners: Arc<Tally>,
     threads: Vec<JoinHandle<()>>,
 }
 
 impl Fleet {
     pub(super) fn start(plane: Plane, sockets: &[Bound]) -> Result<Self, StartError> {
         let phases = watch::Sender::new(Phase::Serving);
-        let tally = Arc::new(Tally::default());
+        let (tally, listeners) = (Arc::new(Tally::default()), Arc::new(Tally::default()));
         let permits = Arc::new(Semaphore::new(plane.settings.limits.connections as usize));
         let workers = plane.settings.threads.0;
         let mut threads = Vec::with_capacity(workers);
         let planes = watch::Sender::new(plane);
         for index in 0..workers {
-            let sockets =
-                sockets.iter().map(Bound::try_clone).collect::<Result<Vec<_>, _>>().map_err(StartError::Runtime)?;
+            let sockets = sockets.iter().map(|bound| Ok((bound.try_clone()?, listeners.seat())));
+            let sockets = sockets.collect::<Result<Vec<_>, _>>().map_err(StartError::Runtime)?;
             let worker = Worker {
                 index,
                 planes: planes.subscribe(),
@@ -76,7 +78,7 @@ impl Fleet {
             let thread = std::thread::Builder::new().name(format!("worker-{index}")).spawn(move || worker.run());
             threads.push(thread.map_err(StartError::Runtime)?);
         }
-        Ok(Self { phases, planes, permits, tally, threads })
+        Ok(Self { phases, planes, permits, tally, listeners, threads })
     }
 
     /// Ends the workers, and whatever is still going on in them.
@@ -93,7 +95,7 @@ impl Fleet {
 struct Worker {
     index: usize,
     planes: watch::Receiver<Plane>,
-    sockets: Vec<Bound>,
+    sockets: Vec<(Bound, Seat)>,
     phases: watch::Receiver<Phase>,
     tally: Arc<Tally>,
     permits: Arc<Semaphore>,
@@ -133,8 +135,12 @@ impl Worker {
         let swept = proxy.clone();
         #[expect(clippy::disallowed_methods, reason = "they end with this runtime, which ends with this function")]
         {
-            for socket in sockets {
-                tokio::task::spawn_local(accept(acceptor.clone(), socket));
+            for (socket, seat) in sockets {
+                let acceptor = acceptor.clone();
+                tokio::task::spawn_local(async move {
+                    accept(acceptor, socket).await;
+                    drop(seat);
+                });
             }
             // What is to be done now and then is done with the beat: an idle worker wakes up for nothing else.
             tokio::task::spawn_local(plane.pulse.answer(index, move || swept.get().sweep()));

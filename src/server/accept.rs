@@ -16,6 +16,9 @@ use crate::traffic::Shard;
 /// How long accepting pauses when no file descriptor is free: some connection must end first.
 const EXHAUSTED_PAUSE: Duration = Duration::from_millis(50);
 
+/// How long a client that has begun to connect may take for its part, when the listener is about to close.
+const HANDSHAKE: Duration = Duration::from_millis(250);
+
 /// Limits and deadlines of one connection.
 #[derive(Clone, Copy, Debug)]
 pub struct ConnectionSettings {
@@ -64,7 +67,10 @@ impl<S: Serve> Acceptor<S> {
             () = self.accept_all(&listener) => {}
             () = closing => {}
         }
-        // What the kernel has accepted for us already would be reset when the socket closes.
+        // What the kernel has accepted for us already would be reset when the socket closes: first nobody new comes, then
+        // all who are on their way are let in.
+        listener.take_no_new_ones();
+        let _ = tokio::time::timeout(HANDSHAKE, self.accept_all(&listener)).await;
         while let Ok(permit) = self.permits.clone().try_acquire_owned() {
             match listener.accept_now() {
                 Ok(accepted) => self.serve(accepted, permit),

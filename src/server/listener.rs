@@ -5,7 +5,7 @@ use std::os::unix::net::{UnixListener as StdUnixListener, UnixStream as StdUnixS
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use socket2::{Domain, SockRef, Socket, Type};
+use socket2::{Domain, SockFilter, SockRef, Socket, Type};
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 
 use super::io::Stream;
@@ -31,11 +31,17 @@ enum BoundSocket {
 #[derive(Debug)]
 pub(super) struct Unlink(Option<PathBuf>);
 
-impl Drop for Unlink {
-    fn drop(&mut self) {
+impl Unlink {
+    fn now(&self) {
         if let Some(path) = &self.0 {
             let _ = std::fs::remove_file(path);
         }
+    }
+}
+
+impl Drop for Unlink {
+    fn drop(&mut self) {
+        self.now();
     }
 }
 
@@ -150,10 +156,34 @@ fn bind_tcp(address: SocketAddr) -> io::Result<std::net::TcpListener> {
 #[derive(Debug)]
 pub(super) enum Listener {
     Tcp(TcpListener),
-    Unix(UnixListener, #[expect(dead_code, reason = "held for its Drop")] Arc<Unlink>),
+    Unix(UnixListener, Arc<Unlink>),
 }
 
+/// A filter, in the instructions of the kernel's packet filter, that takes no SYN without ACK: the TCP header's flags are
+/// its byte 13 (RFC 9293 section 3.1).
+const NO_NEW_ONES: [SockFilter; 5] = [
+    SockFilter::new(0x30, 0, 0, 13),
+    SockFilter::new(0x54, 0, 0, 0x12),
+    SockFilter::new(0x15, 0, 1, 0x02),
+    SockFilter::new(0x06, 0, 0, 0),
+    SockFilter::new(0x06, 0, 0, u32::MAX),
+];
+
 impl Listener {
+    /// From now on nobody new gets a connection. Whoever has begun one gets it, and can be accepted.
+    ///
+    /// Without this, a client whose connection the kernel makes between our last look and the close would have it reset,
+    /// with its request. A client that comes now hears nothing, asks again after a second, and is refused.
+    pub(super) fn take_no_new_ones(&self) {
+        match self {
+            // Where the kernel knows no such filters the gap is a few microseconds.
+            Self::Tcp(listener) => {
+                let _ = SockRef::from(listener).attach_filter(&NO_NEW_ONES);
+            }
+            Self::Unix(_, file) => file.now(),
+        }
+    }
+
     pub(super) async fn accept(&self) -> io::Result<Accepted> {
         match self {
             Self::Tcp(listener) => {

@@ -262,3 +262,29 @@ fn a_unix_socket_left_behind_by_a_kill_is_no_obstacle() {
         process.kill();
     }
 }
+
+/// One end after another under load: half of the clients keep their connection until told to close it, half make a new
+/// one for each request.
+#[test]
+fn no_request_is_lost_over_twenty_signals_under_load() {
+    let upstream = app();
+    let lame_duck = Duration::from_millis(300);
+    let mut answered = 0;
+    for round in 0..20 {
+        let mut sidecar = Sidecar::start(&lasting(Sidecar::bare(&upstream), "300ms", "20s")).ready();
+        let keeping = ClosedLoop::start(sidecar.traffic, 4, |client| client.ask("POST", "/", &[], b"something"));
+        let anew =
+            ClosedLoop::start(sidecar.traffic, 4, |client| client.ask("GET", "/", &[("connection", "close")], b""));
+        eventually(PATIENCE, "the loops run", || keeping.answered() > 20 && anew.answered() > 20);
+        let signalled = Instant::now();
+        sidecar.terminate();
+        eventually(PATIENCE, "somebody is refused", || keeping.refused() + anew.refused() > 0);
+        assert!(signalled.elapsed() >= lame_duck, "nobody is refused before: {:?}", signalled.elapsed());
+        assert_eq!(sidecar.wait(PATIENCE).code(), Some(0));
+        eventually(PATIENCE, "every client is refused", || keeping.refused() + anew.refused() == 8);
+        answered += keeping.answered() + anew.answered();
+        let failed = [keeping.end(), anew.end()].concat();
+        assert_eq!(failed, Vec::<String>::new(), "in round {round}, after {answered} answers");
+    }
+    println!("{answered} answers, none lost");
+}
