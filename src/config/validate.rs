@@ -2,10 +2,11 @@ use std::sync::Arc;
 
 use super::Config;
 use crate::admin::{AdminListen, Kind, Requirement};
-use crate::check::Resources;
+use crate::check::{Pulse, Resources};
 use crate::health::Group;
 use crate::proxy::Target;
 use crate::settings::{Address, Origin, Problems, Scheme, Size, Table, Value};
+use crate::supervise::AppStatus;
 use crate::tls::{self, Client};
 use crate::traffic::Traffic;
 
@@ -20,6 +21,7 @@ pub(super) fn validate(config: &Config, tree: &Table, problems: &Problems) {
         );
     }
     app(config, problems, &origin);
+    built_in_names(config, problems);
     if config.proxy.limits.header_bytes < Size(8192) || config.proxy.limits.header_bytes > Size(1 << 20) {
         problems.add(
             &origin(&["proxy", "limits", "header_bytes"]),
@@ -58,6 +60,15 @@ pub(super) fn validate(config: &Config, tree: &Table, problems: &Problems) {
     endpoints(config, all_checks.len() == config.checks.len(), problems, &origin);
     let tls = upstream_tls(config, problems, &origin);
     prepare(config, tls, problems);
+}
+
+/// Checks of our own, whose names a second one must not have.
+fn built_in_names(config: &Config, problems: &Problems) {
+    let taken = |name: &str| [Pulse::NAME, AppStatus::CHECK].contains(&name);
+    for check in config.checks.iter().filter(|check| taken(&check.name)) {
+        let name = &check.name;
+        problems.add(&check.origin, format!("`checks.{name}`: a check of pulsegate's own has this name"));
+    }
 }
 
 fn app(config: &Config, problems: &Problems, origin: &impl Fn(&[&str]) -> Origin) {

@@ -348,6 +348,10 @@ fn a_configuration_that_cannot_work_is_refused() {
         (settings().text("app.backoff", "0"), "`app.backoff` must not be 0"),
         (settings().raw("app.command", "[\"x\"]").text("app.stop_timeout", "6s"), "`app.stop_timeout` must fit into"),
         (settings().raw("app.command", "[\"\"]"), "`app.command` must begin with a program"),
+        (
+            settings().raw("checks.app_process.http", "{}"),
+            "`checks.app_process`: a check of pulsegate's own has this name",
+        ),
         (settings().text("app.restart", "sometimes"), "`app.restart` must be one of always, on-failure, never"),
     ] {
         let ended = run(Sidecar::command(home.path(), &settings).arg("validate"));
