@@ -320,3 +320,6 @@ async fn drive(connection: Connection<Greeting, Bytes>, not_needed: oneshot::Rec
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
