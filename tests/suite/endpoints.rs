@@ -428,7 +428,7 @@ fn before_the_first_results_it_is_alive_and_not_ready() {
 fn the_management_port_has_nothing_but_endpoints() {
     let upstream = Upstream::hello();
     let sidecar = sidecar(&upstream, |settings| settings);
-    for path in ["/", "/v1/messages", "/-/drain", "/upstream/health"] {
+    for path in ["/", "/v1/messages", "/-/nothing", "/upstream/health"] {
         let answer = sidecar.admin(path);
         assert_eq!(answer.status, 404, "{path}");
         assert!(answer.json()["error"]["code"].is_string());
