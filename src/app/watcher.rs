@@ -98,7 +98,7 @@ struct Eyes {
 impl Eyes {
     fn open(files: &[PathBuf]) -> io::Result<Self> {
         let inotify = inotify::init(CreateFlags::CLOEXEC | CreateFlags::NONBLOCK)?;
-        #[expect(deprecated, reason = "an owned descriptor stays what it is, and what replaces this is unsafe")]
+        #[expect(deprecated, reason = "an owned descriptor stays what it is, and what replaces this is forbidden here")]
         let inotify = AsyncFd::new(inotify)?;
         let mut eyes = Self { inotify, names: HashMap::new() };
         eyes.look_at(files);
