@@ -93,7 +93,8 @@ pub struct Probe {
 /// Which running sidecar.
 #[derive(Args, Debug)]
 pub struct Reach {
-    /// Its control socket: a path, or @NAME as its log names it. Default: control.socket, or the one that is found
+    /// Its control socket: a path, or @NAME as its log names it. Default: what --admin-listen or control.socket names,
+    /// or the one that is found
     #[arg(long, value_name = "SOCKET")]
     pub socket: Option<String>,
 }
@@ -114,8 +115,8 @@ pub struct Drain {
 /// Arguments of `maintenance`.
 #[derive(Args, Debug)]
 pub struct Maintenance {
-    /// on or off
-    #[arg(value_enum)]
+    /// Whether it is to be in maintenance
+    #[arg(value_enum, value_name = "on|off", hide_possible_values = true)]
     pub switch: Switch,
     /// Why, in one line: whoever can read /readyz can read it
     #[arg(long, value_name = "TEXT")]

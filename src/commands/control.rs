@@ -96,14 +96,15 @@ fn tell(answer: &Result<Answer, String>, sentence: impl Fn(&Value) -> String) ->
 enum Way {
     File(PathBuf),
     Name(String),
-    Port(Url),
+    /// With what is said first if it does not answer.
+    Port(Url, &'static str),
 }
 
 fn ask(reach: &Reach, sources: &Sources, path: &str, patience: Duration) -> Result<Answer, String> {
     let way = way(reach, sources)?;
     let runtime = Builder::new_current_thread().enable_all().build().map_err(|error| error.to_string())?;
     let url = match &way {
-        Way::Port(url) => url.with_path(path),
+        Way::Port(url, _) => url.with_path(path),
         Way::File(_) | Way::Name(_) => {
             Url::parse("http://pulsegate").map(|url| url.with_path(path)).ok_or("an impossible path")?
         }
@@ -111,7 +112,7 @@ fn ask(reach: &Reach, sources: &Sources, path: &str, patience: Duration) -> Resu
     let question = Question { method: Method::POST, url, headers: HeaderMap::new(), tls: None };
     let asking = async {
         match &way {
-            Way::Port(url) => fetch(&question).await.map_err(|error| format!("{url}: {error}")),
+            Way::Port(url, first) => fetch(&question).await.map_err(|error| format!("{first}{url}: {error}")),
             Way::File(file) => {
                 let shown = file.display();
                 let stream = UnixStream::connect(file).await.map_err(|error| nobody(&shown.to_string(), &error))?;
@@ -140,8 +141,8 @@ fn nobody(place: &str, error: &std::io::Error) -> String {
     format!("nothing answers at {place}: {error}")
 }
 
-/// The control socket that is named, by a flag or the configuration; else the one that can be found; else the management
-/// port.
+/// The control socket that a flag names; the management port that a flag names; the control socket of the configuration;
+/// else the one that can be found; else the configuration's management port.
 fn way(reach: &Reach, sources: &Sources) -> Result<Way, String> {
     if let Some(socket) = &reach.socket {
         return Ok(match socket.strip_prefix('@') {
@@ -151,6 +152,16 @@ fn way(reach: &Reach, sources: &Sources) -> Result<Way, String> {
     }
     // A configuration that is wrong by now is the running process's business.
     let config = Config::load(sources).ok();
+    let port = |first| match &config.as_ref()?.admin.listen {
+        AdminListen(Some(address)) => base_of(address).map(|url| Way::Port(url, first)),
+        AdminListen(None) => None,
+    };
+    // Whoever names a port means what listens there, not another one that happens to be found.
+    if sources.flags.iter().any(|flag| flag.path == "admin.listen")
+        && let Some(port) = port("")
+    {
+        return Ok(port);
+    }
     if let Some(ControlSocket::Path(path)) = config.as_ref().map(|config| &config.control.socket) {
         return Ok(Way::File(path.clone()));
     }
@@ -163,13 +174,11 @@ fn way(reach: &Reach, sources: &Sources) -> Result<Way, String> {
         let same: Vec<String> = found.iter().filter(|name| name.starts_with(&ours)).cloned().collect();
         found = if same.is_empty() { found } else { same };
     }
-    match (found.as_slice(), config.map(|config| config.admin.listen)) {
-        ([name], _) => Ok(Way::Name(name.clone())),
-        ([], Some(AdminListen(Some(address)))) => {
-            base_of(&address).map(Way::Port).ok_or_else(|| "the management port cannot be asked".into())
-        }
-        ([], _) => Err("no running pulsegate was found: name its control socket with --socket".into()),
-        (several, _) => {
+    match found.as_slice() {
+        [name] => Ok(Way::Name(name.clone())),
+        [] => port("no running pulsegate was found, nor at its management port: ")
+            .ok_or_else(|| "no running pulsegate was found: name its control socket with --socket".into()),
+        several => {
             let names: Vec<String> = several.iter().map(|name| format!("--socket @{name}")).collect();
             Err(format!("several pulsegates run here: name one with one of\n  {}", names.join("\n  ")))
         }

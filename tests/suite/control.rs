@@ -313,4 +313,15 @@ fn without_a_setting_the_commands_find_the_sidecar_of_their_configuration() {
         line.expect("JSON")["control"].as_str().and_then(|control| control.strip_prefix("unix:").map(str::to_owned));
     let name = name.expect("the log names it");
     assert!(ended.stderr.contains(&name), "{} names {name}", ended.stderr);
+
+    // A management port that is named is asked itself, and no other one in its place.
+    let at = |address: String| {
+        let mut other = Command::new(PULSEGATE);
+        other.env_clear().env("PATH", SYSTEM_PATH).env("HOME", home.path()).current_dir(home.path());
+        run(other.args(["drain", "--admin-listen", &address]))
+    };
+    assert_eq!(at(sidecars[1].admin.to_string()).code, Some(0));
+    sidecars[1].await_code("/readyz", 503);
+    assert_eq!(at("127.0.0.1:1".into()).code, Some(1));
+    assert_eq!(sidecars[0].admin("/readyz").status, 200);
 }
