@@ -141,6 +141,7 @@ fn settings_must_fit_together() {
         ("shutdown = { lame_duck = '9s', grace = '1s' }", "`shutdown.lame_duck` must not be longer"),
         ("proxy.listen = []", "`proxy.listen` must name at least one"),
         ("proxy.listen = '127.0.0.1:8080'\nproxy.upstream = 'http://localhost:8080'", "leads back to `proxy.listen`"),
+        ("proxy = { proxy_protocol = true, trusted_proxies = [] }", "name the balancer there"),
         ("checks.traffic.depends_on = ['nobody']", "names a check that does not exist"),
         ("checks.traffic.depends_on = ['traffic']", "leads back to itself"),
         ("endpoints.'/x' = { dialect = 'kubernetes', group = 'mine' }", "names a group that no check belongs to"),

@@ -41,6 +41,12 @@ pub(super) fn validate(config: &Config, tree: &Table, problems: &Problems) {
     if config.proxy.listen.is_empty() {
         problems.add(&origin(&["proxy", "listen"]), "`proxy.listen` must name at least one address");
     }
+    if config.proxy.proxy_protocol && config.proxy.trusted_proxies.is_empty() {
+        problems.add(
+            &origin(&["proxy", "proxy_protocol"]),
+            "`proxy.proxy_protocol` is for the peers in `proxy.trusted_proxies`: name the balancer there",
+        );
+    }
     if leads_to_itself(config) {
         problems.add(
             &origin(&["proxy", "upstream"]),

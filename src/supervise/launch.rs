@@ -35,6 +35,8 @@ pub enum LaunchError {
     NotFound(String),
     /// It is there, and may not be run, or is no file.
     NotExecutable(PathBuf),
+    /// No such directory to run it in.
+    NoDirectory(PathBuf),
 }
 
 impl LaunchError {
@@ -43,7 +45,7 @@ impl LaunchError {
     pub fn code(&self) -> u8 {
         match self {
             Self::NotFound(_) => NOT_FOUND,
-            Self::NotExecutable(_) => NOT_EXECUTABLE,
+            Self::NotExecutable(_) | Self::NoDirectory(_) => NOT_EXECUTABLE,
         }
     }
 }
@@ -57,6 +59,9 @@ impl fmt::Display for LaunchError {
             Self::NotFound(program) => write!(f, "cannot start the app: {program} is not in any directory of PATH"),
             Self::NotExecutable(path) => {
                 write!(f, "cannot start the app: {} cannot be executed: is it a program, and may we?", path.display())
+            }
+            Self::NoDirectory(path) => {
+                write!(f, "cannot start the app: there is no directory {} to run it in (app.directory)", path.display())
             }
         }
     }
@@ -129,6 +134,9 @@ const DEFAULT_PATH: &str = "/usr/local/bin:/usr/bin:/bin";
 
 /// Looks for a program as `execvp` does.
 fn find(program: &str, path: &str, directory: Option<&Path>) -> Result<(), LaunchError> {
+    if let Some(directory) = directory.filter(|directory| !directory.is_dir()) {
+        return Err(LaunchError::NoDirectory(directory.to_owned()));
+    }
     let base = directory.unwrap_or(Path::new(""));
     let is_program = |file: &Path| {
         let metadata = std::fs::metadata(file).ok()?;
@@ -195,6 +203,7 @@ mod tests {
         assert_eq!(find("program", &path, None), Ok(()));
         assert_eq!(find("./program", "", Some(home.path())), Ok(()));
         assert!(find("./program", "", None).is_err());
+        assert_eq!(find("program", &path, Some(&file)), Err(LaunchError::NoDirectory(file.clone())));
         assert_eq!(find("/", "", None), Err(LaunchError::NotExecutable("/".into())));
         assert_eq!((LaunchError::NotFound("x".into()).code(), LaunchError::NotExecutable(file).code()), (127, 126));
     }
