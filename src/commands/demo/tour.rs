@@ -94,6 +94,8 @@ impl Guide<'_> {
             socket.send(Message::text("hello")).await.map_err(|error| error.to_string())?;
             let heard = socket.next().await.ok_or("the WebSocket closed")?.map_err(|error| error.to_string())?;
             let _ = socket.close(None).await;
+            // Until the app has closed, too: who leaves before is counted as 499.
+            while let Some(Ok(_)) = socket.next().await {}
             Ok(heard.to_text().unwrap_or_default().to_owned())
         };
         timeout(PATIENCE, talk).await.unwrap_or_else(|_| Err("the WebSocket did not answer".into()))
@@ -143,7 +145,7 @@ impl Guide<'_> {
         let answer = self.ask(Method::GET, "/metrics").await?;
         let text = String::from_utf8_lossy(&answer.body);
         let worth = [
-            "_requests_total{",
+            "_requests_total{method",
             "_check_transitions_total{check=\"api_server\",to=\"unhealthy\"",
             "_claude_cli_status ",
             "_ready ",
