@@ -36,7 +36,7 @@ pub(super) struct Ends {
 /// At most so many bodies of a worker go through pipes at the same time, each at the cost of two file descriptors.
 const MOST_LENT: usize = 256;
 
-/// So many pipes are kept for the next bodies.
+/// So many pipes are kept for the next bodies, until the next sweep.
 const MOST_SPARE: usize = 16;
 
 /// How much one pipe is to hold, and what it holds without being asked. The kernel gives less to users who have very many.
@@ -53,6 +53,11 @@ impl Pipes {
         let ends = spare.or_else(|| Ends::new().map(Rc::new))?;
         self.lent.set(self.lent.get() + 1);
         Some(Pipe { ends, held: 0, pipes: self.clone() })
+    }
+
+    /// Closes the spare ones; to be called now and then, as a new one costs little.
+    pub(super) fn sweep(&self) {
+        self.spare.borrow_mut().clear();
     }
 
     /// No pipes from now on.

@@ -132,10 +132,12 @@ impl<L: Local> Proxy<L> {
         self.ledger.log.set_rules(rules);
     }
 
-    /// Closes connections that the app has closed, and tells what the log left out; to be called now and then.
+    /// Closes connections that the app has closed and pipes that are not in use, and tells what the log left out; to be
+    /// called now and then.
     pub fn sweep(&self) {
         self.ledger.log.tell_left_out();
         self.pool.sweep();
+        self.pipes.sweep();
     }
 
     /// A target as the app is asked for it. What stands below the prefix is taken by itself if its path is one of ours,
