@@ -41,7 +41,7 @@ pub(super) struct Exchange {
 }
 
 /// What is remembered of a request until its end.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Asked {
     pub(super) method: Method,
     pub(super) protocol: &'static str,

@@ -41,27 +41,18 @@ pub(super) const LONGEST_PATH: usize = 256;
 
 const SECOND: Duration = Duration::from_secs(1);
 
-/// The beginning of a path, as it was sent.
-#[derive(Clone, Copy, Debug)]
+/// The beginning of a path, as it was sent. In memory of its own size: inside every exchange it would make each of them too
+/// large for the allocator's quick path, which costs more.
+#[derive(Clone, Debug, Default)]
 pub(super) struct LoggedPath {
-    bytes: [u8; LONGEST_PATH],
-    length: u16,
+    bytes: Box<[u8]>,
     cut: bool,
-}
-
-impl Default for LoggedPath {
-    fn default() -> Self {
-        Self { bytes: [0; LONGEST_PATH], length: 0, cut: false }
-    }
 }
 
 impl LoggedPath {
     pub(super) fn of(path: &str) -> Self {
-        let mut logged = Self::default();
         let length = path.len().min(LONGEST_PATH);
-        logged.bytes[..length].copy_from_slice(&path.as_bytes()[..length]);
-        (logged.length, logged.cut) = (length as u16, length < path.len());
-        logged
+        Self { bytes: path.as_bytes()[..length].into(), cut: length < path.len() }
     }
 }
 
@@ -123,7 +114,7 @@ impl RequestLog {
         line.begin(&self.time(), warns);
         let (asked, end) = (&exchange.asked, &exchange.end);
         line.word("method", asked.method.label());
-        if asked.path.length > 0 {
+        if !asked.path.bytes.is_empty() {
             line.path("path", &asked.path);
         }
         line.word("protocol", asked.protocol);
@@ -240,7 +231,7 @@ impl Line<'_> {
     fn path(&mut self, key: &str, path: &LoggedPath) {
         self.key(key);
         self.quote();
-        for byte in &path.bytes[..usize::from(path.length)] {
+        for byte in &path.bytes {
             match byte {
                 b'"' | b'\\' | ..=b' ' | 0x7f.. => {
                     let _ = write!(self.out, "%{byte:02X}");
