@@ -43,7 +43,7 @@ pub enum Command {
     Check,
     /// Ask an endpoint; exit code 0 if it answers 2xx. For HEALTHCHECK and images without a shell.
     Probe(Probe),
-    /// Take the running sidecar out of service, up to accepting nothing more; it goes on running.
+    /// Take the running sidecar out of service: not ready, answers close connections; it goes on accepting and running.
     Drain(Drain),
     /// Take it back into service.
     Undrain(Reach),
