@@ -279,3 +279,44 @@ fn a_reason_cannot_split_an_answer() {
         assert_eq!(answer.status, if reason.contains(['\r', '\n']) && !is_field { 502 } else { 200 }, "{reason:?}");
     }
 }
+
+/// What an app sends a little later, behind an answer that has no body whatever it says.
+#[test]
+fn a_body_that_must_not_be_and_comes_late_is_nobodys_answer() {
+    let upstream = Upstream::start(|exchange| {
+        let head = match exchange.seen.target.as_str() {
+            "/head" => "HTTP/1.1 200 OK\r\nContent-Length: 44\r\n\r\n",
+            "/204" => "HTTP/1.1 204 No Content\r\n\r\n",
+            "/304" => "HTTP/1.1 304 Not Modified\r\n\r\n",
+            _ => return exchange.answer(200, &[], b"clean"),
+        };
+        exchange.write(head.as_bytes());
+        std::thread::park_timeout(Duration::from_millis(2));
+        exchange.write(POISON.as_bytes());
+        Next::Keep
+    });
+    let sidecar = Sidecar::start(&Sidecar::bare(&upstream).raw("proxy.threads", "1"));
+    let mut client = Client::connect(sidecar.traffic);
+    for (method, target) in [("HEAD", "/head"), ("GET", "/204"), ("GET", "/304")] {
+        for round in 0..10 {
+            client.ask(method, target, &[], b"").expect("an answer");
+            let next = client.ask("GET", "/", &[], b"").expect("an answer");
+            assert_eq!(next.text(), "clean", "{target}, round {round}");
+        }
+    }
+}
+
+/// The other side of that: an app that does nothing wrong keeps its connections.
+#[test]
+fn a_connection_that_has_rested_is_used_again() {
+    let upstream = Upstream::start(|exchange| {
+        exchange.write(b"HTTP/1.1 204 No Content\r\n\r\n");
+        Next::Keep
+    });
+    let sidecar = Sidecar::start(&Sidecar::bare(&upstream).raw("proxy.threads", "1"));
+    for _ in 0..5 {
+        assert_eq!(sidecar.get("/").status, 204);
+        std::thread::park_timeout(Duration::from_millis(30));
+    }
+    assert_eq!(upstream.accepted(), 1);
+}

@@ -167,7 +167,7 @@ impl<'a, L: Local, S: ClientStream> Relay<'a, L, S> {
                 let Down::Body(download) = down else { return Ended::Complete { keep: false, whole } };
                 let keep = !download.close && whole;
                 if download.reusable && job.upload.is_done() && up.ended.is_some() {
-                    lease.give_back();
+                    lease.give_back(job.to_head || matches!(download.code, 204 | 304));
                 }
                 Ended::Complete { keep, whole }
             }

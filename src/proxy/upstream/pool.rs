@@ -26,12 +26,16 @@ const MOST_IDLE: usize = 1024;
 /// An idle connection older than this is closed.
 pub(super) const LONGEST_IDLE: Duration = Duration::from_secs(60);
 
+/// After an answer that ends with its head, whatever its fields promise, a connection rests for so long: some apps send a
+/// body all the same, a little later, and that would be taken for the next answer.
+const REST: Duration = Duration::from_millis(10);
+
 /// One worker's connections to the app.
 #[derive(Debug)]
 pub(in crate::proxy) struct Pool {
     pub(in crate::proxy) target: Target,
     shard: Arc<Shard>,
-    /// The last one in is the first one out: the others may grow old and be closed.
+    /// The last one in is the first one out: the others may grow old and be closed. Those that rest come after all others.
     idle: RefCell<VecDeque<Idle>>,
     channels: Channels,
     resolver: Resolver,
@@ -56,6 +60,8 @@ pub(in crate::proxy) struct Needs {
 struct Idle {
     stream: AppStream,
     since: Instant,
+    /// It must rest, and be looked at closely afterwards.
+    rests: bool,
 }
 
 /// A connection that one exchange has to itself. Dropped, it is closed; given back, the next exchange may have it.
@@ -96,9 +102,12 @@ impl Pool {
             return Some(self.lease(AppStream::Http2(Box::new(stream)), reused));
         }
         let mut idle = self.idle.borrow_mut();
-        while let Some(Idle { mut stream, .. }) = idle.pop_back() {
+        // Of those that rest the longest comes first: where that is not over, no other is.
+        while idle.back().is_some_and(Idle::has_rested)
+            && let Some(Idle { mut stream, rests, .. }) = idle.pop_back()
+        {
             self.shard.upstream_idle.fetch_sub(1, Relaxed);
-            if stream.is_quiet() && !(needs.surely && stream.has_ended()) {
+            if stream.is_quiet() && !((needs.surely || rests) && stream.has_ended()) {
                 return Some(self.lease(stream, true));
             }
         }
@@ -190,6 +199,12 @@ impl Pool {
     }
 }
 
+impl Idle {
+    fn has_rested(&self) -> bool {
+        !self.rests || clock::turn() - self.since >= REST
+    }
+}
+
 impl Lease {
     /// The byte stream.
     pub(in crate::proxy) fn stream(&mut self) -> Pin<&mut AppStream> {
@@ -204,8 +219,9 @@ impl Lease {
         self.stream.as_ref().and_then(AppStream::tcp)
     }
 
-    /// Its exchange is over in both directions: the next one may have it.
-    pub(in crate::proxy) fn give_back(mut self) {
+    /// Its exchange is over in both directions: the next one may have it. `rests`: the answer ended with its head, and not
+    /// because a length said so.
+    pub(in crate::proxy) fn give_back(mut self, rests: bool) {
         let stream = match self.stream.take() {
             Some(AppStream::Http2(stream)) => return stream.finish(),
             Some(stream) => stream,
@@ -214,7 +230,12 @@ impl Lease {
         let mut idle = self.pool.idle.borrow_mut();
         if idle.len() < MOST_IDLE && !self.pool.retired.get() {
             self.pool.shard.upstream_idle.fetch_add(1, Relaxed);
-            idle.push_back(Idle { stream, since: clock::turn() });
+            let kept = Idle { stream, since: clock::turn(), rests };
+            if rests {
+                idle.push_front(kept);
+            } else {
+                idle.push_back(kept);
+            }
         }
     }
 }
@@ -264,7 +285,7 @@ mod tests {
         let pool = pool(resolver, Duration::ZERO);
         let lease = pool.connect(NEEDS).await.expect("a connection");
         let (_kept, _) = old.accept().await.expect("a client");
-        lease.give_back();
+        lease.give_back(false);
         *place.lock().expect("the place") = new.local_addr().expect("an address");
 
         // What is kept is used while it works, however the name resolves now.
@@ -272,7 +293,7 @@ mod tests {
         let further = pool.connect(NEEDS).await.expect("a connection");
         assert!(new.accept().await.is_ok(), "a new connection goes where the app is now");
         drop(further);
-        lease.give_back();
+        lease.give_back(false);
         assert_eq!(pool.shard.upstream_idle.load(Relaxed), 1);
         tokio::time::pause();
         tokio::time::advance(LONGEST_IDLE + Duration::from_secs(1)).await;
