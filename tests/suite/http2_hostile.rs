@@ -378,3 +378,52 @@ fn sigterm_lets_open_streams_finish_and_tells_the_client() {
     assert!(begun.elapsed() < Duration::from_secs(8), "{:?}", begun.elapsed());
     assert_eq!(upstream.seen().len(), 2);
 }
+
+/// Whatever becomes of a request, and of its connection, it is counted.
+#[test]
+fn requests_that_come_with_their_end_are_counted() {
+    let upstream = Upstream::hello();
+    let sidecar = Sidecar::start(&Sidecar::bare(&upstream));
+    let cancel = Frames::frame(RST_STREAM, 0, 1, &8_u32.to_be_bytes());
+    let get = Frames::frame(HEADERS, END_HEADERS | END_STREAM, 1, &request_block("/"));
+    let second = Frames::frame(HEADERS, END_HEADERS | END_STREAM, 3, &request_block("/"));
+    let half = Frames::frame(HEADERS, END_STREAM, 3, &request_block("/"));
+    let malformed = Frames::frame(HEADERS, END_HEADERS | END_STREAM, 3, &block(&[(":method", "GET")]));
+    let wrong = Frames::frame(DATA, 0, 0, b"x");
+    let cases = [
+        ("closed", [&get[..], &second[..]].concat(), 2.0),
+        ("taken back and closed", [&get[..], &cancel[..]].concat(), 1.0),
+        ("a half one and closed", [&get[..], &half[..]].concat(), 2.0),
+        ("a malformed one", [&get[..], &malformed[..]].concat(), 2.0),
+        ("broken framing", [&get[..], &wrong[..]].concat(), 1.0),
+    ];
+    let mut sent = 0.0;
+    for (what, bytes, requests) in cases {
+        for _ in 0..20 {
+            let mut frames = Frames::connect(sidecar.traffic);
+            frames.bytes(&bytes).expect("sent");
+            drop(frames);
+            sent += requests;
+        }
+        let mut counted = -1.0;
+        eventually(PATIENCE, what, || {
+            counted = sidecar.metric("pulsegate_requests_total", &[]);
+            counted == sent && sidecar.metric("pulsegate_requests_in_flight", &[]) == 0.0
+        });
+    }
+}
+
+#[test]
+fn a_head_that_does_not_end_is_not_waited_for_as_long_as_a_next_request() {
+    let upstream = Upstream::hello();
+    let settings = Sidecar::bare(&upstream).text("proxy.timeouts.request_header", "300ms");
+    let sidecar = Sidecar::start(&settings);
+    for (flags, cut) in [(END_STREAM, 0), (END_STREAM | END_HEADERS, 3)] {
+        let mut frames = Frames::connect(sidecar.traffic);
+        let head = Frames::frame(HEADERS, flags, 1, &request_block("/"));
+        frames.bytes(&head[..head.len() - cut]).expect("sent");
+        // Any other frame in the middle of a head would be an error of its own.
+        assert_eq!(frames.skip_to(GOAWAY).code(), ENHANCE_YOUR_CALM);
+    }
+    eventually(PATIENCE, "both are counted", || sidecar.metric("pulsegate_requests_total", &["code=\"408\""]) == 2.0);
+}

@@ -6,6 +6,7 @@
 
 mod answer;
 mod chunks;
+mod frames;
 mod request;
 mod session;
 mod shared;

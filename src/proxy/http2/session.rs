@@ -16,11 +16,14 @@ use tokio::time::Instant;
 use super::super::arrival::Arrival;
 use super::super::connection::{CLOSING_PAUSE, ClientStream, Connection};
 use super::super::current::Current;
-use super::super::http1::MOST_FIELDS;
+use super::super::exchange::{Asked, Exchange};
+use super::super::http1::{MOST_FIELDS, Malformed};
 use super::super::local::Local;
+use super::super::rejection::Rejection;
 use super::super::rewrite::Forwarded;
 use super::super::timer::Timer;
 use super::super::worker::Proxy;
+use super::frames::Seen;
 use super::shared::Shared;
 use super::stream::Stream;
 use crate::clock;
@@ -41,8 +44,13 @@ pub(in crate::proxy) struct Session<'w, L, S> {
     begun: Instant,
     /// Since when nothing runs.
     idle_since: Option<Instant>,
-    /// Whether anything was ever asked.
-    is_used: bool,
+    /// What the client has sent.
+    seen: Rc<Seen>,
+    /// Requests that the library has handed out.
+    handed_out: u64,
+    /// Since when a head is not whole, and whether that is too long.
+    head_since: Option<Instant>,
+    is_late: bool,
     /// Since when the client knows that it must go elsewhere.
     leaving_since: Option<Instant>,
     given_up: Rc<Cell<u32>>,
@@ -97,7 +105,8 @@ impl<'w, L: Local, S: ClientStream> Session<'w, L, S> {
     ) {
         let proxy = current.get();
         let stream = Rc::new(RefCell::new(stream));
-        let handshake = builder(&proxy).handshake(Shared::new(stream.clone(), first));
+        let seen: Rc<Seen> = Rc::default();
+        let handshake = builder(&proxy).handshake(Shared::new(stream.clone(), first, seen.clone()));
         let patience = proxy.settings.timeouts.request_header;
         let library = if patience.is_zero() {
             handshake.await
@@ -107,6 +116,7 @@ impl<'w, L: Local, S: ClientStream> Session<'w, L, S> {
         };
         // What does not begin as HTTP/2 after that was agreed on is nothing.
         let Ok(library) = library else { return };
+        seen.told.set(false);
         let now = clock::turn();
         let forwarded = Rc::new(Forwarded::new(arrival, &proxy.settings.trusted_proxies));
         let most = proxy.settings.limits.streams as usize;
@@ -122,12 +132,23 @@ impl<'w, L: Local, S: ClientStream> Session<'w, L, S> {
             timer: Timer::default(),
             begun: now,
             idle_since: Some(now),
-            is_used: false,
+            seen,
+            handed_out: 0,
+            head_since: None,
+            is_late: false,
             leaving_since: None,
             given_up: Rc::default(),
             counted_since: now,
         };
-        let is_orderly = std::future::poll_fn(|cx| session.poll(cx)).await;
+        let is_orderly = std::future::poll_fn(|cx| {
+            let polled = session.poll(cx);
+            if polled.is_ready() {
+                session.begin_all(cx);
+            }
+            polled
+        })
+        .await;
+        session.settle();
         let proxy = session.proxy.clone();
         drop(session);
         if !is_orderly {
@@ -157,6 +178,9 @@ impl<'w, L: Local, S: ClientStream> Session<'w, L, S> {
             }
             match self.running.poll_next_unpin(cx) {
                 Poll::Ready(Some(())) => self.ended(),
+                Poll::Ready(None) | Poll::Pending if self.seen.ended.get() && !self.seen.told.get() => {
+                    self.seen.told.set(true);
+                }
                 Poll::Ready(None) | Poll::Pending => break,
             }
         }
@@ -175,7 +199,7 @@ impl<'w, L: Local, S: ClientStream> Session<'w, L, S> {
             // A stream cannot become another protocol.
             let _ = connection.run().await;
         }));
-        self.is_used = true;
+        self.handed_out += 1;
         self.idle_since = None;
     }
 
@@ -194,10 +218,31 @@ impl<'w, L: Local, S: ClientStream> Session<'w, L, S> {
         }
     }
 
+    /// What was handed out at the end has not begun: a request that is not polled is not counted.
+    fn begin_all(&mut self, cx: &mut Context<'_>) {
+        while let Poll::Ready(Some(())) = self.running.poll_next_unpin(cx) {}
+    }
+
+    /// Counts the requests that the library did not hand out: their heads are malformed, or they came with what ended the
+    /// connection, or after we had told the client to ask elsewhere.
+    fn settle(&self) {
+        let frames = self.seen.frames.borrow();
+        for left in (0..frames.begun.saturating_sub(self.handed_out)).rev() {
+            let asked = Asked::unread(self.forwarded.arrival);
+            let mut exchange = Exchange::begin(self.proxy.ledger.clone(), asked);
+            let is_last_half = frames.in_head && left == 0;
+            if is_last_half && self.is_late {
+                exchange.reject(Rejection::HeadTooSlow);
+            } else if self.leaving_since.is_none() && !(is_last_half && self.seen.ended.get()) {
+                exchange.reject(Rejection::Malformed(Malformed::RequestLine));
+            }
+        }
+    }
+
     /// Told to stop, we tell the client to ask elsewhere; what runs is finished. A client that has just connected is about
     /// to ask, and is told with its first answer.
     fn take_leave(&mut self) {
-        let is_met = || self.is_used || clock::turn() - self.begun >= CLOSING_PAUSE;
+        let is_met = || self.handed_out > 0 || clock::turn() - self.begun >= CLOSING_PAUSE;
         if self.leaving_since.is_none() && self.hub.phase() != Phase::Serving && is_met() {
             self.leave();
         }
@@ -207,6 +252,16 @@ impl<'w, L: Local, S: ClientStream> Session<'w, L, S> {
     fn leave(&mut self) {
         self.library.graceful_shutdown();
         self.leaving_since = Some(clock::turn());
+    }
+
+    /// Until when a head that has begun must be whole: nothing else can come before its end (RFC 9113 section 6.2).
+    fn head_deadline(&mut self) -> Option<Instant> {
+        let limit = self.proxy.settings.timeouts.request_header;
+        if !self.seen.frames.borrow().in_head || limit.is_zero() {
+            self.head_since = None;
+            return None;
+        }
+        Some(*self.head_since.get_or_insert_with(clock::turn) + limit)
     }
 
     fn poll_deadline(&mut self, cx: &mut Context<'_>) -> Poll<bool> {
@@ -222,7 +277,15 @@ impl<'w, L: Local, S: ClientStream> Session<'w, L, S> {
                 (Some(_), None) if is_stopping => Some(self.begun + CLOSING_PAUSE),
                 (Some(since), None) => (!idle.is_zero()).then(|| since + idle),
             };
+            let head = self.head_deadline();
+            let deadline = deadline.into_iter().chain(head).min();
             std::task::ready!(self.timer.poll(cx, deadline));
+            if head.is_some_and(|head| Instant::now() >= head) {
+                self.is_late = true;
+                self.library.abrupt_shutdown(Reason::ENHANCE_YOUR_CALM);
+                let _ = self.library.poll_closed(cx);
+                return Poll::Ready(false);
+            }
             if self.leaving_since.is_some() {
                 return Poll::Ready(true);
             }

@@ -6,17 +6,20 @@ use std::task::{Context, Poll};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
+use super::frames::Seen;
+
 /// A client's byte stream as the library has it: first what was read already. It stays ours, so that a connection that the
 /// library has given up can still be read from for a moment.
 pub(super) struct Shared<S> {
     first: Vec<u8>,
     read: usize,
     stream: Rc<RefCell<S>>,
+    seen: Rc<Seen>,
 }
 
 impl<S> Shared<S> {
-    pub(super) fn new(stream: Rc<RefCell<S>>, first: Vec<u8>) -> Self {
-        Self { first, read: 0, stream }
+    pub(super) fn new(stream: Rc<RefCell<S>>, first: Vec<u8>, seen: Rc<Seen>) -> Self {
+        Self { first, read: 0, stream, seen }
     }
 }
 
@@ -25,10 +28,23 @@ impl<S: AsyncRead + Unpin> AsyncRead for Shared<S> {
         let this = self.get_mut();
         let rest = &this.first[this.read..];
         if rest.is_empty() {
-            return Pin::new(&mut *this.stream.borrow_mut()).poll_read(cx, buffer);
+            if !this.seen.ended.get() {
+                let before = buffer.filled().len();
+                let polled = Pin::new(&mut *this.stream.borrow_mut()).poll_read(cx, buffer);
+                let came = &buffer.filled()[before..];
+                if polled.is_pending() || !came.is_empty() {
+                    this.seen.frames.borrow_mut().read(came);
+                    return polled;
+                }
+                // However it ended.
+                this.seen.ended.set(true);
+            }
+            // The session asks once more when it has taken what came before the end.
+            return if this.seen.told.get() { Poll::Ready(Ok(())) } else { Poll::Pending };
         }
         let length = rest.len().min(buffer.remaining());
         buffer.put_slice(&rest[..length]);
+        this.seen.frames.borrow_mut().read(&rest[..length]);
         this.read += length;
         if this.read == this.first.len() {
             (this.first, this.read) = (Vec::new(), 0);

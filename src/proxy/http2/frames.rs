@@ -1,0 +1,132 @@
+use std::cell::{Cell, RefCell};
+
+use super::PREFACE;
+
+/// What a client has sent on a connection, beside what the library makes of it: the library says nothing of requests that
+/// it refuses by itself, nor of those that came with the end of the connection.
+#[derive(Debug)]
+pub(super) struct Seen {
+    pub(super) frames: RefCell<Frames>,
+    /// The end has come.
+    pub(super) ended: Cell<bool>,
+    /// The library may know of the end: it forgets what it has not handed out by then.
+    pub(super) told: Cell<bool>,
+}
+
+impl Default for Seen {
+    fn default() -> Self {
+        Self { frames: RefCell::default(), ended: Cell::new(false), told: Cell::new(true) }
+    }
+}
+
+/// Follows the frames (RFC 9113 section 4.1) without looking into them.
+#[derive(Debug)]
+pub(super) struct Frames {
+    /// What is left of the preface.
+    preface: usize,
+    head: [u8; HEAD],
+    /// How much of the head has come.
+    have: usize,
+    /// How much of the payload is to come.
+    left: usize,
+    /// The last stream that the client began.
+    last: u32,
+    /// Requests that have begun.
+    pub(super) begun: u64,
+    /// A head has begun and not ended.
+    pub(super) in_head: bool,
+}
+
+const HEAD: usize = 9;
+const HEADERS: u8 = 1;
+const CONTINUATION: u8 = 9;
+const END_HEADERS: u8 = 4;
+
+impl Default for Frames {
+    fn default() -> Self {
+        Self { preface: PREFACE.len(), head: [0; HEAD], have: 0, left: 0, last: 0, begun: 0, in_head: false }
+    }
+}
+
+impl Frames {
+    /// More bytes of the client.
+    pub(super) fn read(&mut self, bytes: &[u8]) {
+        let skipped = self.preface.min(bytes.len());
+        self.preface -= skipped;
+        let mut bytes = &bytes[skipped..];
+        while !bytes.is_empty() {
+            if self.have < HEAD {
+                let length = bytes.len().min(HEAD - self.have);
+                self.head[self.have..self.have + length].copy_from_slice(&bytes[..length]);
+                self.have += length;
+                bytes = &bytes[length..];
+                if self.have < HEAD {
+                    return;
+                }
+                self.begin();
+            }
+            let length = bytes.len().min(self.left);
+            self.left -= length;
+            bytes = &bytes[length..];
+            if self.left == 0 {
+                self.end();
+            }
+        }
+    }
+
+    fn begin(&mut self) {
+        let [a, b, c, kind, _, stream @ ..] = self.head;
+        self.left = u32::from_be_bytes([0, a, b, c]) as usize;
+        let stream = u32::from_be_bytes(stream) & (u32::MAX >> 1);
+        // Otherwise the fields after a body.
+        if kind == HEADERS && stream % 2 == 1 && stream > self.last {
+            self.last = stream;
+            self.begun += 1;
+            self.in_head = true;
+        }
+    }
+
+    fn end(&mut self) {
+        let [_, _, _, kind, flags, ..] = self.head;
+        if matches!(kind, HEADERS | CONTINUATION) && flags & END_HEADERS != 0 {
+            self.in_head = false;
+        }
+        self.have = 0;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{CONTINUATION, END_HEADERS, Frames, HEADERS, PREFACE};
+
+    fn frame(kind: u8, flags: u8, stream: u8, payload: &[u8]) -> Vec<u8> {
+        [&[0, 0, payload.len() as u8, kind, flags, 0, 0, 0, stream], payload].concat()
+    }
+
+    #[test]
+    fn requests_are_counted_in_any_pieces() {
+        let all = [
+            PREFACE.to_vec(),
+            frame(4, 0, 0, b""),
+            frame(HEADERS, END_HEADERS, 1, b"one"),
+            frame(0, 0, 1, b"\0\0\0\x01\x04\0\0\0\x09"),
+            // Fields after a body, and a stream that only we could begin.
+            frame(HEADERS, END_HEADERS, 1, b"more"),
+            frame(HEADERS, END_HEADERS, 2, b""),
+            frame(HEADERS, END_HEADERS, 3, b""),
+            frame(HEADERS, 0, 5, b"two"),
+            frame(CONTINUATION, 0, 5, b"three"),
+        ]
+        .concat();
+        for piece in 1..=all.len() {
+            let mut frames = Frames::default();
+            all.chunks(piece).for_each(|bytes| frames.read(bytes));
+            assert_eq!((frames.begun, frames.in_head), (3, true), "pieces of {piece}");
+            let end = frame(CONTINUATION, END_HEADERS, 5, b"x");
+            frames.read(&end[..end.len() - 1]);
+            assert!(frames.in_head);
+            frames.read(&end[end.len() - 1..]);
+            assert_eq!((frames.begun, frames.in_head), (3, false));
+        }
+    }
+}
