@@ -1,13 +1,14 @@
 //! HTTP/2 clients that attack, stall or contradict themselves: each flood ends the connection and nothing else, at flat
 //! memory; nothing that HTTP/1.1 would read differently reaches the app.
 
+use std::io::Write as _;
 use std::time::Duration;
 
 use bytes::Bytes;
 use hyper::Request;
 
 use crate::support::http2::{
-    ACK, CONTINUATION, DATA, END_HEADERS, END_STREAM, Frames, GOAWAY, HEADERS, PING, RST_STREAM, SETTINGS,
+    ACK, CONTINUATION, DATA, END_HEADERS, END_STREAM, Frames, GOAWAY, HEADERS, PING, PREFACE, RST_STREAM, SETTINGS,
     WINDOW_UPDATE, block, with_http2,
 };
 use crate::support::{Next, PATIENCE, Sidecar, Upstream, eventually};
@@ -426,4 +427,19 @@ fn a_head_that_does_not_end_is_not_waited_for_as_long_as_a_next_request() {
         assert_eq!(frames.skip_to(GOAWAY).code(), ENHANCE_YOUR_CALM);
     }
     eventually(PATIENCE, "both are counted", || sidecar.metric("pulsegate_requests_total", &["code=\"408\""]) == 2.0);
+}
+
+/// A reset reaches us before we have said our first word.
+#[test]
+fn a_request_whose_client_resets_at_once_is_counted() {
+    let upstream = Upstream::hello();
+    let sidecar = Sidecar::start(&Sidecar::bare(&upstream));
+    let get = Frames::frame(HEADERS, END_HEADERS | END_STREAM, 1, &request_block("/"));
+    let all = [PREFACE, &Frames::frame(SETTINGS, 0, 0, b"")[..], &get[..]].concat();
+    for _ in 0..50 {
+        let mut stream = std::net::TcpStream::connect(sidecar.traffic).expect("a connection");
+        stream.write_all(&all).expect("sent");
+        let _ = socket2::SockRef::from(&stream).set_linger(Some(Duration::ZERO));
+    }
+    eventually(PATIENCE, "all are counted", || sidecar.metric("pulsegate_requests_total", &[]) == 50.0);
 }

@@ -51,6 +51,8 @@ pub(in crate::proxy) struct Session<'w, L, S> {
     /// Since when a head is not whole, and whether that is too long.
     head_since: Option<Instant>,
     is_late: bool,
+    /// The client has gone without a word.
+    is_cut: bool,
     /// Since when the client knows that it must go elsewhere.
     leaving_since: Option<Instant>,
     given_up: Rc<Cell<u32>>,
@@ -109,13 +111,15 @@ impl<'w, L: Local, S: ClientStream> Session<'w, L, S> {
         let handshake = builder(&proxy).handshake(Shared::new(stream.clone(), first, seen.clone()));
         let patience = proxy.settings.timeouts.request_header;
         let library = if patience.is_zero() {
-            handshake.await
+            handshake.await.ok()
         } else {
-            let Ok(library) = tokio::time::timeout(patience, handshake).await else { return };
-            library
+            tokio::time::timeout(patience, handshake).await.ok().and_then(Result::ok)
         };
-        // What does not begin as HTTP/2 after that was agreed on is nothing.
-        let Ok(library) = library else { return };
+        // What does not begin as HTTP/2 after that was agreed on is nothing; but who leaves at once may have asked.
+        let Some(library) = library else {
+            let gone = || Exchange::begin(proxy.ledger.clone(), Asked::unread(arrival));
+            return (0..seen.frames.borrow().begun).for_each(|_| drop(gone()));
+        };
         seen.told.set(false);
         let now = clock::turn();
         let forwarded = Rc::new(Forwarded::new(arrival, &proxy.settings.trusted_proxies));
@@ -136,6 +140,7 @@ impl<'w, L: Local, S: ClientStream> Session<'w, L, S> {
             handed_out: 0,
             head_since: None,
             is_late: false,
+            is_cut: false,
             leaving_since: None,
             given_up: Rc::default(),
             counted_since: now,
@@ -169,7 +174,10 @@ impl<'w, L: Local, S: ClientStream> Session<'w, L, S> {
                         self.begin(request, respond);
                         continue;
                     }
-                    Poll::Ready(Some(Err(_))) => return Poll::Ready(false),
+                    Poll::Ready(Some(Err(error))) => {
+                        self.is_cut = error.is_io();
+                        return Poll::Ready(false);
+                    }
                     Poll::Ready(None) => return Poll::Ready(true),
                     Poll::Pending => {}
                 }
@@ -233,7 +241,7 @@ impl<'w, L: Local, S: ClientStream> Session<'w, L, S> {
             let is_last_half = frames.in_head && left == 0;
             if is_last_half && self.is_late {
                 exchange.reject(Rejection::HeadTooSlow);
-            } else if self.leaving_since.is_none() && !(is_last_half && self.seen.ended.get()) {
+            } else if !self.is_cut && self.leaving_since.is_none() && !(is_last_half && self.seen.ended.get()) {
                 exchange.reject(Rejection::Malformed(Malformed::RequestLine));
             }
         }

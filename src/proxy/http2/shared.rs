@@ -19,6 +19,7 @@ pub(super) struct Shared<S> {
 
 impl<S> Shared<S> {
     pub(super) fn new(stream: Rc<RefCell<S>>, first: Vec<u8>, seen: Rc<Seen>) -> Self {
+        seen.frames.borrow_mut().read(&first);
         Self { first, read: 0, stream, seen }
     }
 }
@@ -44,7 +45,6 @@ impl<S: AsyncRead + Unpin> AsyncRead for Shared<S> {
         }
         let length = rest.len().min(buffer.remaining());
         buffer.put_slice(&rest[..length]);
-        this.seen.frames.borrow_mut().read(&rest[..length]);
         this.read += length;
         if this.read == this.first.len() {
             (this.first, this.read) = (Vec::new(), 0);
