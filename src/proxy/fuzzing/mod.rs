@@ -19,19 +19,20 @@ mod scanning;
 pub use self::body::body;
 pub use self::heads::{request_head, response_head};
 pub use self::rewriting::{rewrite_request, rewrite_response};
-pub use self::scanning::scan;
+pub use self::scanning::{scan, usage};
 
 /// One target: takes any bytes.
 pub type Target = fn(&[u8]);
 
 /// All of them, by the names of their corpora.
-pub const TARGETS: [(&str, Target); 6] = [
+pub const TARGETS: [(&str, Target); 7] = [
     ("request_head", request_head),
     ("response_head", response_head),
     ("body", body),
     ("rewrite_request", rewrite_request),
     ("rewrite_response", rewrite_response),
     ("scan", scan),
+    ("usage", usage),
 ];
 
 /// The first byte of an input and the rest.
