@@ -378,7 +378,8 @@ fn a_changed_file_is_noticed_by_itself() {
     std::fs::rename(sidecar.home().join("new"), &file).expect("renamed");
     assert_eq!(await_outcome(&sidecar, 2).message, "reloaded");
     eventually(PATIENCE, "it is in effect", || post() == 413);
-    std::fs::write(&file, "proxy = nonsense").expect("written");
+    std::fs::write(sidecar.home().join("new"), "proxy = nonsense").expect("written");
+    std::fs::rename(sidecar.home().join("new"), &file).expect("renamed");
     assert_eq!(await_outcome(&sidecar, 3).problems.len(), 1);
     std::fs::write(&file, "proxy = nonsense").expect("written");
     std::fs::write(sidecar.home().join("another"), "nothing to do with it").expect("written");
