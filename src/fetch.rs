@@ -9,6 +9,7 @@ use std::sync::Arc;
 use bytes::{Bytes, BytesMut};
 use http_body_util::{BodyExt as _, Empty};
 use hyper::header::{CONNECTION, HOST, HeaderMap, HeaderValue, USER_AGENT};
+use hyper::http::response::Parts;
 use hyper::{Method, Request, StatusCode};
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -126,31 +127,15 @@ where
     let answer = async {
         let response = sender_service(sender).oneshot(request).await?;
         let (parts, mut body) = response.into_parts();
-        let mut bytes = BytesMut::new();
-        let mut truncated = false;
+        let mut taken = Taken::default();
         while let Some(frame) = body.frame().await {
-            let Ok(data) = frame?.into_data() else {
-                continue;
-            };
-            if bytes.len() + data.len() > BODY_LIMIT {
-                truncated = true;
+            if frame?.into_data().is_ok_and(|data| !taken.take(&data)) {
                 break;
             }
-            bytes.extend_from_slice(&data);
         }
-        Ok(Answer { status: parts.status, headers: parts.headers, body: bytes.freeze(), truncated })
+        Ok(taken.answer(parts))
     };
-    // The connection and the exchange share one task: dropping this future drops the socket.
-    tokio::pin!(connection, answer);
-    tokio::select! {
-        biased;
-        answer = &mut answer => answer,
-        closed = &mut connection => match closed {
-            Ok(()) => answer.await,
-            Err(error) => Err(error),
-        },
-    }
-    .map_err(FetchError::Protocol)
+    together(answer, connection).await.map_err(FetchError::Protocol)
 }
 
 async fn exchange_http2(stream: TcpStream, question: &Question) -> Result<Answer, FetchError> {
@@ -164,19 +149,47 @@ async fn exchange_http2(stream: TcpStream, question: &Question) -> Result<Answer
     let answer = async {
         let (response, _) = sender.send_request(request, true)?;
         let (parts, mut body) = response.await?.into_parts();
-        let mut bytes = BytesMut::new();
-        let mut truncated = false;
+        let mut taken = Taken::default();
         while let Some(data) = body.data().await {
             let data = data?;
             body.flow_control().release_capacity(data.len())?;
-            if bytes.len() + data.len() > BODY_LIMIT {
-                truncated = true;
+            if !taken.take(&data) {
                 break;
             }
-            bytes.extend_from_slice(&data);
         }
-        Ok(Answer { status: parts.status, headers: parts.headers, body: bytes.freeze(), truncated })
+        Ok(taken.answer(parts))
     };
+    together(answer, connection).await.map_err(FetchError::Http2)
+}
+
+/// What came of a body, up to its limit.
+#[derive(Default)]
+struct Taken {
+    bytes: BytesMut,
+    truncated: bool,
+}
+
+impl Taken {
+    /// Takes in more; tells whether there is room for what comes next.
+    fn take(&mut self, data: &[u8]) -> bool {
+        self.truncated = self.bytes.len() + data.len() > BODY_LIMIT;
+        if !self.truncated {
+            self.bytes.extend_from_slice(data);
+        }
+        !self.truncated
+    }
+
+    fn answer(self, parts: Parts) -> Answer {
+        let Self { bytes, truncated } = self;
+        Answer { status: parts.status, headers: parts.headers, body: bytes.freeze(), truncated }
+    }
+}
+
+/// The connection and the exchange share one task: dropping this future drops the socket.
+async fn together<E>(
+    answer: impl Future<Output = Result<Answer, E>>,
+    connection: impl Future<Output = Result<(), E>>,
+) -> Result<Answer, E> {
     tokio::pin!(connection, answer);
     tokio::select! {
         biased;
@@ -186,7 +199,6 @@ async fn exchange_http2(stream: TcpStream, question: &Question) -> Result<Answer
             Err(error) => Err(error),
         },
     }
-    .map_err(FetchError::Http2)
 }
 
 fn add_fields(headers: &mut HeaderMap, question: &Question) {
