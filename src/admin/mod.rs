@@ -19,7 +19,7 @@ pub use self::metrics::Metrics;
 pub use self::reloads::Reloads;
 pub use self::service::{Admin, CurrentAdmin, Management, Target};
 pub use self::settings::{
-    AdminListen, AdminSettings, ControlSettings, ControlSocket, EndpointSettings, MetricsSettings, control_name,
+    AdminListen, AdminSettings, ControlSettings, ControlSocket, EndpointSettings, MetricsSettings, Place,
 };
 
 #[cfg(test)]

@@ -34,7 +34,7 @@ use self::reload::Reloader;
 use self::stop::Stopping;
 pub use self::stop::{Stop, StopHandle};
 use self::worker::{Fleet, Plane};
-use crate::admin::{AdminListen, ControlSocket, CurrentAdmin, Operator, Reloads, control_name};
+use crate::admin::{AdminListen, ControlSocket, CurrentAdmin, Operator, Reloads};
 use crate::check::{Pulse, Resources};
 use crate::clock::Clock;
 use crate::config::{Config, digest};
@@ -304,7 +304,7 @@ fn bind_control(config: &Config) -> Result<Option<Bound>, StartError> {
         ControlSocket::Off => Ok(None),
         ControlSocket::Path(path) => Bound::private(path).map(Some).map_err(StartError::Bind),
         ControlSocket::Auto => {
-            let bound = Bound::without_file(&control_name(config.place(), &format!("{:016x}", random())));
+            let bound = Bound::without_file(&config.place().control_name(&format!("{:016x}", random())));
             if let Err(error) = &bound {
                 tracing::warn!(%error, "no control socket: use the management port, or set control.socket");
             }

@@ -13,7 +13,7 @@ use tokio::runtime::Builder;
 use super::arguments::{Drain, Maintenance, Reach, Switch};
 use super::probe::base_of;
 use super::{print, say};
-use crate::admin::{AdminListen, ControlSocket, LONGEST_WAIT, control_name, encode};
+use crate::admin::{AdminListen, ControlSocket, LONGEST_WAIT, Place, encode};
 use crate::config::{Config, Sources};
 use crate::fetch::{Answer, Question, fetch, fetch_through};
 use crate::settings::Url;
@@ -142,7 +142,7 @@ fn nobody(place: &str, error: &std::io::Error) -> String {
 }
 
 /// The control socket that a flag names; the management port that a flag names; the control socket of the configuration;
-/// else the one that can be found; else the configuration's management port.
+/// else the only one that can be found, if none was named; else the configuration's management port.
 fn way(reach: &Reach, sources: &Sources) -> Result<Way, String> {
     if let Some(socket) = &reach.socket {
         return Ok(match socket.strip_prefix('@') {
@@ -166,13 +166,8 @@ fn way(reach: &Reach, sources: &Sources) -> Result<Way, String> {
         return Ok(Way::File(path.clone()));
     }
     let mut found = running();
-    if found.len() > 1
-        && let Some(config) = &config
-    {
-        // The one that was started with the same configuration.
-        let ours = control_name(config.place(), "");
-        let same: Vec<String> = found.iter().filter(|name| name.starts_with(&ours)).cloned().collect();
-        found = if same.is_empty() { found } else { same };
+    if let Some(config) = &config {
+        found = meant(&found, config.place(), sources);
     }
     match found.as_slice() {
         [name] => Ok(Way::Name(name.clone())),
@@ -183,6 +178,20 @@ fn way(reach: &Reach, sources: &Sources) -> Result<Way, String> {
             Err(format!("several pulsegates run here: name one with one of\n  {}", names.join("\n  ")))
         }
     }
+}
+
+/// Those of the control sockets that are meant. Whoever names a file or a port means the process that was started with it,
+/// and no other that happens to run; of several, unnamed, it is the one with the same of both.
+fn meant(found: &[String], ours: Place, sources: &Sources) -> Vec<String> {
+    let names_file = sources.file.is_some();
+    let names_port = sources.flags.iter().any(|flag| matches!(flag.path.as_str(), "proxy.listen" | "proxy.port"));
+    let fitting = |file: bool, listen: bool| -> Vec<String> {
+        let fits = |place: Place| (!file || place.file == ours.file) && (!listen || place.listen == ours.listen);
+        found.iter().filter(|name| Place::of_control_name(name).is_some_and(fits)).cloned().collect()
+    };
+    let named = fitting(names_file, names_port);
+    let same = if named.len() > 1 { fitting(true, true) } else { Vec::new() };
+    if same.is_empty() { named } else { same }
 }
 
 /// The control sockets without a file that this user may use: all that listen.

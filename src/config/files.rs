@@ -1,13 +1,20 @@
 use std::fs::File;
-use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+use std::hash::{DefaultHasher, Hash, Hasher as _};
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
 use super::Config;
+use crate::admin::Place;
 use crate::settings::{Node, Secret, Value};
 
 /// More of a file is not looked at: no configuration, key or certificate is so large.
 const LARGEST: u64 = 4 * 1024 * 1024;
+
+fn short_digest(value: &impl Hash) -> u32 {
+    let mut hasher = DefaultHasher::new();
+    value.hash(&mut hasher);
+    hasher.finish() as u32
+}
 
 impl Config {
     /// The files that it was read from, secrets and certificates included, each once.
@@ -26,15 +33,13 @@ impl Config {
         files
     }
 
-    /// What this process and a command with the same configuration have in common, for them to find each other.
+    /// What this process and a command with the same configuration have in common, for them to find each other: digests of
+    /// the file and of where traffic comes in.
     #[must_use]
-    pub fn place(&self) -> u32 {
-        let mut hasher = DefaultHasher::new();
-        self.sources.file.as_ref().map(|file| file.canonicalize().unwrap_or_else(|_| file.clone())).hash(&mut hasher);
-        for listen in &self.proxy.listen {
-            listen.to_string().hash(&mut hasher);
-        }
-        hasher.finish() as u32
+    pub fn place(&self) -> Place {
+        let file = self.sources.file.as_ref().map(|file| file.canonicalize().unwrap_or_else(|_| file.clone()));
+        let listen: Vec<String> = self.proxy.listen.iter().map(ToString::to_string).collect();
+        Place { file: short_digest(&file), listen: short_digest(&listen) }
     }
 
     /// A digest of where the app is and how it is spoken to.

@@ -314,6 +314,17 @@ fn without_a_setting_the_commands_find_the_sidecar_of_their_configuration() {
     let name = name.expect("the log names it");
     assert!(ended.stderr.contains(&name), "{} names {name}", ended.stderr);
 
+    // A file that is named fits one process or none, also where only one runs.
+    let only = home.path().join("other.toml");
+    let settings = Sidecar::bare(&upstream).text("proxy.listen", "127.0.0.1:1").text("admin.listen", "127.0.0.1:2");
+    std::fs::write(&only, settings.to_toml()).expect("a file");
+    let mut other = Command::new(PULSEGATE);
+    other.env_clear().env("PATH", SYSTEM_PATH).env("HOME", home.path()).current_dir(home.path());
+    let ended = run(other.args(["drain", "--config"]).arg(&only));
+    assert_eq!(ended.code, Some(1));
+    assert!(ended.stderr.contains("no running pulsegate was found"), "{}", ended.stderr);
+    assert!(sidecars.iter().all(|sidecar| sidecar.admin("/readyz").status == 200));
+
     // A management port that is named is asked itself, and no other one in its place.
     let at = |address: String| {
         let mut other = Command::new(PULSEGATE);
