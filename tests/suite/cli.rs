@@ -70,7 +70,7 @@ fn the_real_cli_is_found_lost_and_found_again() {
     assert_eq!(cli(&body)["status"], "healthy");
     assert_eq!(cli(&body)["version"], "2.1.328");
     assert_eq!(cli(&body)["path"], link.display().to_string());
-    assert_eq!(sidecar.metric("claude_proxy_claude_cli_status", &[]), 1.0);
+    sidecar.assert_metric("claude_proxy_claude_cli_status", &[], 1.0);
     assert_eq!(sidecar.get("/health").status, 200);
 
     let aside = directory.path().join("aside");
@@ -90,14 +90,14 @@ fn the_real_cli_is_found_lost_and_found_again() {
     assert_eq!(cli(&detailed)["status"], "unhealthy");
     assert_eq!(cli(&detailed)["searched_paths"], body["details"]["searched_paths"]);
     assert_eq!(cli(&detailed)["error"], "Claude CLI not found in PATH");
-    assert_eq!(sidecar.metric("claude_proxy_claude_cli_status", &[]), 0.0);
+    sidecar.assert_metric("claude_proxy_claude_cli_status", &[], 0.0);
     assert_eq!(sidecar.admin("/readyz").status, 503);
     assert_eq!(sidecar.admin("/livez").status, 200);
 
     std::fs::rename(&aside, &link).expect("renamed");
     sidecar.await_code("/health", 200);
     assert_eq!(cli(&sidecar.detailed())["version"], "2.1.328");
-    assert_eq!(sidecar.metric("claude_proxy_claude_cli_status", &[]), 1.0);
+    sidecar.assert_metric("claude_proxy_claude_cli_status", &[], 1.0);
 }
 
 #[test]
@@ -134,7 +134,7 @@ fn old_versions_are_told_and_an_update_is_noticed() {
     let body = sidecar.await_detailed("the downgrade is noticed", |body| cli(body)["status"] == "unhealthy");
     assert_eq!(cli(&body)["version"], "2.0.0");
     assert_eq!(cli(&body)["error"], "Claude CLI 2.0.0 is too old: 2.1.40 is needed");
-    assert_eq!(sidecar.metric("claude_proxy_claude_cli_status", &[]), 0.0);
+    sidecar.assert_metric("claude_proxy_claude_cli_status", &[], 0.0);
 
     symlink(claude("2.1.328").canonicalize().expect("the CLI"), &next).expect("a link");
     std::fs::rename(&next, &link).expect("replaced");
@@ -189,7 +189,7 @@ fn the_real_codex_is_found() {
     let body = sidecar.await_detailed("codex has a status", |body| body["components"]["codex"]["status"] != "unknown");
     assert_eq!(body["components"]["codex"]["status"], "healthy");
     assert_eq!(body["components"]["codex"]["version"], "0.169.0");
-    assert_eq!(sidecar.metric("pulsegate_codex_status", &[]), 1.0);
+    sidecar.assert_metric("pulsegate_codex_status", &[], 1.0);
 }
 
 #[test]
@@ -251,7 +251,7 @@ fn what_is_no_program_is_told_as_what_it_is() {
         assert_eq!(found["path"], path.display().to_string(), "{what}");
         let health = sidecar.await_code("/health", 503);
         assert_eq!(health.json()["error"], error, "{what}");
-        assert_eq!(sidecar.metric("claude_proxy_claude_cli_status", &[]), 0.0);
+        sidecar.assert_metric("claude_proxy_claude_cli_status", &[], 0.0);
         assert!(!health.text().contains("canary") && !sidecar.log().contains("canary"), "outputs go nowhere");
     }
 }
@@ -285,7 +285,7 @@ fn a_hanging_cli_is_inconclusive_and_its_whole_group_is_gone() {
     eventually(PATIENCE, "three runs have timed out", || {
         sidecar.metric("claude_proxy_check_runs_total", &["check=\"claude_cli\"", "outcome=\"inconclusive\""]) >= 3.0
     });
-    assert_eq!(sidecar.metric("claude_proxy_check_runs_total", &["check=\"claude_cli\"", "outcome=\"fail\""]), 0.0);
+    sidecar.assert_metric("claude_proxy_check_runs_total", &["check=\"claude_cli\"", "outcome=\"fail\""], 0.0);
     let body = sidecar.detailed();
     assert_eq!(cli(&body)["status"], "unknown", "a slow host says nothing about the CLI");
     assert_eq!(cli(&body)["error"], "Claude CLI did not start in time");

@@ -75,7 +75,7 @@ fn every_way_to_be_malformed_has_its_code() {
     }
     assert_eq!(walked, Malformed::ALL.len() - 2);
     assert!(upstream.seen().is_empty());
-    assert_eq!(sidecar.metric("pulsegate_errors_total", &["type=\"invalid_request\""]), walked as f64);
+    sidecar.assert_metric("pulsegate_errors_total", &["type=\"invalid_request\""], walked as f64);
 }
 
 #[test]

@@ -53,7 +53,7 @@ fn a_drain_takes_it_out_of_service_and_an_undrain_back() {
     let ready = sidecar.await_code("/readyz", 503);
     assert!(ready.text().contains("[-]lifecycle failed: draining"), "{}", ready.text());
     assert_eq!(sidecar.admin("/health").json()["error"], "shutting down");
-    assert_eq!(sidecar.metric("claude_proxy_draining", &[]), 1.0);
+    sidecar.assert_metric("claude_proxy_draining", &[], 1.0);
     let answer = kept.ask("GET", "/", &[], b"").expect("still served");
     assert_eq!((answer.status, answer.closes()), (200, true));
     assert_eq!(sidecar.get("/").status, 200, "and still accepted");
@@ -200,9 +200,9 @@ fn maintenance_says_why_and_the_traffic_goes_on() {
     let ready = sidecar.await_code("/readyz", 503);
     assert_eq!(ready.text(), "[-]maintenance failed: disk is being swapped\nreadyz check failed\n");
     assert_eq!(sidecar.admin("/health").json()["error"], "in maintenance: disk is being swapped");
-    assert_eq!(sidecar.metric("claude_proxy_maintenance", &[]), 1.0);
-    assert_eq!(sidecar.metric("claude_proxy_ready", &[]), 0.0);
-    assert_eq!(sidecar.metric("claude_proxy_draining", &[]), 0.0);
+    sidecar.assert_metric("claude_proxy_maintenance", &[], 1.0);
+    sidecar.assert_metric("claude_proxy_ready", &[], 0.0);
+    sidecar.assert_metric("claude_proxy_draining", &[], 0.0);
     assert_eq!(sidecar.admin("/livez").status, 200);
     assert_eq!(sidecar.detailed()["components"]["api_server"]["status"], "healthy", "the checks go on");
     assert_eq!(sidecar.get("/").status, 200);

@@ -150,8 +150,8 @@ fn an_overloaded_error_in_a_503_counts_as_overloaded() {
     let sidecar = Sidecar::start(&Sidecar::bare(&upstream));
     assert_eq!(sidecar.get("/503-overloaded").status, 503);
     eventually(PATIENCE, "it is counted", || sidecar.metric("pulsegate_requests_total", &["code=\"503\""]) == 1.0);
-    assert_eq!(sidecar.metric("pulsegate_errors_total", &["type=\"overloaded\""]), 1.0);
-    assert_eq!(sidecar.metric("pulsegate_errors_total", &["type=\"http_5xx\""]), 0.0);
+    sidecar.assert_metric("pulsegate_errors_total", &["type=\"overloaded\""], 1.0);
+    sidecar.assert_metric("pulsegate_errors_total", &["type=\"http_5xx\""], 0.0);
 }
 
 #[test]

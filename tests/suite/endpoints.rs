@@ -304,8 +304,8 @@ fn metrics_are_prometheus_text() {
     upstream.set_probe(503);
     sidecar.await_code("/readyz", 503);
     assert_eq!(sidecar.get("/metrics").status, 200, "always");
-    assert_eq!(sidecar.metric("claude_proxy_ready", &[]), 0.0);
-    assert_eq!(sidecar.metric("claude_proxy_health_status", &["group=\"readiness\""]), 3.0);
+    sidecar.assert_metric("claude_proxy_ready", &[], 0.0);
+    sidecar.assert_metric("claude_proxy_health_status", &["group=\"readiness\""], 3.0);
 }
 
 #[test]

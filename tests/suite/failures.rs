@@ -35,7 +35,7 @@ fn an_app_that_is_not_there_is_a_502() {
     let answer = sidecar.get("/");
     assert_own(&answer, 502, "upstream_connect_refused", "connection_refused");
     await_error(&sidecar, "upstream_connect", 1.0);
-    assert_eq!(sidecar.metric("pulsegate_requests_total", &["code=\"502\""]), 1.0);
+    sidecar.assert_metric("pulsegate_requests_total", &["code=\"502\""], 1.0);
 }
 
 #[test]
@@ -161,7 +161,7 @@ fn an_answer_that_breaks_off_never_looks_whole() {
                 faults.iter().sum::<f64>() == 1.0
                     && sidecar.metric("pulsegate_requests_total", &["code=\"200\""]) == 1.0
             });
-            assert_eq!(sidecar.metric("pulsegate_errors_total", &[]), 1.0);
+            sidecar.assert_metric("pulsegate_errors_total", &[], 1.0);
         }
     }
 }
@@ -205,8 +205,8 @@ fn a_client_that_leaves_is_noticed_by_the_app_and_counted() {
         await_error(&sidecar, "client_closed", (index + 1) as f64);
     }
     eventually(PATIENCE, "nothing is in flight", || sidecar.metric("pulsegate_requests_in_flight", &[]) == 0.0);
-    assert_eq!(sidecar.metric("pulsegate_requests_total", &["code=\"499\""]), 2.0);
-    assert_eq!(sidecar.metric("pulsegate_upstream_connections", &["state=\"active\""]), 0.0);
+    sidecar.assert_metric("pulsegate_requests_total", &["code=\"499\""], 2.0);
+    sidecar.assert_metric("pulsegate_upstream_connections", &["state=\"active\""], 0.0);
 }
 
 #[test]
@@ -257,8 +257,8 @@ fn a_stale_connection_is_replaced_and_nobody_notices() {
     for _ in 0..20 {
         assert_eq!(client.ask("GET", "/", &[], b"").expect("an answer").text(), "hello");
     }
-    assert_eq!(sidecar.metric("pulsegate_errors_total", &[]), 0.0);
-    assert_eq!(sidecar.metric("pulsegate_requests_total", &["code=\"200\""]), 20.0);
+    sidecar.assert_metric("pulsegate_errors_total", &[], 0.0);
+    sidecar.assert_metric("pulsegate_requests_total", &["code=\"200\""], 20.0);
 }
 
 #[test]
@@ -392,7 +392,7 @@ fn a_client_over_its_rate_is_a_429() {
     eventually(PATIENCE, "its time comes again", || client.ask("GET", "/", &[], b"").expect("an answer").status == 200);
     assert_eq!(sidecar.get("/livez").status, 200, "endpoints are no traffic");
     assert!(sidecar.metric("pulsegate_errors_total", &["type=\"rejected_limit\""]) >= refused.len() as f64);
-    assert_eq!(sidecar.metric("pulsegate_errors_total", &["type=\"rate_limited\""]), 0.0, "that is the app's own");
+    sidecar.assert_metric("pulsegate_errors_total", &["type=\"rate_limited\""], 0.0); // that is the app's own
 }
 
 #[test]
@@ -460,7 +460,7 @@ fn an_idle_connection_is_closed() {
     assert_eq!(used.ask("GET", "/", &[], b"").expect("an answer").status, 200);
     assert!(used.is_closed() && fresh.is_closed());
     eventually(PATIENCE, "none is open", || sidecar.metric("pulsegate_connections", &[]) == 0.0);
-    assert_eq!(sidecar.metric("pulsegate_errors_total", &[]), 0.0, "nothing went wrong");
+    sidecar.assert_metric("pulsegate_errors_total", &[], 0.0); // nothing went wrong
 }
 
 #[test]

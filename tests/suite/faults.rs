@@ -54,13 +54,13 @@ fn an_app_that_stands_still_is_told_apart_and_goes_on() {
     assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
     impatient.await_code("/readyz", 503);
     assert_eq!(impatient.admin("/livez").status, 200);
-    assert_eq!(impatient.metric("pulsegate_errors_total", &["type=\"upstream_timeout\""]), 1.0);
-    assert_eq!(patient.metric("pulsegate_requests_in_flight", &[]), 1.0, "without a limit it waits");
+    impatient.assert_metric("pulsegate_errors_total", &["type=\"upstream_timeout\""], 1.0);
+    patient.assert_metric("pulsegate_requests_in_flight", &[], 1.0); // without a limit it waits
     app.signal(Signal::CONT);
     assert_eq!(waiting.read().expect("an answer").text(), "/patient");
     impatient.await_code("/readyz", 200);
     assert_eq!(impatient.get("/again").status, 200);
-    assert_eq!(patient.metric("pulsegate_errors_total", &[]), 0.0);
+    patient.assert_metric("pulsegate_errors_total", &[], 0.0);
 }
 
 #[test]
@@ -96,7 +96,7 @@ fn a_client_that_half_closes_is_taken_for_gone() {
     client.shut_down(Shutdown::Write);
     assert!(client.is_closed(), "no answer comes any more");
     eventually(PATIENCE, "it is counted", || sidecar.metric("pulsegate_requests_total", &["code=\"499\""]) == 1.0);
-    assert_eq!(sidecar.metric("pulsegate_upstream_connections", &["state=\"active\""]), 0.0);
+    sidecar.assert_metric("pulsegate_upstream_connections", &["state=\"active\""], 0.0);
 }
 
 /// A limit that is low from the start, and cannot be raised.
@@ -179,8 +179,8 @@ fn a_jump_of_the_clock_changes_no_deadline_and_no_verdict() {
         assert!(took >= Duration::from_secs(2) && took < Duration::from_secs(6), "its own time: {took:?}");
         assert_eq!(kept.ask("GET", "/", &[], b"").expect("still open").status, 200);
     }
-    assert_eq!(sidecar.metric("pulsegate_check_transitions_total", &["check=\"app\"", "to=\"unhealthy\""]), 0.0);
-    assert_eq!(sidecar.metric("pulsegate_check_transitions_total", &["check=\"app\"", "to=\"unknown\""]), 0.0);
+    sidecar.assert_metric("pulsegate_check_transitions_total", &["check=\"app\"", "to=\"unhealthy\""], 0.0);
+    sidecar.assert_metric("pulsegate_check_transitions_total", &["check=\"app\"", "to=\"unknown\""], 0.0);
 }
 
 /// `/dev/full` takes nothing: as a disk that is full.

@@ -38,8 +38,8 @@ pub(crate) fn refused_with(status: u16, cases: &[(Vec<u8>, &str)]) {
     eventually(PATIENCE, "each is counted once, by its code", || {
         sidecar.metric("pulsegate_requests_total", &[&format!("code=\"{status}\"")]) == count
     });
-    assert_eq!(sidecar.metric("pulsegate_requests_total", &[]), count, "and nothing else");
-    assert_eq!(sidecar.metric("pulsegate_requests_in_flight", &[]), 0.0);
+    sidecar.assert_metric("pulsegate_requests_total", &[], count); // and nothing else
+    sidecar.assert_metric("pulsegate_requests_in_flight", &[], 0.0);
 }
 
 /// A POST with these fields and this body.

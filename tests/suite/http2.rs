@@ -77,8 +77,8 @@ fn requests_and_answers_pass() {
         assert_eq!(answer.await.expect("an endpoint").status(), 200);
     });
     assert_eq!(upstream.accepted(), 1, "the app's connection is kept");
-    assert_eq!(sidecar.metric("pulsegate_requests_total", &[]), 4.0);
-    assert_eq!(sidecar.metric("pulsegate_requests_in_flight", &[]), 0.0);
+    sidecar.assert_metric("pulsegate_requests_total", &[], 4.0);
+    sidecar.assert_metric("pulsegate_requests_in_flight", &[], 0.0);
 }
 
 #[test]
@@ -161,7 +161,7 @@ fn both_sides_speak_at_the_same_time() {
         send.send_data(Bytes::new(), true).expect("sent");
         assert!(answer.data().await.is_none_or(|data| data.is_ok_and(|data| data.is_empty())));
     });
-    assert_eq!(sidecar.metric("pulsegate_requests_total", &["code=\"200\""]), 1.0);
+    sidecar.assert_metric("pulsegate_requests_total", &["code=\"200\""], 1.0);
 }
 
 #[test]
@@ -192,9 +192,9 @@ fn a_client_that_gives_up_takes_its_request_from_the_app() {
             sidecar.metric("pulsegate_requests_total", &["code=\"499\""]) == 2.0
         });
     });
-    assert_eq!(sidecar.metric("pulsegate_requests_in_flight", &[]), 0.0);
-    assert_eq!(sidecar.metric("pulsegate_upstream_connections", &["state=\"active\""]), 0.0);
-    assert_eq!(sidecar.metric("pulsegate_errors_total", &["client_closed"]), 2.0);
+    sidecar.assert_metric("pulsegate_requests_in_flight", &[], 0.0);
+    sidecar.assert_metric("pulsegate_upstream_connections", &["state=\"active\""], 0.0);
+    sidecar.assert_metric("pulsegate_errors_total", &["client_closed"], 2.0);
 }
 
 #[test]
@@ -264,7 +264,7 @@ fn an_early_answer_stops_the_upload() {
     assert_eq!(frames.wait_for(RST_STREAM).expect("no more of it").code(), 0, "NO_ERROR");
     frames.get(3, "/").expect("the connection goes on");
     assert_eq!(frames.wait_for(HEADERS).expect("an answer").stream, 3);
-    assert_eq!(sidecar.metric("pulsegate_requests_total", &["code=\"413\""]), 1.0);
+    sidecar.assert_metric("pulsegate_requests_total", &["code=\"413\""], 1.0);
 }
 
 #[test]
@@ -289,9 +289,9 @@ fn a_hundred_streams_at_once_and_as_many_answers() {
         }
     });
     assert_eq!(upstream.seen().len(), 1000);
-    assert_eq!(sidecar.metric("pulsegate_requests_total", &["code=\"200\""]), 1000.0);
-    assert_eq!(sidecar.metric("pulsegate_requests_total", &[]), 1000.0);
-    assert_eq!(sidecar.metric("pulsegate_requests_in_flight", &[]), 0.0);
+    sidecar.assert_metric("pulsegate_requests_total", &["code=\"200\""], 1000.0);
+    sidecar.assert_metric("pulsegate_requests_total", &[], 1000.0);
+    sidecar.assert_metric("pulsegate_requests_in_flight", &[], 0.0);
     eventually(PATIENCE, "nobody is connected", || sidecar.metric("pulsegate_connections", &[]) == 0.0);
 }
 

@@ -243,7 +243,7 @@ fn a_body_that_breaks_its_promise_is_never_complete() {
     drop(frames);
     eventually(PATIENCE, "all are counted", || sidecar.metric("pulsegate_requests_total", &[]) >= 1.0);
     eventually(PATIENCE, "nothing is in flight", || sidecar.metric("pulsegate_requests_in_flight", &[]) == 0.0);
-    assert_eq!(sidecar.metric("pulsegate_requests_total", &["code=\"200\""]), 0.0);
+    sidecar.assert_metric("pulsegate_requests_total", &["code=\"200\""], 0.0);
 }
 
 #[test]
@@ -261,7 +261,7 @@ fn huge_heads_are_refused_and_counted() {
     fields.extend(many.iter().map(|(name, value)| (&**name, &**value)));
     frames.send(HEADERS, END_HEADERS | END_STREAM, 3, &block(&fields)).expect("a request");
     assert_eq!(frames.wait_for(HEADERS).expect("an answer").stream, 3);
-    assert_eq!(sidecar.metric("pulsegate_requests_total", &["code=\"431\""]), 2.0);
+    sidecar.assert_metric("pulsegate_requests_total", &["code=\"431\""], 2.0);
     frames.get(5, "/").expect("the connection goes on");
     assert_eq!(frames.wait_for(HEADERS).expect("an answer").payload[0], 0x80 | 8);
     assert_eq!(upstream.seen().len(), 1);
@@ -339,8 +339,8 @@ fn large_bodies_pass_both_ways_at_flat_memory() {
     });
     let now = sidecar.process.resident_kib();
     assert!(now < memory + 12 * 1024, "memory went from {memory} to {now} KiB");
-    assert_eq!(sidecar.metric("pulsegate_bytes_total", &["sent"]), LENGTH as f64);
-    assert_eq!(sidecar.metric("pulsegate_bytes_total", &["received"]), LENGTH as f64);
+    sidecar.assert_metric("pulsegate_bytes_total", &["sent"], LENGTH as f64);
+    sidecar.assert_metric("pulsegate_bytes_total", &["received"], LENGTH as f64);
 }
 
 #[test]

@@ -45,8 +45,8 @@ fn readiness_goes_first_and_the_traffic_goes_on() {
         let health = crate::support::get(address, "/health");
         assert_eq!((health.status, &health.json()["error"]), (503, &json!("shutting down")));
     }
-    assert_eq!(sidecar.metric("claude_proxy_draining", &[]), 1.0);
-    assert_eq!(sidecar.metric("claude_proxy_ready", &[]), 0.0);
+    sidecar.assert_metric("claude_proxy_draining", &[], 1.0);
+    sidecar.assert_metric("claude_proxy_ready", &[], 0.0);
     let answer = sidecar.get("/still-served");
     assert_eq!((answer.status, answer.closes()), (200, true), "and told to come back on another connection");
     assert!(signalled.elapsed() < Duration::from_secs(2), "the machine is too slow for this test");

@@ -86,7 +86,7 @@ fn a_streamed_completion_arrives_chunk_by_chunk() {
         (Some(counted("input")), Some(counted("output"))),
         (usage["prompt_tokens"].as_f64(), usage["completion_tokens"].as_f64())
     );
-    assert_eq!(sidecar.metric("claude_proxy_time_to_first_token_seconds_count", &[]), 1.0);
+    sidecar.assert_metric("claude_proxy_time_to_first_token_seconds_count", &[], 1.0);
     let refused = sidecar.ask("POST", "/v1/chat/completions", &[], b"{}");
     let direct = crate::support::ask(local(litellm.port()), "POST", "/v1/chat/completions", &[], b"{}");
     assert_eq!((refused.status, refused.body), (direct.status, direct.body), "the app's own refusal passes");

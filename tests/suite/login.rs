@@ -185,7 +185,7 @@ fn an_end_of_the_login_is_told() {
     let sidecar = Sidecar::start_in(home(Some(&file)), &settings(&upstream), |_| {});
     let found = await_state(&sidecar, "expiring");
     assert!(found["expires"].as_str().is_some_and(|text| text.ends_with('Z') && text.len() == 20), "{found}");
-    assert_eq!(sidecar.metric("claude_proxy_auth_expiry_timestamp_seconds", &[]), ends as f64);
+    sidecar.assert_metric("claude_proxy_auth_expiry_timestamp_seconds", &[], ends as f64);
 }
 
 #[test]

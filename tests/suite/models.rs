@@ -88,9 +88,9 @@ fn tokens_are_counted_and_no_byte_is_another() {
     assert_eq!(answers(&sidecar, "claude-test-1", "complete"), 20.0);
     assert_eq!(answers(&sidecar, "gpt/test_2", "complete"), 1.0);
     assert_eq!(answers(&sidecar, "other", "unread"), 2.0);
-    assert_eq!(sidecar.metric("pulsegate_llm_requests_total", &[]), 23.0);
-    assert_eq!(sidecar.metric("pulsegate_time_to_first_token_seconds_count", &[]), 20.0);
-    assert_eq!(sidecar.metric("pulsegate_errors_total", &[]), 0.0);
+    sidecar.assert_metric("pulsegate_llm_requests_total", &[], 23.0);
+    sidecar.assert_metric("pulsegate_time_to_first_token_seconds_count", &[], 20.0);
+    sidecar.assert_metric("pulsegate_errors_total", &[], 0.0);
 }
 
 #[test]
@@ -102,13 +102,13 @@ fn errors_inside_a_success_and_cut_streams_count_once() {
     assert!(Client::connect(sidecar.traffic).ask("POST", "/v1/messages?cut", &[], b"{}").is_err());
     assert_eq!(sidecar.ask("POST", "/v1/messages?429", &[], b"{}").status, 429);
     eventually(PATIENCE, "all are counted", || sidecar.metric("pulsegate_requests_total", &[]) == 3.0);
-    assert_eq!(sidecar.metric("pulsegate_requests_total", &["code=\"200\""]), 2.0);
+    sidecar.assert_metric("pulsegate_requests_total", &["code=\"200\""], 2.0);
     for kind in ["overloaded", "upstream_reset", "rate_limited"] {
-        assert_eq!(sidecar.metric("pulsegate_errors_total", &[&format!("type=\"{kind}\"")]), 1.0, "{kind}");
+        sidecar.assert_metric("pulsegate_errors_total", &[&format!("type=\"{kind}\"")], 1.0);
     }
-    assert_eq!(sidecar.metric("pulsegate_errors_total", &[]), 3.0);
+    sidecar.assert_metric("pulsegate_errors_total", &[], 3.0);
     assert_eq!(answers(&sidecar, "other", "error"), 1.0);
     assert_eq!(answers(&sidecar, "claude-test-1", "truncated"), 1.0);
-    assert_eq!(sidecar.metric("pulsegate_llm_requests_total", &[]), 2.0);
+    sidecar.assert_metric("pulsegate_llm_requests_total", &[], 2.0);
     assert_eq!(tokens(&sidecar, "claude-test-1", "cache_read"), 100.0, "what was told before the cut counts");
 }

@@ -77,6 +77,6 @@ fn who_takes_nothing_of_a_large_answer_is_given_up() {
     eventually(PATIENCE + Duration::from_secs(1), "counted once, as the client's leaving", || {
         sidecar.metric("pulsegate_errors_total", &["type=\"client_closed\""]) == 1.0
     });
-    assert_eq!(sidecar.metric("pulsegate_requests_in_flight", &[]), 0.0);
+    sidecar.assert_metric("pulsegate_requests_in_flight", &[], 0.0);
     drop(client);
 }

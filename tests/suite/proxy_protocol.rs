@@ -44,7 +44,7 @@ fn the_address_of_the_header_is_the_clients() {
             assert_eq!(seen.field("x-forwarded-for"), Some(expected));
         }
     }
-    assert_eq!(sidecar.metric("pulsegate_handshake_failures_total", &[]), 0.0);
+    sidecar.assert_metric("pulsegate_handshake_failures_total", &[], 0.0);
 }
 
 #[test]

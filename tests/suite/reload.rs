@@ -119,7 +119,7 @@ fn what_is_wrong_changes_nothing_and_is_told_in_full() {
     let sidecar = Sidecar::start(&settings).ready();
     let started = sidecar.metric("pulsegate_config_last_reload_success_timestamp_seconds", &[]);
     assert!(started > 1.6e9);
-    assert_eq!(sidecar.metric("pulsegate_config_last_reload_success", &[]), 1.0);
+    sidecar.assert_metric("pulsegate_config_last_reload_success", &[], 1.0);
 
     let wrong =
         settings.clone().text("service.version", "2.0").raw("proxy.limits.queue", "-1").text("proxy.upsteam", "x");
@@ -131,7 +131,7 @@ fn what_is_wrong_changes_nothing_and_is_told_in_full() {
         "{:?}",
         outcome.problems
     );
-    assert_eq!(sidecar.metric("pulsegate_config_last_reload_success", &[]), 0.0);
+    sidecar.assert_metric("pulsegate_config_last_reload_success", &[], 0.0);
     assert_eq!(sidecar.ask("POST", "/", &[], b"more than ten").status, 413, "as it was");
 
     std::fs::remove_file(sidecar.home().join("pulsegate.toml")).expect("removed");
@@ -139,7 +139,7 @@ fn what_is_wrong_changes_nothing_and_is_told_in_full() {
 
     let right = settings.text("proxy.limits.body_bytes", "20B");
     assert_eq!(reload(&sidecar, &right).message, "reloaded");
-    assert_eq!(sidecar.metric("pulsegate_config_last_reload_success", &[]), 1.0);
+    sidecar.assert_metric("pulsegate_config_last_reload_success", &[], 1.0);
     assert_eq!(sidecar.ask("POST", "/", &[], b"more than ten").status, 200);
     assert_eq!(hang_up(&sidecar).message, "reloaded: nothing has changed");
 }
@@ -318,7 +318,7 @@ fn limits_grow_and_shrink_under_what_is_going_on() {
         upstream.seen().iter().filter(|seen| seen.target == "/hang").count() == 3
     });
     always(Duration::from_millis(100), "one place, and no more", || sidecar.get("/").status == 503);
-    assert_eq!(sidecar.metric("pulsegate_requests_in_flight", &[]), 1.0);
+    sidecar.assert_metric("pulsegate_requests_in_flight", &[], 1.0);
 }
 
 #[test]
@@ -348,7 +348,7 @@ fn no_request_is_lost_while_reloading_twenty_times_under_load() {
     assert_eq!(clients.end(), Vec::<String>::new());
     let counted = sidecar.metric("pulsegate_requests_total", &[]);
     assert!(counted >= answered as f64 && counted <= (answered + 8) as f64, "{answered} answers, {counted} counted");
-    assert_eq!(sidecar.metric("pulsegate_requests_in_flight", &[]), 0.0);
+    sidecar.assert_metric("pulsegate_requests_in_flight", &[], 0.0);
     assert!(other.seen().len() > 100 && upstream.seen().len() > 100);
 }
 
@@ -385,7 +385,7 @@ fn a_changed_file_is_noticed_by_itself() {
     std::fs::write(sidecar.home().join("another"), "nothing to do with it").expect("written");
     always(Duration::from_millis(500), "the same is not told twice", || outcomes(&sidecar).len() == 3);
     assert_eq!(post(), 413);
-    assert_eq!(sidecar.metric("pulsegate_config_last_reload_success", &[]), 0.0);
+    sidecar.assert_metric("pulsegate_config_last_reload_success", &[], 0.0);
     write(&sidecar, &settings.clone().text("proxy.limits.body_bytes", "30B"));
     assert_eq!(await_outcome(&sidecar, 4).message, "reloaded");
 

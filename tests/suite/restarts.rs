@@ -93,8 +93,8 @@ fn restart_twenty_times(manners: &'static str, method: &'static str) -> (Vec<Str
     let asked = asked.load(SeqCst);
     let counted = || sidecar.metric("pulsegate_requests_total", &[]) as usize;
     eventually(PATIENCE, "every request is counted", || counted() == asked);
-    assert_eq!(sidecar.metric("pulsegate_requests_in_flight", &[]), 0.0);
-    assert_eq!(held(&sidecar), 0.0);
+    sidecar.assert_metric("pulsegate_requests_in_flight", &[], 0.0);
+    sidecar.assert_metric("pulsegate_requests_held", &[], 0.0);
     // What was carried out twice would be there twice.
     let done = std::fs::read_to_string(app.done()).expect("what was carried out");
     let lines: Vec<&str> = done.lines().collect();
@@ -137,7 +137,7 @@ fn a_held_request_is_released_when_the_app_is_there() {
         client.write(if body.is_empty() { "GET" } else { "POST" }, "/", &[], body).expect("a request");
     }
     eventually(PATIENCE, "all wait", || held(&sidecar) == 50.0);
-    assert_eq!(sidecar.metric("pulsegate_requests_in_flight", &[]), 50.0);
+    sidecar.assert_metric("pulsegate_requests_in_flight", &[], 50.0);
     let upstream = Upstream::start_at(port, |exchange| {
         exchange.read_body();
         exchange.answer(200, &[], b"back")
@@ -147,9 +147,9 @@ fn a_held_request_is_released_when_the_app_is_there() {
         assert_eq!((answer.status, answer.text()), (200, "back"));
     }
     assert_eq!(upstream.seen().len(), 50, "each was sent once");
-    assert_eq!(held(&sidecar), 0.0);
-    assert_eq!(sidecar.metric("pulsegate_holds_total", &[]), 50.0);
-    assert_eq!(sidecar.metric("pulsegate_errors_total", &[]), 0.0);
+    sidecar.assert_metric("pulsegate_requests_held", &[], 0.0);
+    sidecar.assert_metric("pulsegate_holds_total", &[], 50.0);
+    sidecar.assert_metric("pulsegate_errors_total", &[], 0.0);
 }
 
 #[test]
@@ -160,7 +160,7 @@ fn a_request_waits_no_longer_than_allowed() {
     let took = begun.elapsed();
     assert_eq!((answer.status, answer.json()["error"]["code"].as_str()), (502, Some("upstream_connect_refused")));
     assert!(took >= Duration::from_millis(400) && took < Duration::from_secs(2), "{took:?}");
-    assert_eq!(sidecar.metric("pulsegate_errors_total", &["type=\"upstream_connect\""]), 1.0);
+    sidecar.assert_metric("pulsegate_errors_total", &["type=\"upstream_connect\""], 1.0);
     // The knocks of 400 ms, with pauses up to 100 ms: few, and not none.
     let knocks = sidecar.metric("pulsegate_retries_total", &[]);
     assert!((4.0..30.0).contains(&knocks), "{knocks}");
@@ -185,10 +185,10 @@ fn a_client_that_leaves_while_it_waits_is_let_go() {
             sidecar.metric("pulsegate_requests_total", &["code=\"499\""]) == (index + 1) as f64
         });
         assert!(left.elapsed() < Duration::from_secs(5), "{:?}", left.elapsed());
-        assert_eq!(held(&sidecar), 0.0);
+        sidecar.assert_metric("pulsegate_requests_held", &[], 0.0);
     }
-    assert_eq!(sidecar.metric("pulsegate_errors_total", &["type=\"client_closed\""]), 3.0);
-    assert_eq!(sidecar.metric("pulsegate_requests_in_flight", &[]), 0.0);
+    sidecar.assert_metric("pulsegate_errors_total", &["type=\"client_closed\""], 3.0);
+    sidecar.assert_metric("pulsegate_requests_in_flight", &[], 0.0);
 }
 
 #[test]
@@ -282,5 +282,5 @@ fn a_broken_app_is_not_asked_twice_as_much() {
     let allowed = 100 + 800 / 5 + 10 * (begun.elapsed().as_secs() as usize + 1);
     assert!(further <= allowed && further >= 200, "{further} of at most {allowed}");
     assert!(sidecar.metric("pulsegate_retries_denied_total", &[]) > 0.0);
-    assert_eq!(sidecar.metric("pulsegate_requests_total", &["code=\"502\""]), 800.0);
+    sidecar.assert_metric("pulsegate_requests_total", &["code=\"502\""], 800.0);
 }

@@ -185,12 +185,12 @@ fn a_websocket_passes_both_ways() {
         });
         assert!(whole == sent, "opcode {opcode}, {} bytes", payload.len());
     }
-    assert_eq!(sidecar.metric("pulsegate_requests_in_flight", &[]), 1.0);
+    sidecar.assert_metric("pulsegate_requests_in_flight", &[], 1.0);
     client.shut_down(std::net::Shutdown::Write);
     assert!(client.is_closed(), "the end passes too");
     eventually(PATIENCE, "it is counted", || sidecar.metric("pulsegate_requests_total", &["code=\"101\""]) == 1.0);
     eventually(PATIENCE, "nothing is in flight", || sidecar.metric("pulsegate_requests_in_flight", &[]) == 0.0);
-    assert_eq!(sidecar.metric("pulsegate_errors_total", &[]), 0.0);
+    sidecar.assert_metric("pulsegate_errors_total", &[], 0.0);
 }
 
 #[test]

@@ -83,7 +83,7 @@ fn an_app_that_fails_is_started_again() {
     let pair = Pair::start(|settings| settings.text("proxy.retry.hold_on_restart", "20s"));
     let sidecar = &pair.sidecar;
     eventually(PATIENCE, "it is ready", || sidecar.admin("/readyz").status == 200);
-    assert_eq!(sidecar.metric("pulsegate_app_up", &[]), 1.0);
+    sidecar.assert_metric("pulsegate_app_up", &[], 1.0);
     for round in 1..=3 {
         let before = pair.pid();
         // Its POST-like end: nothing answers, and it is not sent again for ever.
@@ -98,7 +98,7 @@ fn an_app_that_fails_is_started_again() {
     assert_eq!((&app["status"], &app["last_exit"]), (&"healthy".into(), &"SIGKILL".into()));
     assert!(app["uptime_seconds"].is_number() && app["pid"].is_null(), "{app}");
     eventually(PATIENCE, "and counted", || sidecar.metric("pulsegate_app_restarts_total", &[]) == 3.0);
-    assert_eq!(sidecar.metric("pulsegate_errors_total", &["type=\"upstream_connect\""]), 0.0, "requests waited");
+    sidecar.assert_metric("pulsegate_errors_total", &["type=\"upstream_connect\""], 0.0); // requests waited
 }
 
 #[test]
@@ -124,7 +124,7 @@ fn a_crash_loop_answers_health_with_the_reason() {
     assert_eq!(health.json()["status"], "unhealthy");
     assert_eq!(sidecar.admin("/readyz").status, 503);
     assert_eq!(sidecar.admin("/livez").status, 200, "it is not the sidecar that is broken");
-    assert_eq!(sidecar.metric("pulsegate_app_up", &[]), 0.0);
+    sidecar.assert_metric("pulsegate_app_up", &[], 0.0);
 }
 
 #[test]

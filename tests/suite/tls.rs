@@ -35,7 +35,7 @@ fn requests_pass_and_the_app_is_told_the_scheme() {
     assert!(seen.field("forwarded").is_some_and(|value| value.ends_with(";proto=https")), "{seen:?}");
     assert_eq!(client.ask("GET", "/livez", &[], b"").expect("an endpoint").status, 200);
     assert!(sidecar.metric("pulsegate_certificate_expiry_timestamp_seconds", &[]) > 1e9);
-    assert_eq!(sidecar.metric("pulsegate_handshake_failures_total", &[]), 0.0);
+    sidecar.assert_metric("pulsegate_handshake_failures_total", &[], 0.0);
 }
 
 #[test]

@@ -28,7 +28,7 @@ fn assert_quiet(sidecar: &Sidecar, idle: usize) {
         sidecar.metric("pulsegate_upstream_connections", &["state=\"active\""]) == 0.0
             && sidecar.metric("pulsegate_requests_in_flight", &[]) == 0.0
     });
-    assert_eq!(sidecar.metric("pulsegate_upstream_connections", &["state=\"idle\""]), idle as f64);
+    sidecar.assert_metric("pulsegate_upstream_connections", &["state=\"idle\""], idle as f64);
 }
 
 #[test]
@@ -310,7 +310,7 @@ fn more_connections_are_made_when_the_app_allows_few_streams() {
     }
     eventually(PATIENCE, "all are asked", || app.requests() == 5);
     assert_eq!(app.connections(), 3);
-    assert_eq!(sidecar.metric("pulsegate_upstream_connections", &["state=\"active\""]), 3.0);
+    sidecar.assert_metric("pulsegate_upstream_connections", &["state=\"active\""], 3.0);
     for client in &mut clients {
         client.send(b"x").expect("sent");
         assert_eq!(client.read().expect("an answer").text(), "done");

@@ -48,8 +48,8 @@ fn an_app_behind_tls_is_asked_as_any_other() {
     }
     assert_eq!(front.handshakes(), 1, "the connection is kept");
     assert_eq!(app.seen().len(), 3);
-    assert_eq!(sidecar.metric("pulsegate_upstream_connections", &["state=\"idle\""]), 1.0);
-    assert_eq!(sidecar.metric("pulsegate_upstream_connections", &["state=\"active\""]), 0.0);
+    sidecar.assert_metric("pulsegate_upstream_connections", &["state=\"idle\""], 1.0);
+    sidecar.assert_metric("pulsegate_upstream_connections", &["state=\"active\""], 0.0);
 }
 
 #[test]

@@ -183,6 +183,22 @@ impl Sidecar {
         series.map(|line| line.rsplit(' ').next().and_then(|value| value.parse::<f64>().ok()).expect("a value")).sum()
     }
 
+    /// Waits until [`Self::metric`] has the value: a request is counted when its answer has left, which may be after it is
+    /// here.
+    #[track_caller]
+    pub(crate) fn assert_metric(&self, name: &str, labels: &[&str], expected: f64) {
+        let mut last = f64::NAN;
+        let begun = std::time::Instant::now();
+        while begun.elapsed() < PATIENCE {
+            last = self.metric(name, labels);
+            if last == expected {
+                return;
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        panic!("{name} {labels:?} is {last}, not {expected}");
+    }
+
     pub(crate) fn log(&self) -> String {
         self.process.said().join("\n")
     }
