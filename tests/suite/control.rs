@@ -45,6 +45,7 @@ fn a_drain_takes_it_out_of_service_and_an_undrain_back() {
     let mut sidecar = Sidecar::start(&Sidecar::full(&upstream)).ready();
     let mut kept = Client::connect(sidecar.traffic);
     assert!(!kept.ask("GET", "/", &[], b"").expect("an answer").closes());
+    sidecar.assert_metric("claude_proxy_requests_in_flight", &[], 0.0);
     for _ in 0..2 {
         let answer = post(&sidecar, "/-/drain");
         assert_eq!((answer.status, answer.json()), (200, json!({ "lifecycle": "draining", "in_flight": 0 })));
