@@ -1,5 +1,6 @@
 use serde_json::{Map, Value, json};
 
+use super::json::value;
 use super::{Answer, Dialect, View};
 use crate::clock::rfc3339;
 use crate::health::{CheckReport, Fact, Status};
@@ -200,20 +201,6 @@ fn configuration(view: &View<'_>) -> Map<String, Value> {
 
 fn fact<'a>(check: &'a CheckReport, name: &str) -> Option<&'a Fact> {
     check.state.last.as_ref().and_then(|last| last.finding.facts.get(name))
-}
-
-fn value(fact: &Fact) -> Value {
-    match fact {
-        Fact::Null => Value::Null,
-        Fact::Flag(flag) => (*flag).into(),
-        Fact::Count(count) => (*count).into(),
-        // 200 reads better than 200.0.
-        Fact::Number(number) if number.fract() == 0.0 && number.abs() < 1e15 => (*number as i64).into(),
-        Fact::Number(number) => (*number).into(),
-        Fact::Text(text) => (&**text).into(),
-        Fact::Time(seconds) => rfc3339(*seconds).into(),
-        Fact::Texts(texts) => json!(&**texts),
-    }
 }
 
 /// `2h 15m 30s`, with days before and no leading zeroes.

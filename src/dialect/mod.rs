@@ -3,6 +3,7 @@
 //! A dialect is one file here and one line in [`DIALECTS`].
 
 mod claude_proxy;
+mod json;
 mod kubernetes;
 mod view;
 

@@ -1,3 +1,4 @@
+use std::borrow::Cow;
 use std::sync::Arc;
 
 /// A typed value that a check found out, by name: `version`, `latency_ms`, `searched_paths`.
@@ -17,6 +18,10 @@ pub enum Fact {
     Time(u64),
     /// Several texts.
     Texts(Arc<[String]>),
+    /// Several values, such as the rows of a query. Whoever makes one bounds it.
+    List(Arc<[Self]>),
+    /// Values by name, such as one row.
+    Record(Arc<[(String, Self)]>),
 }
 
 /// Who may read a fact.
@@ -30,17 +35,17 @@ pub enum Audience {
 
 /// Facts in the order in which the check states them.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Facts(Vec<(&'static str, Fact, Audience)>);
+pub struct Facts(Vec<(Cow<'static, str>, Fact, Audience)>);
 
 impl Facts {
     /// Adds a fact that everybody may read.
-    pub fn public(&mut self, name: &'static str, fact: impl Into<Fact>) {
-        self.0.push((name, fact.into(), Audience::Public));
+    pub fn public(&mut self, name: impl Into<Cow<'static, str>>, fact: impl Into<Fact>) {
+        self.0.push((name.into(), fact.into(), Audience::Public));
     }
 
     /// Adds a fact for trusted callers and logs.
-    pub fn trusted(&mut self, name: &'static str, fact: impl Into<Fact>) {
-        self.0.push((name, fact.into(), Audience::Trusted));
+    pub fn trusted(&mut self, name: impl Into<Cow<'static, str>>, fact: impl Into<Fact>) {
+        self.0.push((name.into(), fact.into(), Audience::Trusted));
     }
 
     /// The fact of that name, whoever may read it.
@@ -50,8 +55,8 @@ impl Facts {
     }
 
     /// The facts that this audience may read.
-    pub fn readable_by(&self, audience: Audience) -> impl Iterator<Item = (&'static str, &Fact)> {
-        self.0.iter().filter(move |(.., who)| *who <= audience).map(|(name, fact, _)| (*name, fact))
+    pub fn readable_by(&self, audience: Audience) -> impl Iterator<Item = (&str, &Fact)> {
+        self.0.iter().filter(move |(.., who)| *who <= audience).map(|(name, fact, _)| (&**name, fact))
     }
 }
 
