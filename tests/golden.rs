@@ -57,6 +57,7 @@ impl Scene {
             kind: self.kind,
             on_failure: self.on_failure,
             groups: self.groups,
+            tags: Vec::new(),
             built_in: self.kind == "pulse",
             state,
             runs: [0; 4],

@@ -44,6 +44,7 @@ fn planned(index: usize) -> PlannedCheck {
         },
         depends_on: Vec::new(),
         identity: Default::default(),
+        tags: Vec::new(),
         built_in: false,
         check: Box::new(Passing),
     }

@@ -40,6 +40,7 @@ fn planned(name: &str, kind: &'static str) -> PlannedCheck {
         },
         depends_on: Vec::new(),
         identity: Default::default(),
+        tags: Vec::new(),
         built_in: false,
         check: Box::new(Never),
     }

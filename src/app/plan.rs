@@ -28,6 +28,7 @@ pub fn plan(
                 name: check.name.as_str().into(),
                 kind: check.kind.name,
                 groups: check.settings.groups.clone(),
+                tags: check.settings.tags.iter().map(|tag| tag.as_str().into()).collect(),
                 policy: check.policy(),
                 schedule: check.schedule(),
                 depends_on: check.settings.depends_on.iter().map(|name| name.as_str().into()).collect(),
@@ -59,6 +60,7 @@ fn app_process(app: &Arc<AppStatus>) -> PlannedCheck {
         name: AppStatus::CHECK.into(),
         kind: "app",
         groups: vec![Group::Readiness, Group::Health],
+        tags: Vec::new(),
         policy: Policy { failure_threshold: 1, stale_after: Duration::MAX, ..Policy::default() },
         schedule: Schedule {
             interval: Duration::from_secs(1),
@@ -80,6 +82,7 @@ fn event_loop(pulse: &Arc<Pulse>) -> PlannedCheck {
         name: Pulse::NAME.into(),
         kind: "pulse",
         groups: vec![Group::Liveness],
+        tags: Vec::new(),
         policy: Policy { failure_threshold: 3, stale_after: Duration::MAX, ..Policy::default() },
         schedule: Schedule {
             interval: Duration::from_secs(10),

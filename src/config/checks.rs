@@ -36,6 +36,8 @@ crate::settings! {
         on_failure: OnFailure = "unhealthy",
         /// Its groups; "startup", "liveness", "readiness", "health", or any other name.
         groups: Vec<Group> = "[\"readiness\", \"health\"]",
+        /// Words by which callers select checks, across groups, where a dialect knows such.
+        tags: Vec<String> = "[]",
     }
 }
 
@@ -70,6 +72,10 @@ const FASTEST: Duration = Duration::from_secs(1);
 const SHORTEST_INTERVAL: Duration = Duration::from_millis(100);
 /// Results are not stale sooner than this, unless the configuration says so.
 const STALE_AT_LEAST: Duration = Duration::from_secs(30);
+/// A check has a few tags.
+const MOST_TAGS: usize = 32;
+/// A tag is a word or an identifier, in bytes.
+const LONGEST_TAG: usize = 128;
 
 impl CheckConfig {
     /// What its outcomes mean.
@@ -263,5 +269,8 @@ fn is_possible(settings: &CheckSettings, table: &Table, path: &str, problems: &P
         "stale_after",
         "must be longer than the interval",
     );
+    require(settings.tags.len() <= MOST_TAGS, "tags", "must not have more than 32 tags");
+    let is_tag = |tag: &String| (1..=LONGEST_TAG).contains(&tag.len()) && !tag.chars().any(char::is_control);
+    require(settings.tags.iter().all(is_tag), "tags", "must hold words of 1 to 128 characters");
     possible
 }

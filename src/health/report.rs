@@ -35,6 +35,8 @@ pub struct CheckReport {
     pub on_failure: OnFailure,
     /// The groups it belongs to.
     pub groups: Vec<Group>,
+    /// Words by which callers select checks, across groups.
+    pub tags: Vec<Arc<str>>,
     /// Part of the program, not of the configuration.
     pub built_in: bool,
     /// Its state machine.

@@ -262,6 +262,7 @@ fn first_report(planned: &PlannedCheck, now: Moment) -> CheckReport {
         kind: planned.kind,
         on_failure: planned.policy.on_failure,
         groups: planned.groups.clone(),
+        tags: planned.tags.clone(),
         built_in: planned.built_in,
         state: State::new(now),
         runs: [0; 4],

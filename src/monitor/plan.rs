@@ -24,6 +24,8 @@ pub struct PlannedCheck {
     pub kind: &'static str,
     /// Its groups.
     pub groups: Vec<Group>,
+    /// Words by which callers select checks.
+    pub tags: Vec<Arc<str>>,
     /// What its outcomes mean.
     pub policy: Policy,
     /// When it is asked.

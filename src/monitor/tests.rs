@@ -94,6 +94,7 @@ impl Rig {
             },
             depends_on: Vec::new(),
             identity: Default::default(),
+            tags: Vec::new(),
             built_in: false,
             check: Box::new(check),
         });

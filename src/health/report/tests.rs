@@ -18,6 +18,7 @@ fn check(index: usize, status: Status, on_failure: OnFailure, groups: Vec<Group>
         kind: "tcp",
         on_failure,
         groups,
+        tags: Vec::new(),
         built_in: false,
         state,
         runs: [0; 4],
