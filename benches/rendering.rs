@@ -16,7 +16,7 @@ use pulsegate::dialect::{Query, Service, StatusCodes, View, find};
 use pulsegate::health::{Audience, Group};
 use pulsegate::traffic::{Failure, Method, Traffic};
 
-fn endpoint(path: &str, dialect: &str, group: Group, detail: bool) -> Endpoint {
+fn endpoint(path: &str, dialect: &str, group: Group, detail: bool) -> Arc<Endpoint> {
     let settings = EndpointSettings {
         dialect: find(dialect).map_or(Kind::Metrics, Kind::Dialect),
         group,
@@ -25,7 +25,7 @@ fn endpoint(path: &str, dialect: &str, group: Group, detail: bool) -> Endpoint {
         ports: Ports { traffic: true, admin: true },
         codes: StatusCodes::default(),
     };
-    Endpoint::new(path.to_owned(), settings)
+    Arc::new(Endpoint::new(path.to_owned(), settings))
 }
 
 fn admin(fleet: &Fleet) -> Admin {
@@ -59,6 +59,7 @@ fn admin(fleet: &Fleet) -> Admin {
         keys: Keys::default(),
         cors_origins: Vec::new(),
         clock: fleet.clock,
+        waiting: Default::default(),
     }
 }
 
@@ -96,7 +97,7 @@ fn answering(criterion: &mut Criterion) {
     for size in [4, 200] {
         let fleet = Fleet::start(size);
         let _guard = fleet.runtime.enter();
-        let admin = admin(&fleet);
+        let admin = Arc::new(admin(&fleet));
         for path in ["/health", "/health/detailed", "/readyz"] {
             let request = Request::get(path).body(()).expect("a request");
             criterion.bench_function(&format!("answer, kept/{path}, {size} checks"), |bencher| {

@@ -84,6 +84,14 @@ impl Endpoint {
         }
     }
 
+    /// The dialect, if it is one that is called.
+    pub(super) fn called(&self) -> Option<&'static dyn Dialect> {
+        match self.kind {
+            Kind::Dialect(dialect) if dialect.is_called() => Some(dialect),
+            _ => None,
+        }
+    }
+
     /// Whether it is answered at this port.
     #[must_use]
     pub fn is_at(&self, port: Port) -> bool {

@@ -1,8 +1,8 @@
 //! The endpoints: what `/health` and its like answer, on both ports, and who may read them.
 //!
 //! A [`tower::Service`] that borrows the latest report and writes bytes that were rendered when the report changed or the
-//! second turned. Runs no check, waits for nothing; but for the
-//! endpoints below `/-/`, which have the process do something and say what came of it.
+//! second turned. Runs no check and waits for nothing; but for the endpoints below `/-/`, which have the process do something
+//! and say what came of it, and for the bodies of dialects that are called by POST.
 
 mod access;
 mod control;
@@ -11,6 +11,7 @@ mod metrics;
 mod reloads;
 mod service;
 mod settings;
+mod waiting;
 
 pub use self::access::{Keys, Requirement};
 pub use self::control::{Control, LONGEST_WAIT, Operator, encode};
@@ -21,6 +22,7 @@ pub use self::service::{Admin, CurrentAdmin, Management, Target};
 pub use self::settings::{
     AdminListen, AdminSettings, ControlSettings, ControlSocket, EndpointSettings, MetricsSettings, Place,
 };
+pub use self::waiting::Waiting;
 
 #[cfg(test)]
 mod tests;

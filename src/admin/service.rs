@@ -8,6 +8,7 @@ use arc_swap::ArcSwap;
 use bytes::Bytes;
 use futures_util::future::{BoxFuture, Either};
 use http_body_util::Full;
+use hyper::body::Body;
 use hyper::header::{
     ACCESS_CONTROL_ALLOW_ORIGIN, ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderValue, ORIGIN, VARY, WWW_AUTHENTICATE,
 };
@@ -15,18 +16,19 @@ use hyper::{Method, Request, Response, StatusCode};
 
 use super::control::Action;
 use super::endpoint::Rendering;
-use super::{Endpoint, Keys, Kind, Metrics, Operator, Port, Requirement};
+use super::{Endpoint, Keys, Kind, Metrics, Operator, Port, Requirement, Waiting};
 use crate::clock::Clock;
-use crate::dialect::{Query, Service as Identity, View};
-use crate::health::Audience;
+use crate::dialect::{Answer, Call, Dialect, Query, Service as Identity, View};
+use crate::health::{Audience, Moment, Report};
 use crate::monitor::Board;
+use crate::proxy::{Later, LocalAnswer};
 use crate::traffic::Traffic;
 
 /// Everything that the endpoints are answered from. Shared by both ports and all workers.
 #[derive(Debug)]
 pub struct Admin {
     /// In the order of the configuration.
-    pub endpoints: Vec<Endpoint>,
+    pub endpoints: Vec<Arc<Endpoint>>,
     /// The latest report.
     pub board: Arc<Board>,
     /// The counters.
@@ -41,6 +43,8 @@ pub struct Admin {
     pub metrics: Metrics,
     /// The clock of the reports.
     pub clock: Clock,
+    /// What answers wait for.
+    pub waiting: Waiting,
 }
 
 /// The endpoints as the configuration has them now: replaced when it is reloaded.
@@ -69,7 +73,7 @@ impl CurrentAdmin {
 /// An endpoint that a request is meant for.
 #[derive(Clone, Copy, Debug)]
 pub struct Target<'a> {
-    endpoint: &'a Endpoint,
+    endpoint: &'a Arc<Endpoint>,
     check: Option<&'a str>,
 }
 
@@ -84,6 +88,9 @@ impl Target<'_> {
 /// At most so many `exclude` parameters are looked at.
 const MOST_EXCLUDES: usize = 32;
 
+/// A call of a dialect by POST is a small text.
+const LARGEST_CALL: usize = 64 * 1024;
+
 impl Admin {
     /// The endpoint of a path at a port. Exact paths only: `/health/`, `//health` and `/%68ealth` are traffic.
     #[must_use]
@@ -97,7 +104,7 @@ impl Admin {
     }
 
     /// The check that a path below an endpoint names, where the dialect has such paths.
-    fn check_below<'a>(&self, endpoint: &'a Endpoint, path: &'a str) -> Option<Target<'a>> {
+    fn check_below<'a>(&self, endpoint: &'a Arc<Endpoint>, path: &'a str) -> Option<Target<'a>> {
         let Kind::Dialect(dialect) = endpoint.kind else {
             return None;
         };
@@ -109,30 +116,41 @@ impl Admin {
 
     /// Answers a request for an endpoint.
     #[must_use]
-    pub fn answer<B>(&self, target: Target<'_>, request: &Request<B>) -> Response<Bytes> {
-        let mut response = self.respond(target, request);
-        let headers = response.headers_mut();
-        headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
-        if let Some(origin) = self.allowed_origin(request) {
-            headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, origin);
-            headers.insert(VARY, HeaderValue::from_static("origin"));
+    pub fn answer<B>(self: &Arc<Self>, target: Target<'_>, request: &Request<B>) -> LocalAnswer {
+        let origin = self.allowed_origin(request);
+        match self.respond(target, request) {
+            LocalAnswer::Now(response) => LocalAnswer::Now(finished(response, origin)),
+            LocalAnswer::Later(later) => LocalAnswer::Later(Later::new(later.most_body(), |body| {
+                Box::pin(async move { finished(later.begin(body).await, origin) })
+            })),
         }
-        response
     }
 
-    fn respond<B>(&self, Target { endpoint, check }: Target<'_>, request: &Request<B>) -> Response<Bytes> {
-        if request.method() != Method::GET && request.method() != Method::HEAD {
-            let mut response = problem(405, "method_not_allowed", "this endpoint answers GET and HEAD");
-            response.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
-            return response;
+    fn respond<B>(self: &Arc<Self>, Target { endpoint, check }: Target<'_>, request: &Request<B>) -> LocalAnswer {
+        let called = endpoint.called().filter(|_| request.method() == Method::POST && check.is_none());
+        if called.is_none() && request.method() != Method::GET && request.method() != Method::HEAD {
+            return LocalAnswer::Now(not_allowed(endpoint.called().is_some() && check.is_none()));
         }
         let audience = self.keys.audience(request.headers());
         if endpoint.requirement == Requirement::ApiKey && audience != Audience::Trusted {
             let mut response =
                 problem(401, "unauthorized", "this endpoint needs an API key: X-API-Key, or Authorization: Bearer");
             response.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"pulsegate\""));
-            return response;
+            return LocalAnswer::Now(response);
         }
+        match called {
+            Some(dialect) => LocalAnswer::Later(self.call(endpoint, dialect, audience, request)),
+            None => LocalAnswer::Now(self.read(endpoint, check, audience, request)),
+        }
+    }
+
+    fn read<B>(
+        &self,
+        endpoint: &Endpoint,
+        check: Option<&str>,
+        audience: Audience,
+        request: &Request<B>,
+    ) -> Response<Bytes> {
         match endpoint.kind {
             Kind::Dialect(_) => {
                 let query = query(request.uri().query().unwrap_or_default(), check);
@@ -161,9 +179,47 @@ impl Admin {
         let Kind::Dialect(dialect) = endpoint.kind else {
             return problem(404, "not_found", "there is no such endpoint");
         };
+        let answer = self.rendered(endpoint, audience, query, &report, now, |view| dialect.render(view));
+        if plain {
+            let (code, media_type, body) = (answer.code, answer.media_type, answer.body.clone());
+            let rendering = Rendering { report: report.number, second, overdue, code, media_type, body };
+            endpoint.keep(audience, Arc::new(rendering));
+        }
+        full(answer.code, answer.media_type, answer.body)
+    }
+
+    /// A dialect that is called, once the call is there.
+    fn call<B>(
+        self: &Arc<Self>,
+        endpoint: &Arc<Endpoint>,
+        dialect: &'static dyn Dialect,
+        audience: Audience,
+        request: &Request<B>,
+    ) -> Later {
+        let (admin, endpoint) = (self.clone(), endpoint.clone());
+        let media_type = request.headers().get(CONTENT_TYPE).cloned();
+        Later::new(LARGEST_CALL, move |body| {
+            let (report, now) = (admin.board.report(), admin.clock.now());
+            let answer = admin.rendered(&endpoint, audience, Query::default(), &report, now, |view| {
+                let media_type = media_type.as_ref().map(HeaderValue::as_bytes);
+                dialect.call(view, &Call { media_type, body: &body })
+            });
+            Box::pin(ready(full(answer.code, answer.media_type, answer.body)))
+        })
+    }
+
+    fn rendered(
+        &self,
+        endpoint: &Endpoint,
+        audience: Audience,
+        query: Query<'_>,
+        report: &Report,
+        now: Moment,
+        render: impl FnOnce(&View<'_>) -> Answer,
+    ) -> Answer {
         let totals = if endpoint.detail { self.traffic.totals() } else { Default::default() };
-        let answer = dialect.render(&View {
-            report: &report,
+        render(&View {
+            report,
             totals: &totals,
             service: &self.identity,
             group: &endpoint.group,
@@ -172,13 +228,7 @@ impl Admin {
             codes: endpoint.codes,
             query,
             now,
-        });
-        if plain {
-            let (code, media_type, body) = (answer.code, answer.media_type, answer.body.clone());
-            let rendering = Rendering { report: report.number, second, overdue, code, media_type, body };
-            endpoint.keep(audience, Arc::new(rendering));
-        }
-        full(answer.code, answer.media_type, answer.body)
+        })
     }
 
     fn allowed_origin<B>(&self, request: &Request<B>) -> Option<HeaderValue> {
@@ -201,10 +251,35 @@ fn query<'a>(text: &'a str, check: Option<&'a str>) -> Query<'a> {
     query
 }
 
+/// What every answer says beyond itself.
+fn finished(mut response: Response<Bytes>, origin: Option<HeaderValue>) -> Response<Bytes> {
+    let headers = response.headers_mut();
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    if let Some(origin) = origin {
+        headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, origin);
+        headers.insert(VARY, HeaderValue::from_static("origin"));
+    }
+    response
+}
+
+fn not_allowed(is_called: bool) -> Response<Bytes> {
+    let (message, allow) = if is_called {
+        ("this endpoint answers GET, HEAD and POST", "GET, HEAD, POST")
+    } else {
+        ("this endpoint answers GET and HEAD", "GET, HEAD")
+    };
+    let mut response = problem(405, "method_not_allowed", message);
+    response.headers_mut().insert(ALLOW, HeaderValue::from_static(allow));
+    response
+}
+
+/// An answer without a media type has no body.
 pub(super) fn full(code: u16, media_type: &'static str, body: Bytes) -> Response<Bytes> {
     let mut response = Response::new(body);
     *response.status_mut() = StatusCode::from_u16(code).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(media_type));
+    if !media_type.is_empty() {
+        response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(media_type));
+    }
     response
 }
 
@@ -226,7 +301,11 @@ pub struct Management {
     pub peer: Option<IpAddr>,
 }
 
-impl<B> tower::Service<Request<B>> for Management {
+impl<B> tower::Service<Request<B>> for Management
+where
+    B: Body<Data = Bytes> + Send + 'static,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
     type Response = Response<Full<Bytes>>;
     type Error = Infallible;
     type Future =
@@ -244,10 +323,23 @@ impl<B> tower::Service<Request<B>> for Management {
             let answer = self.operator.answer(action, &request, self.peer, &admin.keys);
             return Either::Right(Box::pin(async move { Ok(answer.await.map(Full::new)) }));
         }
-        let response = match admin.find(self.port, request.uri().path()) {
+        let answer = match admin.find(self.port, request.uri().path()) {
             Some(target) => admin.answer(target, &request),
-            None => problem(404, "not_found", "there is no such endpoint on this port"),
+            None => LocalAnswer::Now(problem(404, "not_found", "there is no such endpoint on this port")),
         };
-        Either::Left(ready(Ok(response.map(Full::new))))
+        match answer {
+            LocalAnswer::Now(response) => Either::Left(ready(Ok(response.map(Full::new)))),
+            LocalAnswer::Later(later) => Either::Right(Box::pin(async move {
+                let body = match later.most_body() {
+                    0 => Ok(Bytes::new()),
+                    most => admin.waiting.body(request.into_body(), most).await,
+                };
+                let response = match body {
+                    Ok(body) => later.begin(body).await,
+                    Err(refused) => refused,
+                };
+                Ok(response.map(Full::new))
+            })),
+        }
     }
 }

@@ -13,6 +13,7 @@ use crate::clock::Clock;
 use crate::dialect::{Service, StatusCodes, find};
 use crate::health::{Facts, Finding, Group, Policy};
 use crate::monitor::{Monitor, Plan, PlannedCheck, Schedule};
+use crate::proxy::LocalAnswer;
 use crate::settings::{Environment, Secret};
 use crate::traffic::{Failure, Method, Traffic};
 
@@ -46,9 +47,9 @@ fn planned(name: &str, kind: &'static str) -> PlannedCheck {
     }
 }
 
-fn endpoint(path: &str, dialect: &str, group: Group, ports: Ports) -> Endpoint {
+fn endpoint(path: &str, dialect: &str, group: Group, ports: Ports) -> Arc<Endpoint> {
     let kind = find(dialect).map_or(Kind::Metrics, Kind::Dialect);
-    Endpoint {
+    Arc::new(Endpoint {
         path: path.into(),
         kind,
         group,
@@ -57,22 +58,22 @@ fn endpoint(path: &str, dialect: &str, group: Group, ports: Ports) -> Endpoint {
         ports,
         codes: StatusCodes::default(),
         kept: Default::default(),
-    }
+    })
 }
 
 const BOTH: Ports = Ports { traffic: true, admin: true };
 const ADMIN: Ports = Ports { traffic: false, admin: true };
 
-fn admin(checks: &[(&str, &'static str)]) -> Admin {
+fn admin(checks: &[(&str, &'static str)]) -> Arc<Admin> {
     let clock = Clock::start();
     let checks = checks.iter().map(|(name, kind)| planned(name, kind)).collect();
     let plan = Plan { checks, groups: Group::BUILT_IN.to_vec(), unready_when_draining: true };
     let (_, board, _) = Monitor::new(plan, clock);
     let traffic = Arc::new(Traffic::new(2));
     let environment: Environment = [("KEY".to_owned(), "k1".to_owned())].into_iter().collect();
-    let private =
-        Endpoint { requirement: Requirement::ApiKey, ..endpoint("/private", "claude-proxy", Group::Health, BOTH) };
-    Admin {
+    let mut private = endpoint("/private", "claude-proxy", Group::Health, BOTH);
+    Arc::get_mut(&mut private).unwrap().requirement = Requirement::ApiKey;
+    Arc::new(Admin {
         endpoints: vec![
             endpoint("/health", "claude-proxy", Group::Health, BOTH),
             endpoint("/readyz", "kubernetes", Group::Readiness, BOTH),
@@ -96,14 +97,16 @@ fn admin(checks: &[(&str, &'static str)]) -> Admin {
         keys: Keys::resolve(&[Secret::Variable("KEY".into())], &environment).unwrap(),
         cors_origins: vec!["https://a.example".into()],
         clock,
-    }
+        waiting: Default::default(),
+    })
 }
 
-fn ask(admin: &Admin, path: &str, change: impl FnOnce(&mut Request<()>)) -> (Response<()>, String) {
+fn ask(admin: &Arc<Admin>, path: &str, change: impl FnOnce(&mut Request<()>)) -> (Response<()>, String) {
     let mut request = Request::get(path).body(()).unwrap();
     change(&mut request);
     let target = admin.find(Port::Admin, path.split('?').next().unwrap()).expect("an endpoint");
-    let (parts, body) = admin.answer(target, &request).into_parts();
+    let LocalAnswer::Now(response) = admin.answer(target, &request) else { panic!("it waits") };
+    let (parts, body) = response.into_parts();
     (Response::from_parts(parts, ()), String::from_utf8(body.to_vec()).unwrap())
 }
 

@@ -35,7 +35,9 @@ impl Standing {
         let keys = Keys::resolve(&config.admin.api_keys, &config.environment).map_err(StartError::Secret)?;
         let endpoints = config.endpoints.iter().filter(|(_, settings)| !matches!(settings.dialect, Kind::Off));
         Ok(Admin {
-            endpoints: endpoints.map(|(path, settings)| Endpoint::new(path.clone(), settings.clone())).collect(),
+            endpoints: endpoints
+                .map(|(path, settings)| Arc::new(Endpoint::new(path.clone(), settings.clone())))
+                .collect(),
             board,
             traffic,
             identity: Service {
@@ -52,6 +54,7 @@ impl Standing {
             cors_origins: config.admin.cors_origins.clone(),
             metrics,
             clock,
+            waiting: Default::default(),
         })
     }
 }

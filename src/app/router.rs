@@ -10,7 +10,7 @@ use tokio::net::TcpStream;
 use tower::ServiceExt as _;
 
 use crate::admin::{Admin, Management, Port};
-use crate::proxy::{Arrival, ClientStream, Current, Local, LocalRequest};
+use crate::proxy::{Arrival, ClientStream, Current, Local, LocalAnswer, LocalRequest};
 use crate::server::{Channel, Client, Handler, Io, Serve};
 
 /// The traffic port.
@@ -40,14 +40,17 @@ impl ClientStream for Io {
 /// The endpoints on the traffic port, by their exact paths; everything else is for the app.
 pub(super) struct Endpoints(pub(super) Arc<Admin>);
 
-/// The fields that an endpoint's answer depends on.
+/// The fields that the answer to a GET depends on.
 const LOOKED_AT: [&str; 3] = ["x-api-key", "authorization", "origin"];
 
+/// The field that says what a body is.
+const CONTENT_TYPE: &str = "content-type";
+
 impl Local for Endpoints {
-    fn answer(&self, request: &LocalRequest<'_>) -> Option<Response<Bytes>> {
+    fn answer(&self, request: &LocalRequest<'_>) -> Option<LocalAnswer> {
         let target = self.0.find(Port::Traffic, request.path)?;
         let mut builder = Request::builder().method(request.method).uri(request.path_and_query);
-        for name in LOOKED_AT {
+        for name in LOOKED_AT.into_iter().chain([CONTENT_TYPE]) {
             if let Some(value) = request.field(name) {
                 builder = builder.header(name, value);
             }

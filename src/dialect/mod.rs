@@ -7,7 +7,7 @@ mod json;
 mod kubernetes;
 mod view;
 
-pub use self::view::{Answer, Query, Service, StatusCodes, View};
+pub use self::view::{Answer, Call, Query, Service, StatusCodes, View};
 
 /// One wire format.
 pub trait Dialect: Sync + std::fmt::Debug {
@@ -20,6 +20,16 @@ pub trait Dialect: Sync + std::fmt::Debug {
     /// Whether `PATH/NAME` asks for one check, as kube-apiserver has it.
     fn has_check_paths(&self) -> bool {
         false
+    }
+
+    /// Whether it is called by POST too, with a body that says what is asked.
+    fn is_called(&self) -> bool {
+        false
+    }
+
+    /// Answers a call, if it is one that is called.
+    fn call(&self, view: &View<'_>, _call: &Call<'_>) -> Answer {
+        self.render(view)
     }
 
     /// Renders.

@@ -45,6 +45,15 @@ impl Query<'_> {
     }
 }
 
+/// What a dialect is called with.
+#[derive(Clone, Copy, Debug)]
+pub struct Call<'a> {
+    /// What the client says that the body is.
+    pub media_type: Option<&'a [u8]>,
+    /// The body, whole.
+    pub body: &'a [u8],
+}
+
 /// Which HTTP code a status has at one endpoint.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct StatusCodes {
@@ -103,7 +112,7 @@ pub struct Service {
 pub struct Answer {
     /// The HTTP code.
     pub code: u16,
-    /// The media type.
+    /// The media type; empty where there is no body.
     pub media_type: &'static str,
     /// The body.
     pub body: Bytes,

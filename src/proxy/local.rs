@@ -1,11 +1,14 @@
+use std::fmt;
+
 use bytes::Bytes;
+use futures_util::future::BoxFuture;
 use httparse::Header;
 use hyper::Response;
 
 /// Answers requests that are not for the app. Asked for every request, so it must tell quickly that one is not its own.
 pub trait Local: 'static {
     /// The answer, if the path is one of its own. Connection, length and date are added.
-    fn answer(&self, request: &LocalRequest<'_>) -> Option<Response<Bytes>>;
+    fn answer(&self, request: &LocalRequest<'_>) -> Option<LocalAnswer>;
 
     /// Whether the path is one of its own.
     fn owns(&self, path: &str) -> bool;
@@ -14,6 +17,51 @@ pub trait Local: 'static {
     /// nothing else. Then the bytes of the last answer may be sent again.
     fn stamp(&self, _request: &LocalRequest<'_>) -> Option<u64> {
         None
+    }
+}
+
+/// How a request that is not for the app is answered.
+#[derive(Debug)]
+pub enum LocalAnswer {
+    /// So, at once. A body that comes with the request is not read.
+    Now(Response<Bytes>),
+    /// Once its body is there, or something else that takes time.
+    Later(Later),
+}
+
+/// An answer that waits for something.
+pub struct Later {
+    most_body: usize,
+    begin: Box<dyn FnOnce(Bytes) -> BoxFuture<'static, Response<Bytes>> + Send>,
+}
+
+impl Later {
+    /// `begin` is given the body once all of it is there. A body of more than `most_body` bytes is refused and begins
+    /// nothing; with 0, the body is not read. Whoever makes this bounds the time and the number of its futures; a future
+    /// is dropped when the client leaves.
+    pub fn new(
+        most_body: usize,
+        begin: impl FnOnce(Bytes) -> BoxFuture<'static, Response<Bytes>> + Send + 'static,
+    ) -> Self {
+        Self { most_body, begin: Box::new(begin) }
+    }
+
+    /// So much of a body is wanted, at most.
+    #[must_use]
+    pub fn most_body(&self) -> usize {
+        self.most_body
+    }
+
+    /// Begins with the answer.
+    #[must_use]
+    pub fn begin(self, body: Bytes) -> BoxFuture<'static, Response<Bytes>> {
+        (self.begin)(body)
+    }
+}
+
+impl fmt::Debug for Later {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Later").field("most_body", &self.most_body).finish_non_exhaustive()
     }
 }
 

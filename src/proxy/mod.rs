@@ -38,7 +38,7 @@ pub use self::arrival::Arrival;
 pub use self::connection::ClientStream;
 pub use self::current::Current;
 pub use self::http1::Malformed;
-pub use self::local::{Local, LocalRequest};
+pub use self::local::{Later, Local, LocalAnswer, LocalRequest};
 pub use self::rejection::Rejection;
 pub use self::request_log::RequestLogRules;
 pub use self::settings::{

@@ -239,7 +239,10 @@ pub(super) fn write_own(
         write_field(out, name.as_str(), value.as_bytes());
     }
     write_field(out, "date", date.as_bytes());
-    write_field(out, "content-length", body.len().to_string().as_bytes());
+    // RFC 9110 section 8.6: not with 204.
+    if status != hyper::StatusCode::NO_CONTENT {
+        write_field(out, "content-length", body.len().to_string().as_bytes());
+    }
     write_persistence(out, delivery.close, delivery.to_http10);
     out.extend_from_slice(b"\r\n");
     if !to_head {

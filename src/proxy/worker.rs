@@ -3,6 +3,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
 use super::admission::{Admission, Gate};
@@ -45,6 +46,8 @@ pub struct Proxy<L> {
     /// The present second, and until when it is that.
     date: RefCell<(Option<Instant>, String)>,
     pub(super) kept: KeptAnswers,
+    /// Bodies of requests for endpoints that are waited for at the same time.
+    pub(super) bodies: Arc<Semaphore>,
 }
 
 /// How much is read at once.
@@ -53,6 +56,10 @@ pub(super) const SCRATCH: usize = 64 * 1024;
 /// Buffers that are kept for the next exchange, and how large each may be.
 const MOST_SPARE: usize = 256;
 const LARGEST_SPARE: usize = 8 * 1024;
+
+/// At most so many bodies of requests for endpoints are waited for at the same time; those that come with their heads are
+/// not waited for.
+const MOST_BODIES: usize = 128;
 
 /// What most heads fit into.
 const NEW_BUFFER: usize = 1024;
@@ -91,6 +98,7 @@ impl<L: Local> Proxy<L> {
             spare: RefCell::default(),
             date: RefCell::default(),
             kept: KeptAnswers::default(),
+            bodies: Arc::new(Semaphore::new(MOST_BODIES)),
         }
     }
 
@@ -124,6 +132,7 @@ impl<L: Local> Proxy<L> {
             spare: RefCell::default(),
             date: RefCell::default(),
             kept: KeptAnswers::default(),
+            bodies: self.bodies.clone(),
         }
     }
 

@@ -6,12 +6,12 @@ use super::super::http1::{
     BodyReader, Expects, Field, Framing, MOST_FIELDS, Malformed, Parsed, RequestHead, has_bare_line_ends, parse_request,
 };
 use super::super::http2::Beginning;
-use super::super::local::{Local, LocalRequest};
+use super::super::local::{Local, LocalAnswer, LocalRequest};
 use super::super::rejection::Rejection;
 use super::super::rewrite::{Delivery, write_own, write_request};
 use super::super::trace::TraceId;
 use super::final_answer::final_answer;
-use super::{After, ClientStream, Connection, Job, Step};
+use super::{After, ClientStream, Connection, Delayed, Job, Step};
 use crate::clock;
 use crate::drain::Phase;
 
@@ -21,6 +21,19 @@ pub(super) struct Asker {
     keep: bool,
     to_head: bool,
     is_http10: bool,
+}
+
+impl Asker {
+    /// The same, if this becomes of the connection.
+    pub(super) fn keeping(self, keep: bool) -> Self {
+        Self { keep, ..self }
+    }
+}
+
+/// An answer that is not the app's.
+enum Own {
+    Now(Step),
+    Later(Delayed),
 }
 
 /// What becomes of a head: refused, answered by us, or made into a request for the app.
@@ -76,8 +89,7 @@ impl<L: Local, S: ClientStream> Connection<'_, L, S> {
         let keep = head.keep_alive && head.framing == Framing::Empty && head.method != "CONNECT";
         let asker = Asker { keep, to_head: head.method == "HEAD", is_http10: head.is_http10 };
         if let Some(own) = self.own_answer(&head, asker) {
-            self.ahead = bytes[length..].to_vec();
-            return Some(own);
+            return Some(self.follow(own, &mut bytes[length..]));
         }
         let share = match self.admit(&head) {
             Ok(share) => share,
@@ -114,19 +126,39 @@ impl<L: Local, S: ClientStream> Connection<'_, L, S> {
         Step::Forward(Box::new(job))
     }
 
+    /// Takes in what came after the head of a request that is not for the app.
+    fn follow(&mut self, own: Own, rest: &mut [u8]) -> Step {
+        match own {
+            Own::Now(step) => {
+                self.ahead = rest.to_vec();
+                step
+            }
+            Own::Later(delayed) => self.delay(delayed, rest),
+        }
+    }
+
     /// The answer to a request that is not for the app.
-    fn own_answer(&self, head: &RequestHead<'_, '_>, asker: Asker) -> Option<Step> {
+    fn own_answer(&self, head: &RequestHead<'_, '_>, asker: Asker) -> Option<Own> {
         let target = &head.target;
         let request = LocalRequest::new(head.method, target.path(), target.path_and_query, head.fields);
         let proxy = &self.proxy;
         let plain = request.is_plain() && asker.keep && !asker.is_http10 && self.hub.phase() == Phase::Serving;
         let known = plain && proxy.kept.knows(request.path);
         if known && let Some(bytes) = proxy.kept.write(&request, &proxy.local, clock::turn(), || proxy.buffer()) {
-            return Some(Step::Own(bytes, After::Keep));
+            return Some(Own::Now(Step::Own(bytes, After::Keep)));
         }
         // Asked for first, so that an answer that has changed meanwhile is kept under the old one and not sent again.
         let stamp = if known { proxy.local.stamp(&request) } else { None };
-        let step = self.own(&proxy.local.answer(&request)?, asker);
+        let response = match proxy.local.answer(&request)? {
+            LocalAnswer::Now(response) => response,
+            LocalAnswer::Later(later) => {
+                return Some(match Delayed::new(later, head, asker) {
+                    Ok(delayed) => Own::Later(delayed),
+                    Err(rejection) => Own::Now(self.own(&rejection.response(), asker)),
+                });
+            }
+        };
+        let step = self.own(&response, asker);
         match (&step, stamp, proxy.second_ends()) {
             (Step::Own(bytes, After::Keep), Some(stamp), Some(until)) => {
                 proxy.kept.keep(request.path, stamp, until, bytes);
@@ -135,7 +167,7 @@ impl<L: Local, S: ClientStream> Connection<'_, L, S> {
             _ if plain && !known => proxy.kept.keep(request.path, 0, clock::turn(), &[]),
             _ => {}
         }
-        Some(step)
+        Some(Own::Now(step))
     }
 
     /// What can be refused before anything is done.
@@ -207,7 +239,7 @@ impl<L: Local, S: ClientStream> Connection<'_, L, S> {
         self.own(&rejection.response(), Asker { keep, to_head: job.to_head, is_http10: job.is_http10 })
     }
 
-    fn own(&self, response: &hyper::Response<bytes::Bytes>, asker: Asker) -> Step {
+    pub(super) fn own(&self, response: &hyper::Response<bytes::Bytes>, asker: Asker) -> Step {
         let close = !asker.keep || self.hub.phase() != Phase::Serving;
         let mut bytes = self.proxy.buffer();
         let delivery = Delivery { close, to_http10: asker.is_http10, chunked: false };

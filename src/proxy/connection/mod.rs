@@ -1,5 +1,6 @@
 //! One client connection: reads heads, decides what becomes of each, and lives on or ends.
 
+mod delayed;
 mod digest;
 mod final_answer;
 mod forward;
@@ -17,6 +18,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::Instant;
 
+use self::delayed::Delayed;
 use self::digest::Asker;
 pub(in crate::proxy) use self::hold::Hold;
 pub(in crate::proxy) use self::job::Job;
@@ -67,6 +69,8 @@ enum Step {
     End,
     /// An answer of our own.
     Own(Vec<u8>, After),
+    /// An answer of our own that waits for something.
+    Delayed(Box<Delayed>),
     /// The app's business.
     Forward(Box<Job>),
     /// Another protocol, which has begun with these bytes.
@@ -130,6 +134,7 @@ impl<'w, L: Local, S: ClientStream> Connection<'w, L, S> {
                     Err(_) => After::Drop,
                 },
                 // Boxed, so that an idle connection is small.
+                Step::Delayed(delayed) => Box::pin(self.answer_later(*delayed)).await,
                 Step::Forward(job) => Box::pin(self.forward(job)).await,
             };
             match after {
