@@ -7,12 +7,16 @@
 mod cli;
 mod command;
 mod credentials;
+mod directory;
+mod environment;
+mod executable;
+mod file;
 mod http;
 mod kind;
 mod process;
 mod procfs;
 mod pulse;
-
+mod regular;
 mod single;
 mod subprocess;
 mod tcp;
@@ -32,8 +36,19 @@ use crate::tls::Client;
 use crate::traffic::Traffic;
 
 /// Every kind of check, in the order of the reference documentation.
-pub const KINDS: &[Kind] =
-    &[http::KIND, tcp::KIND, command::KIND, cli::KIND, credentials::KIND, traffic::KIND, process::KIND];
+pub const KINDS: &[Kind] = &[
+    http::KIND,
+    tcp::KIND,
+    command::KIND,
+    cli::KIND,
+    credentials::KIND,
+    traffic::KIND,
+    process::KIND,
+    file::KIND,
+    directory::KIND,
+    executable::KIND,
+    environment::KIND,
+];
 
 /// How many checks may run a process of their own at the same time: each costs memory of the sidecar's limit.
 pub const CONCURRENT_PROCESSES: usize = 2;

@@ -33,6 +33,7 @@ mod http2_hostile;
 mod lifecycle;
 mod limits;
 mod litellm;
+mod local_checks;
 mod login;
 mod models;
 mod overload;
