@@ -11,20 +11,14 @@ use std::time::Duration;
 use criterion::{Criterion, criterion_group, criterion_main};
 use fleet::Fleet;
 use hyper::Request;
-use pulsegate::admin::{Admin, Endpoint, EndpointSettings, Keys, Kind, Metrics, Port, Ports, Requirement};
-use pulsegate::dialect::{Query, Service, StatusCodes, View, find};
+use pulsegate::admin::{Admin, Endpoint, EndpointSettings, Keys, Kind, Metrics, Port};
+use pulsegate::dialect::{Query, Service, View, find};
 use pulsegate::health::{Audience, Group};
 use pulsegate::traffic::{Failure, Method, Traffic};
 
 fn endpoint(path: &str, dialect: &str, group: Group, detail: bool) -> Arc<Endpoint> {
-    let settings = EndpointSettings {
-        dialect: find(dialect).map_or(Kind::Metrics, Kind::Dialect),
-        group,
-        detail,
-        access: Requirement::Public,
-        ports: Ports { traffic: true, admin: true },
-        codes: StatusCodes::default(),
-    };
+    let kind = find(dialect).map_or(Kind::Metrics, |dialect| Kind::Report(dialect.into()));
+    let settings = EndpointSettings { group: Some(group), detail, ..EndpointSettings::new(kind) };
     Arc::new(Endpoint::new(path.to_owned(), settings))
 }
 
@@ -37,7 +31,7 @@ fn admin(fleet: &Fleet) -> Admin {
         endpoints: vec![
             endpoint("/health", "claude-proxy", Group::Health, false),
             endpoint("/health/detailed", "claude-proxy", Group::Health, true),
-            endpoint("/metrics", "metrics", Group::Health, false),
+            endpoint("/metrics", "prometheus", Group::Health, false),
             endpoint("/livez", "kubernetes", Group::Liveness, false),
             endpoint("/readyz", "kubernetes", Group::Readiness, false),
             endpoint("/startupz", "kubernetes", Group::Startup, false),
@@ -49,6 +43,9 @@ fn admin(fleet: &Fleet) -> Admin {
         identity: Service {
             name: "claude-proxy".into(),
             version: "1.0.0".into(),
+            build_git_hash: "abc".into(),
+            build_timestamp: "2024-01-01T00:00:00Z".into(),
+            description: None,
             started: fleet.clock.now(),
             host: "0.0.0.0".into(),
             port: 8000,
@@ -70,7 +67,8 @@ fn rendering(criterion: &mut Criterion) {
         let admin = admin(&fleet);
         let (report, totals, now) = (fleet.board.report(), admin.traffic.totals(), admin.clock.now());
         for endpoint in &admin.endpoints {
-            let Kind::Dialect(dialect) = endpoint.kind else { continue };
+            let Kind::Report(dialects) = &endpoint.kind else { continue };
+            let dialect = dialects.first();
             let view = View {
                 report: &report,
                 totals: &totals,
@@ -79,6 +77,7 @@ fn rendering(criterion: &mut Criterion) {
                 detail: endpoint.detail,
                 audience: Audience::Public,
                 codes: endpoint.codes,
+                options: &endpoint.options,
                 query: Query::default(),
                 now,
             };

@@ -1,17 +1,17 @@
-use std::sync::Arc;
+use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
-use bytes::Bytes;
+use hyper::header::HeaderValue;
 
-use super::{EndpointSettings, Requirement};
-use crate::dialect::{Dialect, StatusCodes};
+use super::{Dialects, EndpointSettings, Requirement};
+use crate::dialect::{Answer, Dialect, Options, StatusCodes};
 use crate::health::{Audience, Group};
 
 /// What an endpoint answers with.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub enum Kind {
     /// A report in a dialect.
-    Dialect(&'static dyn Dialect),
+    Report(Dialects),
     /// The metrics.
     Metrics,
     /// Nothing: the path is ordinary traffic.
@@ -53,8 +53,12 @@ pub struct Endpoint {
     pub ports: Ports,
     /// Which status is which code.
     pub codes: StatusCodes,
-    /// The last rendering for each audience.
-    pub(super) kept: [ArcSwapOption<Rendering>; 2],
+    /// What only some dialects have.
+    pub options: Options,
+    /// The last rendering in each dialect for each audience.
+    kept: Box<[[ArcSwapOption<Rendering>; 2]]>,
+    /// `Cache-Control` of what may be kept, for each audience.
+    lifetime: [HeaderValue; 2],
 }
 
 /// An answer that holds while the report and the second are the same.
@@ -63,32 +67,45 @@ pub(super) struct Rendering {
     pub(super) report: u64,
     pub(super) second: u64,
     pub(super) overdue: bool,
-    pub(super) code: u16,
-    pub(super) media_type: &'static str,
-    pub(super) body: Bytes,
+    pub(super) answer: Answer,
+}
+
+impl Rendering {
+    pub(super) fn is_of(&self, report: u64, second: u64, overdue: bool) -> bool {
+        (self.report, self.second, self.overdue) == (report, second, overdue)
+    }
 }
 
 impl Endpoint {
     /// An endpoint by its settings.
     #[must_use]
     pub fn new(path: String, settings: EndpointSettings) -> Self {
+        let group = settings.group();
+        let dialects = match &settings.dialect {
+            Kind::Report(dialects) => dialects.iter().len(),
+            Kind::Metrics | Kind::Off => 0,
+        };
+        let seconds = settings.max_age.unwrap_or(MAX_AGE).as_secs();
         Self {
             path,
             kind: settings.dialect,
-            group: settings.group,
+            group,
             detail: settings.detail,
             requirement: settings.access,
             ports: settings.ports,
             codes: settings.codes,
-            kept: Default::default(),
+            options: Options { body: settings.body, words: settings.words },
+            kept: (0..dialects).map(|_| Default::default()).collect(),
+            // What a trusted caller reads is not for a cache that others are answered from.
+            lifetime: ["", "private, "].map(|whose| lifetime(whose, seconds)),
         }
     }
 
     /// The dialect, if it is one that is called.
     pub(super) fn called(&self) -> Option<&'static dyn Dialect> {
-        match self.kind {
-            Kind::Dialect(dialect) if dialect.is_called() => Some(dialect),
-            _ => None,
+        match &self.kind {
+            Kind::Report(dialects) => dialects.iter().find(|dialect| dialect.is_called()),
+            Kind::Metrics | Kind::Off => None,
         }
     }
 
@@ -101,11 +118,18 @@ impl Endpoint {
         }
     }
 
-    pub(super) fn kept_for(&self, audience: Audience) -> &ArcSwapOption<Rendering> {
-        &self.kept[audience as usize]
+    pub(super) fn kept_for(&self, dialect: usize, audience: Audience) -> Option<&ArcSwapOption<Rendering>> {
+        self.kept.get(dialect).map(|kept| &kept[audience as usize])
     }
 
-    pub(super) fn keep(&self, audience: Audience, rendering: Arc<Rendering>) {
-        self.kept_for(audience).store(Some(rendering));
+    pub(super) fn lifetime(&self, audience: Audience) -> HeaderValue {
+        self.lifetime[audience as usize].clone()
     }
+}
+
+/// Answers are made anew each second at most, so nobody misses anything by keeping one for so long.
+const MAX_AGE: Duration = Duration::from_secs(1);
+
+fn lifetime(whose: &str, seconds: u64) -> HeaderValue {
+    HeaderValue::try_from(format!("{whose}max-age={seconds}")).unwrap_or(HeaderValue::from_static("no-store"))
 }

@@ -4,17 +4,21 @@
 //! second turned. Runs no check and waits for nothing; but for the endpoints below `/-/`, which have the process do something
 //! and say what came of it, and for the bodies of dialects that are called by POST.
 
+mod accept;
 mod access;
 mod control;
+mod dialects;
 mod endpoint;
 mod metrics;
 mod reloads;
+mod report;
 mod service;
 mod settings;
 mod waiting;
 
 pub use self::access::{Keys, Requirement};
 pub use self::control::{Control, LONGEST_WAIT, Operator, encode};
+pub use self::dialects::Dialects;
 pub use self::endpoint::{Endpoint, Kind, Port, Ports};
 pub use self::metrics::Metrics;
 pub use self::reloads::Reloads;

@@ -15,11 +15,11 @@ use hyper::header::{
 use hyper::{Method, Request, Response, StatusCode};
 
 use super::control::Action;
-use super::endpoint::Rendering;
+use super::report::Asked;
 use super::{Endpoint, Keys, Kind, Metrics, Operator, Port, Requirement, Waiting};
 use crate::clock::Clock;
-use crate::dialect::{Answer, Call, Dialect, Query, Service as Identity, View};
-use crate::health::{Audience, Moment, Report};
+use crate::dialect::{Call, Dialect, Query, Service as Identity};
+use crate::health::Audience;
 use crate::monitor::Board;
 use crate::proxy::{Later, LocalAnswer};
 use crate::traffic::Traffic;
@@ -73,20 +73,25 @@ impl CurrentAdmin {
 /// An endpoint that a request is meant for.
 #[derive(Clone, Copy, Debug)]
 pub struct Target<'a> {
-    endpoint: &'a Arc<Endpoint>,
-    check: Option<&'a str>,
+    pub(super) endpoint: &'a Arc<Endpoint>,
+    /// What follows the endpoint's path, where its dialect has such paths.
+    pub(super) below: Option<&'a str>,
 }
 
 impl Target<'_> {
-    /// Whether a report is what answers: the same for everybody who shows no key, until the report or the second changes.
+    /// Whether a report is what answers, at the endpoint's own path: the same for everybody who shows no key, until the
+    /// report or the second changes. Paths below it can be any number.
     #[must_use]
     pub fn is_report(&self) -> bool {
-        matches!(self.endpoint.kind, Kind::Dialect(_))
+        matches!(self.endpoint.kind, Kind::Report(_)) && self.below.is_none()
+    }
+
+    /// Whether the answer depends on `Accept`.
+    #[must_use]
+    pub fn negotiates(&self) -> bool {
+        matches!(&self.endpoint.kind, Kind::Report(dialects) if dialects.are_several())
     }
 }
-
-/// At most so many `exclude` parameters are looked at.
-const MOST_EXCLUDES: usize = 32;
 
 /// A call of a dialect by POST is a small text.
 const LARGEST_CALL: usize = 64 * 1024;
@@ -95,41 +100,51 @@ impl Admin {
     /// The endpoint of a path at a port. Exact paths only: `/health/`, `//health` and `/%68ealth` are traffic.
     #[must_use]
     pub fn find<'a>(&'a self, port: Port, path: &'a str) -> Option<Target<'a>> {
-        let mut endpoints = self.endpoints.iter().filter(|endpoint| endpoint.is_at(port));
+        let endpoints = self.endpoints.iter().filter(|endpoint| endpoint.is_at(port));
         // A path of its own comes before a check that happens to be named like its end.
         match endpoints.clone().find(|endpoint| endpoint.path == path) {
-            Some(endpoint) => Some(Target { endpoint, check: None }),
-            None => endpoints.find_map(|endpoint| self.check_below(endpoint, path)),
+            Some(endpoint) => Some(Target { endpoint, below: None }),
+            // The longest path is the nearest.
+            None => endpoints
+                .filter_map(|endpoint| self.below(endpoint, path))
+                .max_by_key(|target| target.endpoint.path.len()),
         }
     }
 
-    /// The check that a path below an endpoint names, where the dialect has such paths.
-    fn check_below<'a>(&self, endpoint: &'a Arc<Endpoint>, path: &'a str) -> Option<Target<'a>> {
-        let Kind::Dialect(dialect) = endpoint.kind else {
+    /// A path below an endpoint, where its dialect has such paths.
+    fn below<'a>(&self, endpoint: &'a Arc<Endpoint>, path: &'a str) -> Option<Target<'a>> {
+        let Kind::Report(dialects) = &endpoint.kind else {
             return None;
         };
-        let name = path.strip_prefix(&endpoint.path)?.strip_prefix('/')?;
-        let known =
-            dialect.has_check_paths() && self.board.report().members(&endpoint.group).any(|check| &*check.name == name);
-        known.then_some(Target { endpoint, check: Some(name) })
+        let rest = path.strip_prefix(&endpoint.path)?.strip_prefix('/')?;
+        let known = dialects.have_below(&self.board.report(), &endpoint.group, rest);
+        known.then_some(Target { endpoint, below: Some(rest) })
     }
 
     /// Answers a request for an endpoint.
     #[must_use]
     pub fn answer<B>(self: &Arc<Self>, target: Target<'_>, request: &Request<B>) -> LocalAnswer {
         let origin = self.allowed_origin(request);
+        let vary = match (target.negotiates(), !self.cors_origins.is_empty()) {
+            (false, false) => None,
+            (true, false) => Some("accept"),
+            (false, true) => Some("origin"),
+            (true, true) => Some("accept, origin"),
+        };
         match self.respond(target, request) {
-            LocalAnswer::Now(response) => LocalAnswer::Now(finished(response, origin)),
-            LocalAnswer::Later(later) => LocalAnswer::Later(Later::new(later.most_body(), |body| {
-                Box::pin(async move { finished(later.begin(body).await, origin) })
+            LocalAnswer::Now(response) => LocalAnswer::Now(finished(response, origin, vary)),
+            LocalAnswer::Later(later) => LocalAnswer::Later(Later::new(later.most_body(), move |body| {
+                Box::pin(async move { finished(later.begin(body).await, origin, vary) })
             })),
         }
     }
 
-    fn respond<B>(self: &Arc<Self>, Target { endpoint, check }: Target<'_>, request: &Request<B>) -> LocalAnswer {
-        let called = endpoint.called().filter(|_| request.method() == Method::POST && check.is_none());
+    fn respond<B>(self: &Arc<Self>, target: Target<'_>, request: &Request<B>) -> LocalAnswer {
+        let endpoint = target.endpoint;
+        let callable = endpoint.called().filter(|_| target.below.is_none());
+        let called = callable.filter(|_| request.method() == Method::POST);
         if called.is_none() && request.method() != Method::GET && request.method() != Method::HEAD {
-            return LocalAnswer::Now(not_allowed(endpoint.called().is_some() && check.is_none()));
+            return LocalAnswer::Now(not_allowed(callable.is_some()));
         }
         let audience = self.keys.audience(request.headers());
         if endpoint.requirement == Requirement::ApiKey && audience != Audience::Trusted {
@@ -140,22 +155,13 @@ impl Admin {
         }
         match called {
             Some(dialect) => LocalAnswer::Later(self.call(endpoint, dialect, audience, request)),
-            None => LocalAnswer::Now(self.read(endpoint, check, audience, request)),
+            None => LocalAnswer::Now(self.read(target, audience, request)),
         }
     }
 
-    fn read<B>(
-        &self,
-        endpoint: &Endpoint,
-        check: Option<&str>,
-        audience: Audience,
-        request: &Request<B>,
-    ) -> Response<Bytes> {
-        match endpoint.kind {
-            Kind::Dialect(_) => {
-                let query = query(request.uri().query().unwrap_or_default(), check);
-                self.report(endpoint, audience, query)
-            }
+    fn read<B>(&self, target: Target<'_>, audience: Audience, request: &Request<B>) -> Response<Bytes> {
+        match &target.endpoint.kind {
+            Kind::Report(dialects) => self.report(target, dialects, audience, request),
             Kind::Metrics => {
                 let text = self.metrics.render(&self.board.report(), self.clock.now());
                 // Exactly this: Prometheus 3 refuses a scrape without it.
@@ -163,29 +169,6 @@ impl Admin {
             }
             Kind::Off => problem(404, "not_found", "there is no such endpoint"),
         }
-    }
-
-    fn report(&self, endpoint: &Endpoint, audience: Audience, query: Query<'_>) -> Response<Bytes> {
-        let report = self.board.report();
-        let now = self.clock.now();
-        let (second, overdue) = (now.unix.as_secs(), report.is_overdue(now));
-        let plain = query.is_plain();
-        if plain
-            && let Some(kept) = &*endpoint.kept_for(audience).load()
-            && (kept.report, kept.second, kept.overdue) == (report.number, second, overdue)
-        {
-            return full(kept.code, kept.media_type, kept.body.clone());
-        }
-        let Kind::Dialect(dialect) = endpoint.kind else {
-            return problem(404, "not_found", "there is no such endpoint");
-        };
-        let answer = self.rendered(endpoint, audience, query, &report, now, |view| dialect.render(view));
-        if plain {
-            let (code, media_type, body) = (answer.code, answer.media_type, answer.body.clone());
-            let rendering = Rendering { report: report.number, second, overdue, code, media_type, body };
-            endpoint.keep(audience, Arc::new(rendering));
-        }
-        full(answer.code, answer.media_type, answer.body)
     }
 
     /// A dialect that is called, once the call is there.
@@ -200,34 +183,12 @@ impl Admin {
         let media_type = request.headers().get(CONTENT_TYPE).cloned();
         Later::new(LARGEST_CALL, move |body| {
             let (report, now) = (admin.board.report(), admin.clock.now());
-            let answer = admin.rendered(&endpoint, audience, Query::default(), &report, now, |view| {
+            let asked = Asked { endpoint: &endpoint, group: &endpoint.group, audience, query: Query::default() };
+            let answer = admin.rendered(asked, &report, now, |view| {
                 let media_type = media_type.as_ref().map(HeaderValue::as_bytes);
                 dialect.call(view, &Call { media_type, body: &body })
             });
             Box::pin(ready(full(answer.code, answer.media_type, answer.body)))
-        })
-    }
-
-    fn rendered(
-        &self,
-        endpoint: &Endpoint,
-        audience: Audience,
-        query: Query<'_>,
-        report: &Report,
-        now: Moment,
-        render: impl FnOnce(&View<'_>) -> Answer,
-    ) -> Answer {
-        let totals = if endpoint.detail { self.traffic.totals() } else { Default::default() };
-        render(&View {
-            report,
-            totals: &totals,
-            service: &self.identity,
-            group: &endpoint.group,
-            detail: endpoint.detail,
-            audience,
-            codes: endpoint.codes,
-            query,
-            now,
         })
     }
 
@@ -238,26 +199,15 @@ impl Admin {
     }
 }
 
-/// `verbose` and `exclude` of a query; everything else is ignored.
-fn query<'a>(text: &'a str, check: Option<&'a str>) -> Query<'a> {
-    let mut query = Query { check, ..Query::default() };
-    for pair in text.split('&') {
-        match pair.split_once('=').unwrap_or((pair, "")) {
-            ("verbose", _) => query.verbose = true,
-            ("exclude", name) if query.exclude.len() < MOST_EXCLUDES => query.exclude.push(name),
-            _ => {}
-        }
-    }
-    query
-}
-
 /// What every answer says beyond itself.
-fn finished(mut response: Response<Bytes>, origin: Option<HeaderValue>) -> Response<Bytes> {
+fn finished(mut response: Response<Bytes>, origin: Option<HeaderValue>, vary: Option<&'static str>) -> Response<Bytes> {
     let headers = response.headers_mut();
-    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    headers.entry(CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
     if let Some(origin) = origin {
         headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, origin);
-        headers.insert(VARY, HeaderValue::from_static("origin"));
+    }
+    if let Some(vary) = vary {
+        headers.insert(VARY, HeaderValue::from_static(vary));
     }
     response
 }

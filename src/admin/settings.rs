@@ -1,8 +1,9 @@
 use std::path::PathBuf;
+use std::time::Duration;
 
-use super::Requirement;
 use super::endpoint::{Kind, Ports};
-use crate::dialect::{DIALECTS, StatusCodes};
+use super::{Dialects, Requirement};
+use crate::dialect::{Body, DIALECTS, Dialect, StatusCodes, Words};
 use crate::health::Group;
 use crate::settings::{Address, Line, Node, Problems, Reader, Secret, Setting, Value};
 
@@ -92,10 +93,11 @@ crate::settings! {
 crate::settings! {
     /// One endpoint; its path is the table's name.
     pub struct EndpointSettings {
-        /// The wire format, or "metrics"; "off" takes an endpoint of the preset away.
+        /// The wire format, or "prometheus" for the metrics; "off" takes an endpoint of the preset away. Of several
+        /// formats the caller's `Accept` chooses one: the first, where that says nothing.
         dialect: Kind,
-        /// The group that it speaks of.
-        group: Group = "health",
+        /// The group that it speaks of. Default: "health"; "liveness" with the dialect ok.
+        group: Option<Group>,
         /// Whether it shows the parts.
         detail: bool = "false",
         /// "public", or ["api_key"].
@@ -104,6 +106,40 @@ crate::settings! {
         ports: Ports = "[\"traffic\", \"admin\"]",
         /// Codes in place of the usual ones: { degraded = 429 }.
         codes: StatusCodes,
+        /// template: what goes where in the body.
+        body: Body,
+        /// template: its words for statuses.
+        words: Words,
+        /// health-json: for how long an answer may be kept. Default: 1s.
+        max_age: Option<Duration>,
+    }
+}
+
+impl EndpointSettings {
+    /// An endpoint of this kind, everything else at its default.
+    #[must_use]
+    pub fn new(dialect: Kind) -> Self {
+        Self {
+            dialect,
+            group: None,
+            detail: false,
+            access: Requirement::Public,
+            ports: Ports { traffic: true, admin: true },
+            codes: StatusCodes::default(),
+            body: Body::default(),
+            words: Words::default(),
+            max_age: None,
+        }
+    }
+
+    /// The group that it speaks of: its own, or that of its dialect.
+    #[must_use]
+    pub fn group(&self) -> Group {
+        let of_dialect = || match &self.dialect {
+            Kind::Report(dialects) => dialects.first().group(),
+            Kind::Metrics | Kind::Off => Group::Health,
+        };
+        self.group.clone().unwrap_or_else(of_dialect)
     }
 }
 
@@ -135,14 +171,44 @@ impl Setting for Requirement {
 }
 
 impl Setting for Kind {
-    const EXPECTS: &'static str = "the name of a dialect, \"metrics\", or \"off\"";
+    const EXPECTS: &'static str = "the name of a dialect, a list of such, \"prometheus\", or \"off\"";
 
     fn read(node: &Node, path: &str, problems: &Problems) -> Option<Self> {
-        let mut words: Vec<(&str, Self)> =
-            DIALECTS.iter().map(|dialect| (dialect.name(), Self::Dialect(*dialect))).collect();
-        words.extend([("metrics", Self::Metrics), ("off", Self::Off)]);
-        Reader::word(node, path, problems, &words)
+        match &node.value {
+            Value::Text(text) if text == "metrics" => {
+                problems.add(&node.origin, format!("`{path}`: the metrics are called \"prometheus\" here"));
+                None
+            }
+            Value::List(items) => several(items, node, path, problems).map(Self::Report),
+            _ => {
+                let dialects = DIALECTS.iter().map(|dialect| (dialect.name(), Some(Self::Report((*dialect).into()))));
+                let others = [("prometheus", Some(Self::Metrics)), ("off", Some(Self::Off))];
+                let words: Vec<(&str, Option<Self>)> = dialects.chain(others).collect();
+                let index: Vec<(&str, usize)> = words.iter().enumerate().map(|(at, (word, _))| (*word, at)).collect();
+                Reader::word(node, path, problems, &index).and_then(|at| words[at].1.clone())
+            }
+        }
     }
+}
+
+/// Dialects that an endpoint's callers choose from.
+fn several(items: &[Node], node: &Node, path: &str, problems: &Problems) -> Option<Dialects> {
+    let words: Vec<(&str, usize)> = DIALECTS.iter().enumerate().map(|(at, dialect)| (dialect.name(), at)).collect();
+    let mut found: Vec<&'static dyn Dialect> = Vec::new();
+    for (index, item) in items.iter().enumerate() {
+        let dialect = DIALECTS[Reader::word(item, &format!("{path}[{index}]"), problems, &words)?];
+        if found.iter().any(|known| known.media_type() == dialect.media_type()) {
+            let message = "has the media type of one before it, so that nobody could ask for it";
+            problems.add(&item.origin, format!("`{path}[{index}]` {message}"));
+            return None;
+        }
+        found.push(dialect);
+    }
+    let dialects = Dialects::new(found);
+    if dialects.is_none() {
+        problems.add(&node.origin, format!("`{path}` must name at least one dialect"));
+    }
+    dialects
 }
 
 impl Setting for Ports {

@@ -7,10 +7,10 @@ use std::time::Duration;
 use futures_util::future::BoxFuture;
 use hyper::{Request, Response};
 
-use super::{Admin, Endpoint, Keys, Kind, Metrics, Port, Ports, Requirement};
+use super::{Admin, Endpoint, EndpointSettings, Keys, Kind, Metrics, Port, Ports, Requirement};
 use crate::check::Check;
 use crate::clock::Clock;
-use crate::dialect::{Service, StatusCodes, find};
+use crate::dialect::{Service, find};
 use crate::health::{Facts, Finding, Group, Policy};
 use crate::monitor::{Monitor, Plan, PlannedCheck, Schedule};
 use crate::proxy::LocalAnswer;
@@ -48,17 +48,9 @@ fn planned(name: &str, kind: &'static str) -> PlannedCheck {
 }
 
 fn endpoint(path: &str, dialect: &str, group: Group, ports: Ports) -> Arc<Endpoint> {
-    let kind = find(dialect).map_or(Kind::Metrics, Kind::Dialect);
-    Arc::new(Endpoint {
-        path: path.into(),
-        kind,
-        group,
-        detail: false,
-        requirement: Requirement::Public,
-        ports,
-        codes: StatusCodes::default(),
-        kept: Default::default(),
-    })
+    let kind = find(dialect).map_or(Kind::Metrics, |dialect| Kind::Report(dialect.into()));
+    let settings = EndpointSettings { group: Some(group), ports, ..EndpointSettings::new(kind) };
+    Arc::new(Endpoint::new(path.into(), settings))
 }
 
 const BOTH: Ports = Ports { traffic: true, admin: true };
@@ -77,7 +69,7 @@ fn admin(checks: &[(&str, &'static str)]) -> Arc<Admin> {
         endpoints: vec![
             endpoint("/health", "claude-proxy", Group::Health, BOTH),
             endpoint("/readyz", "kubernetes", Group::Readiness, BOTH),
-            endpoint("/metrics", "metrics", Group::Health, ADMIN),
+            endpoint("/metrics", "prometheus", Group::Health, ADMIN),
             endpoint("/readyz/own", "claude-proxy", Group::Health, BOTH),
             private,
         ],
@@ -87,6 +79,9 @@ fn admin(checks: &[(&str, &'static str)]) -> Arc<Admin> {
         identity: Service {
             name: "app".into(),
             version: "1".into(),
+            build_git_hash: "abc".into(),
+            build_timestamp: "2024-01-01T00:00:00Z".into(),
+            description: None,
             started: clock.now(),
             host: "h".into(),
             port: 1,

@@ -1,8 +1,8 @@
 use std::sync::Arc;
 
-use super::{REVISION, StartError, VERSION};
+use super::{BUILT, REVISION, StartError, VERSION};
 use crate::admin::{Admin, Endpoint, Keys, Kind, Metrics, Reloads};
-use crate::clock::Clock;
+use crate::clock::{Clock, rfc3339};
 use crate::config::Config;
 use crate::dialect::Service;
 use crate::health::Moment;
@@ -43,6 +43,9 @@ impl Standing {
             identity: Service {
                 name: service.name.clone(),
                 version,
+                build_git_hash: service.build_git_hash.clone().unwrap_or_else(|| REVISION.to_owned()),
+                build_timestamp: service.build_timestamp.clone().unwrap_or_else(built),
+                description: service.description.clone(),
                 started,
                 host: listen.as_ref().map(Address::host).unwrap_or_default(),
                 port: listen.as_ref().map(Address::port).unwrap_or_default(),
@@ -57,4 +60,9 @@ impl Standing {
             waiting: Default::default(),
         })
     }
+}
+
+/// When this program was built.
+fn built() -> String {
+    BUILT.parse().map_or_else(|_| "unknown".to_owned(), rfc3339)
 }

@@ -42,6 +42,8 @@ pub(super) struct Endpoints(pub(super) Arc<Admin>);
 
 /// The fields that the answer to a GET depends on.
 const LOOKED_AT: [&str; 3] = ["x-api-key", "authorization", "origin"];
+/// The one that it depends on where an endpoint has several dialects.
+const ACCEPT: &str = "accept";
 
 /// The field that says what a body is.
 const CONTENT_TYPE: &str = "content-type";
@@ -55,6 +57,12 @@ impl Local for Endpoints {
                 builder = builder.header(name, value);
             }
         }
+        if target.negotiates() {
+            // Its lines are one list (RFC 9110 section 5.3).
+            for value in request.fields(ACCEPT) {
+                builder = builder.header(ACCEPT, value);
+            }
+        }
         // Method, target and fields were parsed before, so this always builds.
         let request = builder.body(()).ok()?;
         Some(self.0.answer(target, &request))
@@ -66,7 +74,8 @@ impl Local for Endpoints {
 
     fn stamp(&self, request: &LocalRequest<'_>) -> Option<u64> {
         let target = self.0.find(Port::Traffic, request.path)?;
-        let depends_on_fields = LOOKED_AT.iter().any(|name| request.field(name).is_some());
+        let depends_on_fields = LOOKED_AT.iter().any(|name| request.field(name).is_some())
+            || (target.negotiates() && request.field(ACCEPT).is_some());
         (target.is_report() && !depends_on_fields).then(|| self.0.board.report().number)
     }
 }

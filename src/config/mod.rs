@@ -5,6 +5,7 @@
 //! means anything.
 
 mod checks;
+mod dialects;
 mod file;
 mod files;
 #[cfg(any(test, fuzzing))]
@@ -76,6 +77,12 @@ crate::settings! {
         name: String = "pulsegate",
         /// `version` in bodies. Default: this program's.
         version: Option<String>,
+        /// `build_git_hash` in bodies. Default: the revision that this program was built from.
+        build_git_hash: Option<String>,
+        /// `build_timestamp` in bodies. Default: the time of that revision.
+        build_timestamp: Option<String>,
+        /// `description` in bodies: what the service is, in a sentence.
+        description: Option<String>,
         /// More for the `configuration` block of bodies.
         configuration: crate::settings::TextMap = "{}",
     }

@@ -1,6 +1,6 @@
 use std::sync::Arc;
 
-use super::Config;
+use super::{Config, dialects};
 use crate::admin::{AdminListen, Kind, Requirement};
 use crate::check::{Pulse, Resources};
 use crate::health::Group;
@@ -64,6 +64,7 @@ pub(super) fn validate(config: &Config, tree: &Table, problems: &Problems) {
     depends_on(config, &all_checks, problems);
     // A group that seems empty may be that of a check with a problem of its own.
     endpoints(config, all_checks.len() == config.checks.len(), problems, &origin);
+    dialects::validate(config, &all_checks, problems, &origin);
     let tls = upstream_tls(config, problems, &origin);
     prepare(config, tls, problems);
 }
@@ -224,8 +225,8 @@ fn endpoints(config: &Config, groups_are_known: bool, problems: &Problems, origi
             );
         }
         let known = !groups_are_known
-            || !matches!(endpoint.group, Group::Named(_))
-            || config.checks.iter().any(|check| check.settings.groups.contains(&endpoint.group));
+            || !matches!(endpoint.group(), Group::Named(_))
+            || config.checks.iter().any(|check| check.settings.groups.contains(&endpoint.group()));
         if !known {
             problems.add(
                 &origin(&["endpoints", path, "group"]),

@@ -1,7 +1,7 @@
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 
-use super::json::value;
-use super::{Answer, Dialect, View};
+use super::json::{error, last_check, latency_ms, value};
+use super::{Answer, Dialect, View, json};
 use crate::clock::rfc3339;
 use crate::health::{CheckReport, Fact, Status};
 
@@ -39,37 +39,23 @@ impl Dialect for ClaudeProxy {
         if status.is_up() {
             body.insert("version".into(), view.service.version.as_str().into());
         } else {
-            explain(view, dead, &mut body);
+            body.insert("error".into(), view.explanation().into());
+            let details = view.culprit().map(details).unwrap_or_default();
+            if !details.is_empty() {
+                body.insert("details".into(), details.into());
+            }
         }
         if view.detail {
             body.insert("components".into(), components(view).into());
             body.insert("configuration".into(), configuration(view).into());
         }
         let code = if dead { 500 } else { view.codes.of(status) };
-        Answer { code, media_type: "application/json", body: Value::Object(body).to_string().into() }
+        Answer { code, media_type: self.media_type(), body: Value::Object(body).to_string().into() }
     }
 }
 
-/// `error` and, where there is more to say, `details`.
-fn explain(view: &View<'_>, dead: bool, body: &mut Map<String, Value>) {
-    if dead {
-        body.insert("error".into(), "the health engine has stopped".into());
-        return;
-    }
-    if view.is_draining() {
-        body.insert("error".into(), "shutting down".into());
-        return;
-    }
-    if let Some(reason) = view.maintenance() {
-        body.insert("error".into(), format!("in maintenance: {reason}").into());
-        return;
-    }
-    let Some(check) = view.report.weightiest(view.group) else {
-        // Every check that weighs is well; one that does not weigh is still waited for.
-        body.insert("error".into(), "starting".into());
-        return;
-    };
-    body.insert("error".into(), view.sentence(check).into());
+/// What there is to say beside the sentence of the check that is to blame.
+fn details(check: &CheckReport) -> Map<String, Value> {
     let mut details = Map::new();
     if let Some(paths) = fact(check, "searched_paths") {
         details.insert("searched_paths".into(), value(paths));
@@ -77,9 +63,7 @@ fn explain(view: &View<'_>, dead: bool, body: &mut Map<String, Value>) {
     if matches!(check.reason().map(|reason| reason.code), Some("not_authenticated" | "login_expired")) {
         details.insert("claude_cli_status".into(), "not_authenticated".into());
     }
-    if !details.is_empty() {
-        body.insert("details".into(), details.into());
-    }
+    details
 }
 
 fn components(view: &View<'_>) -> Map<String, Value> {
@@ -157,33 +141,14 @@ fn other(view: &View<'_>, check: &CheckReport) -> Map<String, Value> {
 /// What every check can tell.
 fn rest(view: &View<'_>, check: &CheckReport, component: &mut Map<String, Value>) {
     component.insert("last_check".into(), last_check(check));
-    let took = check.state.last.as_ref().map(|last| (last.took.as_secs_f64() * 1e6).round() / 1e3);
-    component.insert("latency_ms".into(), json!(took));
+    component.insert("latency_ms".into(), latency_ms(check).into());
     component.insert("consecutive_failures".into(), check.state.consecutive_failures.into());
     facts(view, check, component);
     error(view, check, component);
 }
 
 fn facts(view: &View<'_>, check: &CheckReport, component: &mut Map<String, Value>) {
-    let last = check.state.last.as_ref();
-    for (name, fact) in last.into_iter().flat_map(|last| last.finding.facts.readable_by(view.audience)) {
-        component.insert(name.into(), value(fact));
-    }
-}
-
-fn error(view: &View<'_>, check: &CheckReport, component: &mut Map<String, Value>) {
-    if check.state.status == Status::Healthy {
-        return;
-    }
-    component.insert("error".into(), view.sentence(check).into());
-    let private = check.reason().and_then(|reason| reason.private.as_deref());
-    if let (crate::health::Audience::Trusted, Some(private)) = (view.audience, private) {
-        component.insert("error_detail".into(), private.into());
-    }
-}
-
-fn last_check(check: &CheckReport) -> Value {
-    check.state.last.as_ref().map_or(Value::Null, |last| rfc3339(last.at.unix.as_secs()).into())
+    component.extend(json::facts(view, check).map(|(name, fact)| (name.to_owned(), value(fact))));
 }
 
 fn configuration(view: &View<'_>) -> Map<String, Value> {

@@ -1,7 +1,8 @@
 use std::fmt::Write as _;
 
-use super::{Answer, Dialect, View};
-use crate::health::{CheckReport, Group, Lifecycle, Status};
+use super::view::DEAD;
+use super::{Answer, Dialect, Part, View};
+use crate::health::{CheckReport, Group, Lifecycle, Report, Status};
 
 /// Text, as kube-apiserver answers `/livez` and `/readyz`, with 503 in place of its 500.
 #[derive(Debug)]
@@ -16,8 +17,17 @@ impl Dialect for Kubernetes {
         "Text for probes: `ok`, or one line per failing check; `?verbose`, `?exclude=NAME`, `/NAME` for one check."
     }
 
-    fn has_check_paths(&self) -> bool {
-        true
+    fn media_type(&self) -> &'static str {
+        "text/plain; charset=utf-8"
+    }
+
+    fn paths(&self) -> &'static [&'static str] {
+        &["/NAME"]
+    }
+
+    /// A name that no check of the group has is not ours, as kube-apiserver has it too.
+    fn below<'a>(&self, report: &Report, group: &Group, rest: &'a str) -> Option<Part<'a>> {
+        report.members(group).any(|check| &*check.name == rest).then_some(Part::Check(rest))
     }
 
     fn render(&self, view: &View<'_>) -> Answer {
@@ -45,8 +55,6 @@ impl Dialect for Kubernetes {
         answer(code, text)
     }
 }
-
-const DEAD: &str = "the health engine has stopped";
 
 /// One thing that an endpoint asks for.
 struct Line<'a> {
@@ -85,11 +93,8 @@ fn phase(view: &View<'_>) -> Option<String> {
     (starting || view.is_draining()).then(|| word.to_owned())
 }
 
-/// A liveness check that has not been asked yet must not restart the pod; for the other groups unknown is not green.
 fn line<'a>(view: &View<'_>, check: &'a CheckReport) -> Line<'a> {
-    let weighted = check.weighted();
-    let fine = weighted.is_up() || (*view.group == Group::Liveness && weighted == Status::Unknown);
-    Line { name: &check.name, failure: (!fine).then(|| view.sentence(check)) }
+    Line { name: &check.name, failure: (!view.part(check).is_up()).then(|| view.sentence(check)) }
 }
 
 fn one(view: &View<'_>, name: &str) -> Answer {
@@ -111,7 +116,7 @@ fn one(view: &View<'_>, name: &str) -> Answer {
 }
 
 fn answer(code: u16, text: String) -> Answer {
-    Answer { code, media_type: "text/plain; charset=utf-8", body: text.into() }
+    Answer { code, media_type: Kubernetes.media_type(), body: text.into() }
 }
 
 fn path_word(group: &Group) -> &str {

@@ -2,12 +2,18 @@
 //!
 //! A dialect is one file here and one line in [`DIALECTS`].
 
+mod build;
 mod claude_proxy;
 mod json;
 mod kubernetes;
+mod ok;
+mod simple;
+mod template;
 mod view;
 
-pub use self::view::{Answer, Call, Query, Service, StatusCodes, View};
+pub use self::template::{Body, Reference, Words};
+pub use self::view::{Above, Answer, Call, Query, Service, StatusCodes, View};
+use crate::health::{Group, Report};
 
 /// One wire format.
 pub trait Dialect: Sync + std::fmt::Debug {
@@ -17,8 +23,23 @@ pub trait Dialect: Sync + std::fmt::Debug {
     /// What it is for, in a sentence.
     fn doc(&self) -> &'static str;
 
-    /// Whether `PATH/NAME` asks for one check, as kube-apiserver has it.
-    fn has_check_paths(&self) -> bool {
+    /// The media type of its answers, which `Accept` may ask for.
+    fn media_type(&self) -> &'static str {
+        "application/json"
+    }
+
+    /// The group of an endpoint that names none.
+    fn group(&self) -> Group {
+        Group::Health
+    }
+
+    /// The settings of an endpoint that only some dialects have, and this one does.
+    fn settings(&self) -> &'static [&'static str] {
+        &[]
+    }
+
+    /// Whether an answer may be kept by whoever asked, for as long as the endpoint's `max_age`.
+    fn may_be_kept(&self) -> bool {
         false
     }
 
@@ -32,12 +53,49 @@ pub trait Dialect: Sync + std::fmt::Debug {
         self.render(view)
     }
 
+    /// The paths below an endpoint's own, for its documentation: `/NAME`.
+    fn paths(&self) -> &'static [&'static str] {
+        &[]
+    }
+
+    /// What `PATH/REST` asks for; `None`: nothing of ours, the path is traffic.
+    fn below<'a>(&self, _report: &Report, _group: &Group, _rest: &'a str) -> Option<Part<'a>> {
+        None
+    }
+
     /// Renders.
     fn render(&self, view: &View<'_>) -> Answer;
 }
 
+/// What a path below an endpoint's own asks for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Part<'a> {
+    /// One check of the endpoint's group.
+    Check(&'a str),
+    /// Another group, or one check of it.
+    Group(Group, Option<&'a str>),
+    /// Nothing that there is. The dialect owns all paths below its own, so that is 404.
+    Nothing,
+}
+
+/// What the configuration says of an endpoint for some dialects alone.
+#[derive(Clone, Debug, Default)]
+pub struct Options {
+    /// template: the shape of the body.
+    pub body: Body,
+    /// template: the words of statuses.
+    pub words: Words,
+}
+
 /// Every dialect, in the order of the reference documentation.
-pub const DIALECTS: &[&dyn Dialect] = &[&claude_proxy::ClaudeProxy, &kubernetes::Kubernetes];
+pub const DIALECTS: &[&dyn Dialect] = &[
+    &claude_proxy::ClaudeProxy,
+    &ok::Ok,
+    &build::Build,
+    &simple::Simple,
+    &template::Template,
+    &kubernetes::Kubernetes,
+];
 
 /// The dialect of that name.
 #[must_use]

@@ -1,5 +1,8 @@
+use std::borrow::Cow;
+
 use bytes::Bytes;
 
+use super::{Dialect, Options};
 use crate::health::{Audience, CheckReport, Group, Lifecycle, Moment, Report, Status};
 use crate::traffic::Totals;
 
@@ -20,6 +23,8 @@ pub struct View<'a> {
     pub audience: Audience,
     /// Which status is which code.
     pub codes: StatusCodes,
+    /// What the configuration says for this dialect alone.
+    pub options: &'a Options,
     /// What the query and the path add.
     pub query: Query<'a>,
     /// When.
@@ -93,6 +98,12 @@ pub struct Service {
     pub name: String,
     /// Its version.
     pub version: String,
+    /// The revision that it was built from.
+    pub build_git_hash: String,
+    /// When it was built.
+    pub build_timestamp: String,
+    /// What it is, in a sentence.
+    pub description: Option<String>,
     /// When this process started.
     pub started: Moment,
     /// The address that traffic comes in at.
@@ -118,17 +129,93 @@ pub struct Answer {
     pub body: Bytes,
 }
 
+/// What an engine that has died or stopped ticking is told as.
+pub(super) const DEAD: &str = "the health engine has stopped";
+
+/// Something that is above all checks and has a say in the verdict.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Above {
+    /// What it is, where it stands among the checks.
+    pub name: &'static str,
+    /// What it has the whole be, at least.
+    pub status: Status,
+    /// Why.
+    pub sentence: Cow<'static, str>,
+}
+
 impl View<'_> {
-    /// The verdict of the endpoint's group, with what stands above all checks: a dead engine, and for readiness and
-    /// health a process that is stopping.
+    /// The verdict of the endpoint's group, with what stands above all checks.
     #[must_use]
     pub fn status(&self) -> Status {
-        if self.report.is_overdue(self.now) || self.is_draining() || self.maintenance().is_some() {
-            return Status::Unhealthy;
+        let checks = match self.report.status(self.group) {
+            Status::Unknown if *self.group == Group::Liveness => {
+                self.report.members(self.group).map(|check| self.part(check)).max().unwrap_or(Status::Healthy)
+            }
+            status => status,
+        };
+        self.above().map_or(checks, |above| checks.max(above.status))
+    }
+
+    /// What a check counts for in the endpoint's group. A liveness check that has not been asked yet must not have a
+    /// process restarted; for the other groups unknown is not green.
+    #[must_use]
+    pub fn part(&self, check: &CheckReport) -> Status {
+        match check.weighted() {
+            Status::Unknown if *self.group == Group::Liveness => Status::Healthy,
+            weighted => weighted,
+        }
+    }
+
+    /// What stands above all checks, if it has a say: a dead engine, and for readiness and health a process that is
+    /// stopping, an operator's word, or a start that is not over.
+    #[must_use]
+    pub fn above(&self) -> Option<Above> {
+        let above = |name, status, sentence| Some(Above { name, status, sentence });
+        if self.report.is_overdue(self.now) {
+            return above("engine", Status::Unhealthy, DEAD.into());
+        }
+        if self.is_draining() {
+            return above("lifecycle", Status::Unhealthy, "shutting down".into());
+        }
+        if let Some(reason) = self.maintenance() {
+            return above("maintenance", Status::Unhealthy, format!("in maintenance: {reason}").into());
         }
         let starting = *self.group == Group::Readiness && self.report.lifecycle == Lifecycle::Starting;
-        let checks = self.report.status(self.group);
-        if starting { checks.max(Status::Unknown) } else { checks }
+        if starting { above("lifecycle", Status::Unknown, "starting".into()) } else { None }
+    }
+
+    /// The check that explains a verdict that is not healthy; none where something above the checks does.
+    #[must_use]
+    pub fn culprit(&self) -> Option<&CheckReport> {
+        if self.above().is_some_and(|above| above.status == Status::Unhealthy) {
+            return None;
+        }
+        self.report.weightiest(self.group).map(|check| &**check)
+    }
+
+    /// Why the verdict is not healthy, in a sentence that anybody may read.
+    #[must_use]
+    pub fn explanation(&self) -> Option<String> {
+        if self.status() == Status::Healthy {
+            return None;
+        }
+        match (self.culprit(), self.above()) {
+            (Some(check), _) => Some(self.sentence(check)),
+            // Every check that weighs is well; one that does not weigh is still waited for.
+            (None, above) => Some(above.map_or_else(|| "starting".to_owned(), |above| above.sentence.into_owned())),
+        }
+    }
+
+    /// For how long the process has run, in milliseconds.
+    #[must_use]
+    pub fn uptime_ms(&self) -> u64 {
+        u64::try_from(self.now.since(self.service.started).as_millis()).unwrap_or(u64::MAX)
+    }
+
+    /// The whole as JSON, with the code of the verdict.
+    pub(super) fn answer(&self, dialect: &dyn Dialect, body: &serde_json::Value) -> Answer {
+        let code = self.codes.of(self.status());
+        Answer { code, media_type: dialect.media_type(), body: body.to_string().into() }
     }
 
     /// Whether a stopping process is why this endpoint says no.

@@ -90,6 +90,11 @@ impl<'a> LocalRequest<'a> {
     /// The first field of that name.
     #[must_use]
     pub fn field(&self, name: &str) -> Option<&'a [u8]> {
-        self.fields.iter().find(|field| field.name.eq_ignore_ascii_case(name)).map(|field| field.value)
+        self.fields(name).next()
+    }
+
+    /// Every field of that name.
+    pub fn fields(&self, name: &str) -> impl Iterator<Item = &'a [u8]> {
+        self.fields.iter().filter(move |field| field.name.eq_ignore_ascii_case(name)).map(|field| field.value)
     }
 }

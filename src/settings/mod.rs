@@ -17,9 +17,9 @@ mod setting;
 mod url;
 
 pub use address::Address;
-pub use node::{Entry, Node, Origin, Table, Value};
+pub use node::{Entry, Node, Origin, Table, Value, key};
 pub use problem::{Problem, Problems};
-pub use reader::Reader;
+pub use reader::{Reader, did_you_mean};
 pub use secret::{Environment, Secret, SecretError};
 #[doc(hidden)]
 pub use section::table_of;

@@ -186,7 +186,7 @@ impl fmt::Display for Node {
 
 /// A key in TOML's notation: bare where it may be.
 #[must_use]
-pub(super) fn key(key: &str) -> String {
+pub fn key(key: &str) -> String {
     let bare = !key.is_empty() && key.chars().all(|c| c.is_ascii_alphanumeric() || c == '_' || c == '-');
     if bare { key.to_owned() } else { quoted(key) }
 }

@@ -128,7 +128,7 @@ pub(super) fn default_node(text: &str) -> Node {
 
 /// `; did you mean X?`, or the list of what there is.
 #[must_use]
-pub(super) fn did_you_mean(word: &str, known: &[&str]) -> String {
+pub fn did_you_mean(word: &str, known: &[&str]) -> String {
     let nearest = known
         .iter()
         .map(|known| (strsim::damerau_levenshtein(word, known), *known))

@@ -164,7 +164,9 @@ impl<L: Local, S: ClientStream> Connection<'_, L, S> {
                 proxy.kept.keep(request.path, stamp, until, bytes);
             }
             // Over already: only that the path is ours is remembered.
-            _ if plain && !known => proxy.kept.keep(request.path, 0, clock::turn(), &[]),
+            _ if plain && !known && proxy.local.stamp(&request).is_some() => {
+                proxy.kept.keep(request.path, 0, clock::turn(), &[]);
+            }
             _ => {}
         }
         Some(Own::Now(step))

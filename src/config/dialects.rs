@@ -1,0 +1,74 @@
+use super::Config;
+use crate::admin::{Dialects, Kind};
+use crate::check::Pulse;
+use crate::dialect::{DIALECTS, Reference};
+use crate::health::Group;
+use crate::settings::{Origin, Problems, did_you_mean, key};
+use crate::supervise::AppStatus;
+
+/// What endpoints say for some dialects alone: whether it is for one of theirs, and whether what it names is there.
+pub(super) fn validate(config: &Config, checks: &[&str], problems: &Problems, origin: &impl Fn(&[&str]) -> Origin) {
+    for (path, endpoint) in &config.endpoints {
+        let at = |setting: &str| origin(&["endpoints", path, setting]);
+        let Kind::Report(dialects) = &endpoint.dialect else { continue };
+        let is_written = |setting: &str| at(setting) != origin(&["endpoints", path]);
+        strangers(path, dialects, problems, &at, &is_written);
+        if has(dialects, "body") {
+            if !is_written("body") {
+                problems.add(&at("dialect"), format!("`endpoints.{path:?}` needs a `body`: the template to fill in"));
+            }
+            for reference in endpoint.body.references() {
+                if let Some(message) = unknown(config, checks, reference) {
+                    problems.add(&reference.origin, format!("`{}` {message}", reference.path));
+                }
+            }
+        }
+    }
+}
+
+/// Settings for dialects that the endpoint does not have.
+fn strangers(
+    path: &str,
+    dialects: &Dialects,
+    problems: &Problems,
+    at: &impl Fn(&str) -> Origin,
+    is_written: &impl Fn(&str) -> bool,
+) {
+    let of_some =
+        DIALECTS.iter().flat_map(|dialect| dialect.settings().iter().map(|setting| (dialect.name(), *setting)));
+    for (owner, setting) in of_some {
+        if is_written(setting) && !has(dialects, setting) {
+            let message = format!("`endpoints.{path:?}.{}` is for the dialect {owner}", key(setting));
+            problems.add(&at(setting), message);
+        }
+    }
+}
+
+fn has(dialects: &Dialects, setting: &str) -> bool {
+    dialects.iter().any(|dialect| dialect.settings().contains(&setting))
+}
+
+/// What is wrong with the subject of a reference.
+fn unknown(config: &Config, checks: &[&str], reference: &Reference) -> Option<String> {
+    let subject = reference.subject.as_str();
+    let own = [Pulse::NAME, AppStatus::CHECK];
+    let is_check = checks.contains(&subject) || own.contains(&subject);
+    let groups = Group::BUILT_IN.iter().chain(config.checks.iter().flat_map(|check| &check.settings.groups));
+    let is_group = groups.clone().any(|group| group.name() == subject);
+    match (is_check, is_group) {
+        _ if subject == Reference::SERVICE && !is_check && !is_group => None,
+        (true, false) if subject != Reference::SERVICE => None,
+        (false, true) if subject != Reference::SERVICE => {
+            let fine = reference.is_for_groups();
+            (!fine).then(|| "names something that a group does not have: it has status, up and error".to_owned())
+        }
+        (false, false) => {
+            let mut known = checks.to_vec();
+            known.extend(groups.map(Group::name));
+            let hint = did_you_mean(subject, &known);
+            let hint = if hint.starts_with("; did") { &*hint } else { "" };
+            Some(format!("names a check or a group that does not exist{hint}"))
+        }
+        _ => Some(format!("is not clear: `{subject}` is the name of two things; rename the check or the group")),
+    }
+}
