@@ -225,6 +225,34 @@ fn an_answer_that_breaks_off_is_never_complete() {
     }
 }
 
+/// A reset must not take back what has come of the answer.
+#[test]
+fn what_came_of_a_broken_answer_is_there_before_its_end() {
+    const STREAMS: usize = 8;
+    let upstream = Upstream::start(|exchange| {
+        exchange.write(b"HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\nhalf");
+        Next::Close
+    });
+    let sidecar = Sidecar::start(&Sidecar::bare(&upstream));
+    let mut frames = Frames::connect(sidecar.traffic);
+    for round in 0..50 {
+        let streams: Vec<u32> = (0..STREAMS).map(|number| (2 * (round * STREAMS + number) + 1) as u32).collect();
+        streams.iter().for_each(|stream| frames.get(*stream, "/").expect("a request"));
+        let mut seen = std::collections::BTreeMap::<u32, Vec<u8>>::new();
+        let mut over = 0;
+        while over < STREAMS {
+            let frame = frames.next().expect("a frame");
+            if frame.stream > 0 {
+                seen.entry(frame.stream).or_default().push(frame.kind);
+                over += usize::from(frame.kind == RST_STREAM);
+            }
+        }
+        for stream in streams {
+            assert_eq!(seen[&stream], [HEADERS, DATA, RST_STREAM], "stream {stream}");
+        }
+    }
+}
+
 #[test]
 fn an_app_that_is_not_there_is_a_502() {
     let upstream = Upstream::hello();

@@ -11,11 +11,21 @@ pub(super) struct Seen {
     pub(super) ended: Cell<bool>,
     /// The library may know of the end: it forgets what it has not handed out by then.
     pub(super) told: Cell<bool>,
+    /// How often the library was asked to read and write.
+    pub(super) turns: Cell<u32>,
+    /// The socket takes no more at present.
+    pub(super) held_up: Cell<bool>,
 }
 
 impl Default for Seen {
     fn default() -> Self {
-        Self { frames: RefCell::default(), ended: Cell::new(false), told: Cell::new(true) }
+        Self {
+            frames: RefCell::default(),
+            ended: Cell::new(false),
+            told: Cell::new(true),
+            turns: Cell::default(),
+            held_up: Cell::default(),
+        }
     }
 }
 

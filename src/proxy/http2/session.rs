@@ -92,6 +92,11 @@ const GIVEN_UP_WINDOW: Duration = Duration::from_secs(1);
 /// A client that was told to go elsewhere and has nothing running may take so long to close.
 const FAREWELL: Duration = Duration::from_secs(5);
 
+/// A reset takes back what has not left yet: so long it waits for what came of an answer that breaks off, and so often it
+/// looks.
+const CUT_PATIENCE: Duration = Duration::from_secs(1);
+const CUT_TICK: Duration = Duration::from_millis(20);
+
 /// How long, and how much, a connection is read from after its last frame, so that the client can read that.
 const LINGER: Duration = Duration::from_secs(1);
 const LINGER_BYTES: usize = 16 * 1024 * 1024;
@@ -168,6 +173,7 @@ impl<'w, L: Local, S: ClientStream> Session<'w, L, S> {
         }
         loop {
             self.take_leave();
+            self.seen.turns.set(self.seen.turns.get().wrapping_add(1));
             if self.running.len() < self.most {
                 match self.library.poll_accept(cx) {
                     Poll::Ready(Some(Ok((request, respond)))) => {
@@ -203,9 +209,14 @@ impl<'w, L: Local, S: ClientStream> Session<'w, L, S> {
         }
         let stream = Stream::new(request, respond, self.given_up.clone());
         let mut connection = Connection::stream(self.current, stream, self.forwarded.clone(), self.hub);
+        let seen = self.seen.clone();
         self.running.push(Box::pin(async move {
             // A stream cannot become another protocol.
             let _ = connection.run().await;
+            let stream = connection.into_stream();
+            if stream.breaks_off() {
+                let _ = tokio::time::timeout(CUT_PATIENCE, all_left(&seen)).await;
+            }
         }));
         self.handed_out += 1;
         self.idle_since = None;
@@ -302,6 +313,20 @@ impl<'w, L: Local, S: ClientStream> Session<'w, L, S> {
                 return Poll::Ready(closed.is_ok());
             }
         }
+    }
+}
+
+/// Ready when the library has written what it was given, as far as the client's windows let it.
+async fn all_left(seen: &Seen) {
+    loop {
+        let turn = seen.turns.get();
+        while seen.turns.get() == turn {
+            tokio::task::yield_now().await;
+        }
+        if !seen.held_up.get() {
+            return;
+        }
+        tokio::time::sleep(CUT_TICK).await;
     }
 }
 

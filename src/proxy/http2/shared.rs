@@ -55,7 +55,9 @@ impl<S: AsyncRead + Unpin> AsyncRead for Shared<S> {
 
 impl<S: AsyncWrite + Unpin> AsyncWrite for Shared<S> {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut *self.stream.borrow_mut()).poll_write(cx, bytes)
+        let polled = Pin::new(&mut *self.stream.borrow_mut()).poll_write(cx, bytes);
+        self.seen.held_up.set(polled.is_pending());
+        polled
     }
 
     fn poll_write_vectored(
@@ -63,7 +65,9 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Shared<S> {
         cx: &mut Context<'_>,
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut *self.stream.borrow_mut()).poll_write_vectored(cx, slices)
+        let polled = Pin::new(&mut *self.stream.borrow_mut()).poll_write_vectored(cx, slices);
+        self.seen.held_up.set(polled.is_pending());
+        polled
     }
 
     fn is_write_vectored(&self) -> bool {

@@ -58,6 +58,11 @@ impl Stream {
         }
     }
 
+    /// Whether the client is still there, and will be told that no more comes of an incomplete answer.
+    pub(super) fn breaks_off(&self) -> bool {
+        !self.is_gone && !self.answer.is_done()
+    }
+
     /// Gives the buffer what is there already. What the engine has not taken stays in the client's window.
     fn give(&mut self, buffer: &mut ReadBuf<'_>) {
         let text = &self.text[self.text_read..];
@@ -174,7 +179,7 @@ impl Drop for Stream {
     fn drop(&mut self) {
         if self.is_gone {
             self.given_up.set(self.given_up.get().saturating_add(1));
-        } else if !self.answer.is_done() {
+        } else if self.breaks_off() {
             self.answer.cut();
         }
     }

@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::time::Duration;
 
 use super::account::{Account, Outcome};
+use super::streams::streams;
 use crate::support::{Client, HttpError, PATIENCE, Random};
 
 /// One kind of client, which does the same again and again.
@@ -16,10 +17,10 @@ pub(super) struct Work {
 
 /// What one client of the soak has.
 pub(super) struct Worker<'a> {
-    name: &'static str,
-    traffic: SocketAddr,
-    account: &'a Account,
-    random: Random,
+    pub(super) name: &'static str,
+    pub(super) traffic: SocketAddr,
+    pub(super) account: &'a Account,
+    pub(super) random: Random,
     kept: Option<Client>,
 }
 
@@ -27,7 +28,7 @@ const fn work(name: &'static str, milliseconds: u64, round: fn(&mut Worker<'_>))
     Work { name, pause: Duration::from_millis(milliseconds), round }
 }
 
-pub(super) const WORKS: [Work; 14] = [
+pub(super) const WORKS: [Work; 15] = [
     work("kept GET", 2, |worker| worker.on_kept("GET", "/bytes/200", &[])),
     work("kept GET, chunks", 5, |worker| worker.on_kept("GET", "/chunks/20", &[])),
     work("kept POST", 2, |worker| worker.on_kept("POST", "/echo", &[b'x'; 4096])),
@@ -47,6 +48,7 @@ pub(super) const WORKS: [Work; 14] = [
     work("leaves", 20, leave),
     work("malformed", 20, malformed),
     work("slow client", 100, slowly),
+    work("HTTP/2 streams", 50, streams),
     work("waits", 20, |worker| worker.on_kept("GET", "/slow", &[])),
 ];
 

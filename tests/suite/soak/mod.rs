@@ -5,6 +5,7 @@
 mod account;
 mod app;
 mod load;
+mod streams;
 
 use std::path::PathBuf;
 use std::process::Command;
