@@ -46,7 +46,7 @@ fn planned(index: usize) -> PlannedCheck {
         identity: Default::default(),
         tags: Vec::new(),
         built_in: false,
-        check: Box::new(Passing),
+        check: Some(Box::new(Passing)),
     }
 }
 

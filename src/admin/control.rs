@@ -28,6 +28,9 @@ pub trait Control: Send + Sync + Debug {
     /// Reads the configuration anew: the keys that changed, or everything that is wrong.
     fn reload(&self) -> BoxFuture<'static, Result<Vec<String>, Vec<String>>>;
 
+    /// Takes in a heartbeat for a check; the second since 1970, or `None` if no check waits for one of that name.
+    fn heartbeat(&self, name: &str) -> Option<u64>;
+
     /// Waits until a drain has come to its end.
     fn drained(&self) -> BoxFuture<'static, ()>;
 
@@ -63,6 +66,7 @@ pub(super) enum Action {
     MaintenanceOn,
     MaintenanceOff,
     WaitForDrain,
+    Heartbeat,
 }
 
 const ACTIONS: [(&str, Action); 6] = [
@@ -74,8 +78,14 @@ const ACTIONS: [(&str, Action); 6] = [
     ("/-/wait-for-drain", Action::WaitForDrain),
 ];
 
+/// Before the name of a check of kind `heartbeat`.
+const HEARTBEAT: &str = "/-/heartbeat/";
+
 impl Action {
     pub(super) fn at(path: &str) -> Option<Self> {
+        if path.starts_with(HEARTBEAT) {
+            return Some(Self::Heartbeat);
+        }
         ACTIONS.iter().find(|(known, _)| *known == path).map(|(_, action)| *action)
     }
 }
@@ -131,6 +141,14 @@ impl Operator {
                 Box::pin(async move { reloaded(outcome.await) })
             }
             Action::WaitForDrain => self.wait(query),
+            Action::Heartbeat => ready(self.heartbeat(request.uri().path())),
+        }
+    }
+
+    fn heartbeat(&self, path: &str) -> Response<Bytes> {
+        match path.strip_prefix(HEARTBEAT).and_then(|name| self.control.heartbeat(name)) {
+            Some(at) => full(200, JSON, json!({ "heartbeat": at }).to_string().into()),
+            None => problem(404, "not_found", "no check waits for a heartbeat of this name"),
         }
     }
 

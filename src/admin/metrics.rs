@@ -167,7 +167,7 @@ fn health(families: &mut Families<'_>, report: &Report, now: Moment) {
         let known = report.checks.iter().filter_map(move |check| Some((check, value(check)?)));
         known.map(|(check, value)| (vec![("check", &*check.name)], value)).collect::<Vec<_>>()
     };
-    let statuses = report.checks.iter().flat_map(|check| {
+    let statuses = report.checks.iter().filter(|check| check.enabled).flat_map(|check| {
         Status::ALL.map(|status| {
             (vec![("check", &*check.name), ("status", status.word())], flag(check.state.status == status))
         })
@@ -176,7 +176,7 @@ fn health(families: &mut Families<'_>, report: &Report, now: Moment) {
     families.gauges(
         "check_up",
         "1 if a check is healthy or degraded.",
-        each(|check| Some(if check.state.status.is_up() { 1.0 } else { 0.0 })),
+        each(|check| check.enabled.then(|| if check.state.status.is_up() { 1.0 } else { 0.0 })),
     );
     families.gauges(
         "check_duration_seconds",

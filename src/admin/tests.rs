@@ -43,7 +43,7 @@ fn planned(name: &str, kind: &'static str) -> PlannedCheck {
         identity: Default::default(),
         tags: Vec::new(),
         built_in: false,
-        check: Box::new(Never),
+        check: Some(Box::new(Never)),
     }
 }
 

@@ -255,7 +255,8 @@ impl App {
         let stop = self.stop.subscribe();
         let watched = watch::Sender::new(reload::watched(&config));
         let watcher = watcher::watch(watched.subscribe(), self.seen, self.reload.clone());
-        let operator = Operator::new(Arc::new(Operated { way: way.clone(), reload: self.reload }));
+        let heartbeats = self.resources.heartbeats.clone();
+        let operator = Operator::new(Arc::new(Operated { way: way.clone(), reload: self.reload, heartbeats }));
         let reject = watch::Sender::new(config.proxy.reject_when_unready);
         let kept = keep_gate(standing.board.clone(), gate, reject.subscribe());
         let reloader = Reloader {

@@ -6,12 +6,14 @@ use futures_util::future::BoxFuture;
 use super::lifecycle::Lifecycle;
 use super::reload::ReloadHandle;
 use crate::admin::Control;
+use crate::check::Heartbeats;
 
 /// What an operator can have this process do.
 #[derive(Clone, Debug)]
 pub(super) struct Operated {
     pub(super) way: Arc<Lifecycle>,
     pub(super) reload: ReloadHandle,
+    pub(super) heartbeats: Arc<Heartbeats>,
 }
 
 impl Control for Operated {
@@ -40,6 +42,10 @@ impl Control for Operated {
     fn reload(&self) -> BoxFuture<'static, Result<Vec<String>, Vec<String>>> {
         let reload = self.reload.clone();
         Box::pin(async move { reload.reload("operator").await })
+    }
+
+    fn heartbeat(&self, name: &str) -> Option<u64> {
+        self.heartbeats.beat(name)
     }
 
     fn drained(&self) -> BoxFuture<'static, ()> {

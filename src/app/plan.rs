@@ -23,7 +23,9 @@ pub fn plan(
     checks.extend(app.map(app_process));
     let mut problems = Vec::new();
     for check in &config.checks {
-        match check.prepare.prepare(resources) {
+        // What is switched off may lack what it needs.
+        let prepared = check.enabled.then(|| check.prepare.prepare(&resources.of(&check.name))).transpose();
+        match prepared {
             Ok(prepared) => checks.push(PlannedCheck {
                 name: check.name.as_str().into(),
                 kind: check.kind.name,
@@ -72,7 +74,7 @@ fn app_process(app: &Arc<AppStatus>) -> PlannedCheck {
         depends_on: Vec::new(),
         identity: Identity::default(),
         built_in: false,
-        check: app.check(),
+        check: Some(app.check()),
     }
 }
 
@@ -94,6 +96,6 @@ fn event_loop(pulse: &Arc<Pulse>) -> PlannedCheck {
         depends_on: Vec::new(),
         identity: Identity::default(),
         built_in: true,
-        check: pulse.check(),
+        check: Some(pulse.check()),
     }
 }

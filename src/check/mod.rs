@@ -6,11 +6,13 @@
 
 mod cli;
 mod command;
+mod count_match;
 mod credentials;
 mod directory;
 mod environment;
 mod executable;
 mod file;
+mod heartbeat;
 mod http;
 mod kind;
 mod process;
@@ -27,10 +29,11 @@ use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
 
+pub use self::heartbeat::Heartbeats;
 pub use self::kind::{Defaults, Kind};
 pub use self::pulse::Pulse;
 pub use self::subprocess::{Group, reap_orphans, spawn};
-use crate::health::{Facts, Finding, Reason};
+use crate::health::{Fact, Facts, Finding, Reason};
 use crate::settings::{Environment, Url};
 use crate::tls::Client;
 use crate::traffic::Traffic;
@@ -48,6 +51,8 @@ pub const KINDS: &[Kind] = &[
     directory::KIND,
     executable::KIND,
     environment::KIND,
+    heartbeat::KIND,
+    count_match::KIND,
 ];
 
 /// How many checks may run a process of their own at the same time: each costs memory of the sidecar's limit.
@@ -58,10 +63,21 @@ pub trait Check: Send {
     /// Asks once. Dropping the future must stop everything that it started.
     fn run(&mut self) -> BoxFuture<'_, Finding>;
 
+    /// Shows it what others found out, before it is asked for the first time; tells whether it judges that.
+    fn meet(&mut self, _others: &Arc<dyn Others>) -> bool {
+        false
+    }
+
     /// What it means that the run took longer than its timeout.
     fn timed_out(&self) -> Finding {
         Finding::fail(Reason::new("timeout", "did not answer in time"), Facts::default())
     }
+}
+
+/// What other checks found out, for those that judge it.
+pub trait Others: Send + Sync {
+    /// A fact of the last run of a check; `None` if there is no such fact, or if it is too old to be believed.
+    fn fact(&self, check: &str, fact: &str) -> Option<Fact>;
 }
 
 /// Settings that can become a running check.
@@ -74,6 +90,11 @@ pub trait Prepare: Send + Sync + std::fmt::Debug {
 
     /// The files that making it reads: when what they hold changes, it is another check.
     fn files(&self) -> Vec<PathBuf> {
+        Vec::new()
+    }
+
+    /// The checks whose facts it judges.
+    fn judges(&self) -> Vec<&str> {
         Vec::new()
     }
 
@@ -96,6 +117,10 @@ pub struct Resources {
     pub environment: Environment,
     /// A place for each process that a check runs.
     pub processes: Arc<tokio::sync::Semaphore>,
+    /// Where the app's heartbeats come in.
+    pub heartbeats: Arc<Heartbeats>,
+    /// The name of the check that is made.
+    pub check: Arc<str>,
 }
 
 impl Resources {
@@ -108,7 +133,14 @@ impl Resources {
         environment: Environment,
     ) -> Self {
         let processes = Arc::new(tokio::sync::Semaphore::new(CONCURRENT_PROCESSES));
-        Self { traffic, upstream, upstream_tls, environment, processes }
+        let (heartbeats, check) = (Arc::default(), Arc::from(""));
+        Self { traffic, upstream, upstream_tls, environment, processes, heartbeats, check }
+    }
+
+    /// The same for the check of this name.
+    #[must_use]
+    pub fn of(&self, check: &str) -> Self {
+        Self { check: check.into(), ..self.clone() }
     }
 
     /// Whether this process runs in a container, where a file that is not there may stand in another container.

@@ -51,6 +51,8 @@ pub enum Command {
     Reload(Reach),
     /// Have it say that it is not ready, for a reason, while everything else goes on.
     Maintenance(Maintenance),
+    /// Tell it, for the app, that the app is alive: for a check of kind heartbeat.
+    Heartbeat(Heartbeat),
     /// Print the effective configuration and where each value comes from, secrets masked.
     Config,
     /// Start a sample app and a sidecar before it, and show what there is to see.
@@ -132,6 +134,15 @@ pub enum Switch {
     On,
     /// Off.
     Off,
+}
+
+/// Arguments of `heartbeat`.
+#[derive(Args, Debug)]
+pub struct Heartbeat {
+    /// The name of the check
+    pub name: String,
+    #[command(flatten)]
+    pub(super) reach: Reach,
 }
 
 /// Arguments of `demo`.

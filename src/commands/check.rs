@@ -1,6 +1,7 @@
+use std::collections::HashMap;
 use std::fmt::Write as _;
 use std::process::ExitCode;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::runtime::Builder;
@@ -8,9 +9,9 @@ use tokio::time::Instant;
 
 use super::{EXIT_USAGE, load, print, say, say_problems};
 use crate::app::plan;
-use crate::check::{Pulse, Resources};
+use crate::check::{Others, Pulse, Resources};
 use crate::config::Sources;
-use crate::health::{Finding, OnFailure, Outcome};
+use crate::health::{Fact, Finding, OnFailure, Outcome};
 use crate::monitor::{Plan, PlannedCheck};
 use crate::proxy::Target;
 use crate::traffic::Traffic;
@@ -42,7 +43,9 @@ pub(super) fn check(sources: &Sources) -> ExitCode {
     runtime.shutdown_background();
     print(&table(&rows));
     // What cannot be told would not become ready either.
-    let says_no = |row: &Row| matches!(row.finding.outcome, Outcome::Fail | Outcome::Inconclusive);
+    let says_no = |row: &Row| {
+        row.finding.as_ref().is_some_and(|found| matches!(found.outcome, Outcome::Fail | Outcome::Inconclusive))
+    };
     let bad = rows.iter().any(|row| row.on_failure == OnFailure::Unhealthy && says_no(row));
     if bad { ExitCode::FAILURE } else { ExitCode::SUCCESS }
 }
@@ -51,20 +54,48 @@ struct Row {
     name: Arc<str>,
     kind: &'static str,
     on_failure: OnFailure,
-    finding: Finding,
+    /// `None`: not enabled.
+    finding: Option<Finding>,
     took: Duration,
 }
 
-async fn ask_all(plan: Plan) -> Vec<Row> {
-    let asked = plan.checks.into_iter().filter(|check| !check.built_in).map(ask);
-    futures_util::future::join_all(asked).await
+/// What was found out so far, for the checks that judge it.
+#[derive(Default)]
+struct Found(Mutex<HashMap<Arc<str>, Finding>>);
+
+impl Others for Found {
+    fn fact(&self, check: &str, fact: &str) -> Option<Fact> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).get(check)?.facts.get(fact).cloned()
+    }
 }
 
-async fn ask(mut planned: PlannedCheck) -> Row {
+/// Those that judge others come last, and all are told in the order of the configuration.
+async fn ask_all(plan: Plan) -> Vec<Row> {
+    let found = Arc::new(Found::default());
+    let others: Arc<dyn Others> = found.clone();
+    let checks = plan.checks.into_iter().filter(|planned| !planned.built_in).enumerate();
+    let (judges, first): (Vec<_>, Vec<_>) = checks
+        .map(|(at, mut planned)| (planned.check.as_mut().is_some_and(|check| check.meet(&others)), at, planned))
+        .partition(|(judges, ..)| *judges);
+    let mut rows = Vec::new();
+    for round in [first, judges] {
+        let asked = round.into_iter().map(async |(_, at, planned)| (at, ask(planned).await));
+        rows.extend(futures_util::future::join_all(asked).await);
+        let known = rows.iter().filter_map(|(_, row)| Some((row.name.clone(), row.finding.clone()?)));
+        found.0.lock().unwrap_or_else(PoisonError::into_inner).extend(known);
+    }
+    rows.sort_by_key(|(at, _)| *at);
+    rows.into_iter().map(|(_, row)| row).collect()
+}
+
+async fn ask(planned: PlannedCheck) -> Row {
     let begun = Instant::now();
-    let finding = match tokio::time::timeout(planned.schedule.timeout, planned.check.run()).await {
-        Ok(finding) => finding,
-        Err(_) => planned.check.timed_out(),
+    let finding = match planned.check {
+        None => None,
+        Some(mut check) => match tokio::time::timeout(planned.schedule.timeout, check.run()).await {
+            Ok(finding) => Some(finding),
+            Err(_) => Some(check.timed_out()),
+        },
     };
     Row {
         name: planned.name,
@@ -83,12 +114,13 @@ fn table(rows: &[Row]) -> String {
     let mut text = String::new();
     let _ = writeln!(text, "{:name$}  {:kind$}  {:12}  {:>8}  DETAIL", "CHECK", "KIND", "RESULT", "TIME");
     for row in rows {
-        let result = match (row.finding.outcome, row.on_failure) {
-            (Outcome::Fail, OnFailure::Degraded) => "fail (soft)",
-            (Outcome::Fail, OnFailure::Ignore) => "fail (shown)",
-            (outcome, _) => outcome.word(),
+        let result = match (row.finding.as_ref().map(|found| found.outcome), row.on_failure) {
+            (None, _) => "not enabled",
+            (Some(Outcome::Fail), OnFailure::Degraded) => "fail (soft)",
+            (Some(Outcome::Fail), OnFailure::Ignore) => "fail (shown)",
+            (Some(outcome), _) => outcome.word(),
         };
-        let detail = detail(&row.finding);
+        let detail = row.finding.as_ref().map(detail).unwrap_or_default();
         let time = format!("{} ms", row.took.as_millis());
         let _ = writeln!(text, "{:name$}  {:kind$}  {result:12}  {time:>8}  {detail}", row.name, row.kind);
     }
@@ -103,9 +135,8 @@ fn detail(finding: &Finding) -> String {
             None => reason.public.to_string(),
         };
     }
-    let told = ["path", "version", "state", "status_code", "pid", "requests"];
+    let told = ["path", "version", "state", "status_code", "pid", "requests", "count", "left", "right", "configured"];
     let facts = told.into_iter().filter_map(|name| {
-        use crate::health::Fact;
         let text = match finding.facts.get(name)? {
             Fact::Text(text) => text.to_string(),
             Fact::Count(count) => count.to_string(),

@@ -10,7 +10,7 @@ use serde_json::Value;
 use tokio::net::UnixStream;
 use tokio::runtime::Builder;
 
-use super::arguments::{Drain, Maintenance, Reach, Switch};
+use super::arguments::{Drain, Heartbeat, Maintenance, Reach, Switch};
 use super::probe::base_of;
 use super::{print, say};
 use crate::admin::{AdminListen, ControlSocket, LONGEST_WAIT, Place, encode};
@@ -66,6 +66,15 @@ pub(super) fn maintenance(arguments: &Maintenance, sources: &Sources) -> ExitCod
         Some(reason) => format!("in maintenance: {reason}"),
         None => "in maintenance no more".into(),
     })
+}
+
+/// `pulsegate heartbeat`. Says nothing when all is well: scripts call it all the time.
+pub(super) fn heartbeat(arguments: &Heartbeat, sources: &Sources) -> ExitCode {
+    let path = format!("/-/heartbeat/{}", encode(&arguments.name));
+    match ask(&arguments.reach, sources, &path, AT_ONCE) {
+        Ok(answer) if answer.status.is_success() => ExitCode::SUCCESS,
+        answer => tell(&answer, |_| String::new()),
+    }
 }
 
 /// Prints what came of it.

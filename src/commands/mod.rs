@@ -40,6 +40,7 @@ pub fn dispatch(arguments: Arguments, environment: Environment) -> ExitCode {
         Command::Undrain(reach) => control::undrain(&reach, &sources),
         Command::Reload(reach) => control::reload(&reach, &sources),
         Command::Maintenance(maintenance) => control::maintenance(&maintenance, &sources),
+        Command::Heartbeat(heartbeat) => control::heartbeat(&heartbeat, &sources),
         Command::Config => config::config(&sources),
         Command::Demo(demo) => demo::demo(&demo, sources),
     };

@@ -1,11 +1,13 @@
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+use std::path::PathBuf;
 use std::time::Duration;
 
+use super::condition::Condition;
 use super::files::digest;
 use crate::check::{KINDS, Kind, Prepare};
 use crate::health::{Group, OnFailure, Policy};
 use crate::monitor::{Identity, Schedule};
-use crate::settings::{Entry, Line, Node, Origin, Problems, Reader, Section, Setting, Table, Value};
+use crate::settings::{Entry, Environment, Line, Node, Origin, Problems, Reader, Section, Setting, Table, Value};
 
 crate::settings! {
     /// What every check has, beside the settings of its kind.
@@ -38,6 +40,8 @@ crate::settings! {
         groups: Vec<Group> = "[\"readiness\", \"health\"]",
         /// Words by which callers select checks, across groups, where a dialect knows such.
         tags: Vec<String> = "[]",
+        /// Asked only if this variable or this file is set and not empty.
+        enabled_if: Option<Condition>,
     }
 }
 
@@ -61,6 +65,8 @@ pub struct CheckConfig {
     pub settings: CheckSettings,
     /// What its kind has.
     pub prepare: Box<dyn Prepare>,
+    /// Whether its condition held when the configuration was read.
+    pub enabled: bool,
     /// Where it was written.
     pub origin: Origin,
     table: Table,
@@ -114,7 +120,7 @@ impl CheckConfig {
     #[must_use]
     pub fn identity(&self, app: u64) -> Identity {
         let mut question = DefaultHasher::new();
-        self.kind.name.hash(&mut question);
+        (self.kind.name, self.enabled).hash(&mut question);
         if let Some(node) = self.table.get(self.kind.name) {
             node.to_string().hash(&mut question);
         }
@@ -129,6 +135,12 @@ impl CheckConfig {
         Identity { question: question.finish(), rules: rules.finish() }
     }
 
+    /// The files that it is made from.
+    pub(super) fn files(&self) -> impl Iterator<Item = PathBuf> {
+        let condition = self.settings.enabled_if.as_ref().and_then(Condition::file);
+        self.prepare.files().into_iter().chain(condition)
+    }
+
     pub(super) fn dump(&self, lines: &mut Vec<Line>) {
         let path = format!("checks.{}", self.name);
         <CheckSettings as Section>::dump(&self.table, &path, lines);
@@ -139,16 +151,16 @@ impl CheckConfig {
 }
 
 /// Reads `[checks.*]`.
-pub(super) fn read(node: Option<&Node>, problems: &Problems) -> Vec<CheckConfig> {
+pub(super) fn read(node: Option<&Node>, environment: &Environment, problems: &Problems) -> Vec<CheckConfig> {
     let Some(node) = node else { return Vec::new() };
     let Value::Table(table) = &node.value else {
         problems.add(&node.origin, "`checks` must be a table of checks: [checks.NAME]");
         return Vec::new();
     };
-    table.entries.iter().filter_map(|entry| read_one(entry, problems)).collect()
+    table.entries.iter().filter_map(|entry| read_one(entry, environment, problems)).collect()
 }
 
-fn read_one(entry: &Entry, problems: &Problems) -> Option<CheckConfig> {
+fn read_one(entry: &Entry, environment: &Environment, problems: &Problems) -> Option<CheckConfig> {
     let name = &entry.key;
     let path = format!("checks.{name}");
     let proper = !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_' || c == '-');
@@ -191,10 +203,13 @@ fn read_one(entry: &Entry, problems: &Problems) -> Option<CheckConfig> {
     let fine = problems.count() == before;
     let settings_read = settings_read.filter(|settings| fine && is_possible(settings, &general, &path, problems));
     general.set(kind.name, &settings.origin, settings.node.clone());
+    let settings = settings_read?;
+    let enabled = settings.enabled_if.as_ref().is_none_or(|condition| condition.holds(environment));
     Some(CheckConfig {
         name: name.clone(),
         kind,
-        settings: settings_read?,
+        settings,
+        enabled,
         prepare: prepare?,
         origin: entry.origin.clone(),
         table: general,

@@ -3,7 +3,7 @@ use std::hash::{DefaultHasher, Hash, Hasher as _};
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
-use super::Config;
+use super::{CheckConfig, Config};
 use crate::admin::Place;
 use crate::settings::{Node, Secret, Value};
 
@@ -27,7 +27,7 @@ impl Config {
         }));
         files.extend(self.proxy.tls.files());
         files.extend(self.proxy.upstream_tls.files());
-        files.extend(self.checks.iter().flat_map(|check| check.prepare.files()));
+        files.extend(self.checks.iter().flat_map(CheckConfig::files));
         files.sort();
         files.dedup();
         files

@@ -5,6 +5,7 @@
 //! means anything.
 
 mod checks;
+mod condition;
 mod dialects;
 mod file;
 mod files;
@@ -241,7 +242,7 @@ fn read(tree: &Table, sources: &Sources, problems: &Problems) -> Option<Config> 
     let shutdown = reader.take("shutdown", None);
     let reload = reader.take("reload", None);
     let log = reader.take("log", None);
-    let checks = checks::read(reader.raw("checks"), problems);
+    let checks = checks::read(reader.raw("checks"), &sources.environment, problems);
     let endpoints = read_endpoints(reader.raw("endpoints"), problems);
     reader.finish();
     // What could not be read stands at its defaults, so that the rest can still be looked at as a whole.

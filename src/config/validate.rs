@@ -62,6 +62,7 @@ pub(super) fn validate(config: &Config, tree: &Table, problems: &Problems) {
     }
     let all_checks = names(tree, "checks");
     depends_on(config, &all_checks, problems);
+    judges(config, &all_checks, problems);
     // A group that seems empty may be that of a check with a problem of its own.
     endpoints(config, all_checks.len() == config.checks.len(), problems, &origin);
     dialects::validate(config, &all_checks, problems, &origin);
@@ -127,8 +128,8 @@ fn upstream_tls(config: &Config, problems: &Problems, origin: &impl Fn(&[&str]) 
 fn prepare(config: &Config, tls: Option<Arc<Client>>, problems: &Problems) {
     let upstream = config.proxy.upstream.0.clone();
     let resources = Resources::new(Arc::new(Traffic::new(1)), upstream, tls, config.environment.clone());
-    for check in &config.checks {
-        if let Err(message) = check.prepare.prepare(&resources) {
+    for check in config.checks.iter().filter(|check| check.enabled) {
+        if let Err(message) = check.prepare.prepare(&resources.of(&check.name)) {
             problems.add(&check.origin, format!("`checks.{}`: {message}", check.name));
         }
     }
@@ -200,6 +201,22 @@ fn depends_on(config: &Config, all: &[&str], problems: &Problems) {
         }
         if reaches(config, &check.name, &check.name, config.checks.len()) {
             problems.add(&check.origin, format!("`checks.{}.depends_on` leads back to itself", check.name));
+        }
+    }
+}
+
+/// Whose facts a check judges must be there, and be somebody else's.
+fn judges(config: &Config, all: &[&str], problems: &Problems) {
+    for check in &config.checks {
+        for judged in check.prepare.judges() {
+            let name = &check.name;
+            if !all.contains(&judged) {
+                let message = format!("`checks.{name}.{}` names a check that does not exist", check.kind.name);
+                problems.add(&check.origin, message);
+            } else if judged == name {
+                let message = format!("`checks.{name}.{}` names its own check", check.kind.name);
+                problems.add(&check.origin, message);
+            }
         }
     }
 }

@@ -70,6 +70,7 @@ fn components(view: &View<'_>) -> Map<String, Value> {
     let mut components = Map::new();
     for check in view.report.checks.iter().filter(|check| !check.built_in) {
         let component = match (&*check.name, check.kind) {
+            _ if !check.enabled => disabled(),
             (CLI, "cli") => cli(view, check),
             (LOGIN, "credentials") => login(view, check),
             (SERVER, _) => server(view),
@@ -81,6 +82,11 @@ fn components(view: &View<'_>) -> Map<String, Value> {
         components.insert(SERVER.into(), server(view).into());
     }
     components
+}
+
+/// What a condition of the configuration has switched off.
+fn disabled() -> Map<String, Value> {
+    [("status".to_owned(), "disabled".into()), ("enabled".to_owned(), false.into())].into_iter().collect()
 }
 
 fn cli(view: &View<'_>, check: &CheckReport) -> Map<String, Value> {

@@ -60,11 +60,17 @@ impl Dialect for Kubernetes {
 struct Line<'a> {
     name: &'a str,
     failure: Option<String>,
+    enabled: bool,
 }
 
-impl Line<'_> {
+impl<'a> Line<'a> {
+    fn of(name: &'a str, failure: Option<String>) -> Self {
+        Self { name, failure, enabled: true }
+    }
+
     fn write(&self, text: &mut String) {
         let _ = match &self.failure {
+            None if !self.enabled => writeln!(text, "[+]{} ok: not enabled", self.name),
             None => writeln!(text, "[+]{} ok", self.name),
             Some(failure) => writeln!(text, "[-]{} failed: {failure}", self.name),
         };
@@ -74,12 +80,12 @@ impl Line<'_> {
 fn lines<'a>(view: &'a View<'_>) -> Vec<Line<'a>> {
     let excluded = |name: &str| view.query.exclude.contains(&name);
     let overdue = view.report.is_overdue(view.now);
-    let mut lines = vec![Line { name: "ping", failure: None }];
-    lines.push(Line { name: "engine", failure: overdue.then(|| DEAD.to_owned()) });
+    let mut lines = vec![Line::of("ping", None)];
+    lines.push(Line::of("engine", overdue.then(|| DEAD.to_owned())));
     if !matches!(view.group, Group::Liveness | Group::Startup) {
-        lines.push(Line { name: "lifecycle", failure: phase(view) });
+        lines.push(Line::of("lifecycle", phase(view)));
         if let Some(reason) = view.maintenance() {
-            lines.push(Line { name: "maintenance", failure: Some(reason.to_owned()) });
+            lines.push(Line::of("maintenance", Some(reason.to_owned())));
         }
     }
     lines.extend(view.report.members(view.group).map(|check| line(view, check)));
@@ -94,7 +100,8 @@ fn phase(view: &View<'_>) -> Option<String> {
 }
 
 fn line<'a>(view: &View<'_>, check: &'a CheckReport) -> Line<'a> {
-    Line { name: &check.name, failure: (!view.part(check).is_up()).then(|| view.sentence(check)) }
+    let failure = (!view.part(check).is_up()).then(|| view.sentence(check));
+    Line { name: &check.name, failure, enabled: check.enabled }
 }
 
 fn one(view: &View<'_>, name: &str) -> Answer {

@@ -37,6 +37,9 @@ pub struct CheckReport {
     pub groups: Vec<Group>,
     /// Words by which callers select checks, across groups.
     pub tags: Vec<Arc<str>>,
+    /// Whether it is asked at all: what a condition of the configuration has switched off is shown, has no facts and
+    /// weighs nothing.
+    pub enabled: bool,
     /// Part of the program, not of the configuration.
     pub built_in: bool,
     /// Its state machine.
@@ -60,7 +63,7 @@ impl CheckReport {
     /// What the check's status counts for in its groups.
     #[must_use]
     pub fn weighted(&self) -> Status {
-        self.on_failure.weigh(self.state.status)
+        if self.enabled { self.on_failure.weigh(self.state.status) } else { Status::Healthy }
     }
 
     /// Why the check is not healthy: the reason of the last run, if that was not a pass.

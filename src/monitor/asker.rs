@@ -8,7 +8,7 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 use super::{Board, Schedule};
-use crate::check::Check;
+use crate::check::{Check, Others};
 use crate::clock::Clock;
 use crate::health::{Facts, Finding, Observation, Outcome, Reason, Status};
 
@@ -28,6 +28,8 @@ impl Asker {
     /// Asks until nobody listens, or until the check has passed, if once is enough.
     pub(super) async fn run(mut self) {
         let jitter = RandomState::new();
+        let others: Arc<dyn Others> = self.board.clone();
+        self.check.meet(&others);
         for round in 0_u64.. {
             let observation = self.ask().await;
             let outcome = observation.finding.outcome;

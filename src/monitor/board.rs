@@ -3,7 +3,8 @@ use std::sync::Arc;
 use arc_swap::{ArcSwap, Guard};
 use tokio::sync::watch;
 
-use crate::health::Report;
+use crate::check::Others;
+use crate::health::{Fact, Report, Status};
 
 /// Where the latest report hangs. Reading takes no lock; waiting for the next one is possible too.
 #[derive(Debug)]
@@ -43,5 +44,13 @@ impl Board {
         let number = report.number;
         self.report.store(Arc::new(report));
         self.number.send_replace(number);
+    }
+}
+
+impl Others for Board {
+    fn fact(&self, check: &str, fact: &str) -> Option<Fact> {
+        let report = self.report();
+        let check = report.check(check).filter(|check| check.state.status != Status::Unknown)?;
+        check.state.last.as_ref()?.finding.facts.get(fact).cloned()
     }
 }

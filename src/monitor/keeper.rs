@@ -37,7 +37,7 @@ struct Kept {
     /// By when its next result must be there; `None` once it need not be asked any more.
     due: Option<Duration>,
     report: Arc<CheckReport>,
-    _asker: Asking,
+    _asker: Option<Asking>,
 }
 
 /// A running [`Asker`], ended with its check.
@@ -180,10 +180,13 @@ impl Keeper {
         let PlannedCheck { name, policy, schedule, depends_on, check, identity, .. } = planned;
         let transition = report.state.step(&policy, None, now);
         note(&mut report, transition);
-        let due = Some(now.monotonic.saturating_add(schedule.timeout).saturating_add(OVERDUE_SLACK));
+        let due = now.monotonic.saturating_add(schedule.timeout).saturating_add(OVERDUE_SLACK);
+        let due = check.is_some().then_some(due);
         let (clock, board, results) = (self.clock, self.board.clone(), self.results.clone());
-        let asker = Asker { id, name, schedule, depends_on, check, board, clock, results };
-        let _asker = Asking(self.askers.spawn(asker.run()));
+        let _asker = check.map(|check| {
+            let asker = Asker { id, name, schedule, depends_on, check, board, clock, results };
+            Asking(self.askers.spawn(asker.run()))
+        });
         Kept { id, identity, policy, schedule, due, report: Arc::new(report), _asker }
     }
 
@@ -252,7 +255,7 @@ impl Keeper {
 
     fn has_started(&self, now: Moment) -> bool {
         let waited_for = self.checks.iter().filter(|kept| kept.report.groups.contains(&Group::Readiness));
-        waited_for.into_iter().all(|kept| kept.report.state.has_started(&kept.policy, now))
+        waited_for.into_iter().all(|kept| !kept.report.enabled || kept.report.state.has_started(&kept.policy, now))
     }
 }
 
@@ -263,6 +266,7 @@ fn first_report(planned: &PlannedCheck, now: Moment) -> CheckReport {
         on_failure: planned.policy.on_failure,
         groups: planned.groups.clone(),
         tags: planned.tags.clone(),
+        enabled: planned.check.is_some(),
         built_in: planned.built_in,
         state: State::new(now),
         runs: [0; 4],

@@ -36,8 +36,8 @@ pub struct PlannedCheck {
     pub identity: Identity,
     /// Part of the program, not of the configuration.
     pub built_in: bool,
-    /// The question.
-    pub check: Box<dyn Check>,
+    /// The question; `None` where a condition of the configuration has switched it off.
+    pub check: Option<Box<dyn Check>>,
 }
 
 /// Digests of a check's settings: equal ones mean the same check, before and after a reload.

@@ -96,7 +96,7 @@ impl Rig {
             identity: Default::default(),
             tags: Vec::new(),
             built_in: false,
-            check: Box::new(check),
+            check: Some(Box::new(check)),
         });
         (self.checks.last_mut().unwrap(), asked)
     }
@@ -190,7 +190,7 @@ async fn a_run_past_its_timeout_is_what_the_check_says_it_is() {
     let late = Finding::inconclusive(Reason::new("host_busy", "could not be asked"), Facts::default());
     let (clock, asked) = (Clock::start(), Arc::default());
     let answer: Answer = Box::new(|_| Box::pin(std::future::pending()));
-    planned.check = Box::new(Scripted { clock, asked, answer, late: Some(late) });
+    planned.check = Some(Box::new(Scripted { clock, asked, answer, late: Some(late) }));
     let running = rig.start();
     let report = running.until(|report| report.checks.iter().all(|check| check.state.last.is_some())).await;
     assert_eq!((one(&report, "default").state.status, code(&report, "default")), (Status::Unhealthy, Some("timeout")));
@@ -218,7 +218,7 @@ async fn a_panic_is_that_checks_failure_alone() {
         1 => Box::pin(async { panic!("in the future") }),
         _ => Box::pin(std::future::ready(found(Outcome::Pass))),
     });
-    rig.script("bomb", &[]).0.check = Box::new(Bomb);
+    rig.script("bomb", &[]).0.check = Some(Box::new(Bomb));
     let mut running = rig.start();
     let report = running.until_status("wild", Status::Unhealthy).await;
     assert_eq!(code(&report, "wild"), Some("panicked"));

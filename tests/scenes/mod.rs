@@ -52,6 +52,7 @@ impl Scene {
             on_failure: self.on_failure,
             groups: self.groups,
             tags: Vec::new(),
+            enabled: true,
             built_in: self.kind == "pulse",
             state,
             runs: [0; 4],

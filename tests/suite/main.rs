@@ -43,6 +43,7 @@ mod others;
 mod process_table;
 mod prometheus;
 mod proxy_protocol;
+mod pushed_checks;
 mod reload;
 mod request_log;
 mod restarts;

@@ -19,6 +19,7 @@ fn check(index: usize, status: Status, on_failure: OnFailure, groups: Vec<Group>
         on_failure,
         groups,
         tags: Vec::new(),
+        enabled: true,
         built_in: false,
         state,
         runs: [0; 4],
