@@ -88,7 +88,8 @@ impl Reference {
         }
         match &*self.field {
             "up" => up(status),
-            "error" => (status != Status::Healthy).then(|| view.sentence(check)).into(),
+            "enabled" => check.enabled.into(),
+            "error" => (check.enabled && status != Status::Healthy).then(|| view.sentence(check)).into(),
             "last_check" => last_check(check),
             "latency_ms" => latency_ms(check).map_or(Value::Null, |millis| whole(&Fact::Number(millis))),
             "consecutive_failures" => check.state.consecutive_failures.into(),
