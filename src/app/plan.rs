@@ -24,7 +24,7 @@ pub fn plan(
     let mut problems = Vec::new();
     for check in &config.checks {
         // What is switched off may lack what it needs.
-        let prepared = check.enabled.then(|| check.prepare.prepare(&resources.of(&check.name))).transpose();
+        let prepared = check.enabled.then(|| check.prepare(resources)).transpose();
         match prepared {
             Ok(prepared) => checks.push(PlannedCheck {
                 name: check.name.as_str().into(),

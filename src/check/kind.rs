@@ -14,6 +14,8 @@ pub struct Kind {
     pub fields: &'static [Field],
     /// Scheduling that suits it, where the configuration is silent.
     pub defaults: Defaults,
+    /// The cargo feature that this build lacks for it.
+    pub lacks: Option<&'static str>,
     /// Reads its settings.
     pub read: fn(&Node, &str, &Problems) -> Option<Box<dyn Prepare>>,
     /// Appends its effective settings.
@@ -41,7 +43,14 @@ impl Kind {
         doc: &'static str,
         defaults: Defaults,
     ) -> Self {
-        Self { name, doc, fields: <T as Section>::FIELDS, defaults, read: read::<T>, dump: dump::<T> }
+        let fields = <T as Section>::FIELDS;
+        Self { name, doc, fields, defaults, lacks: None, read: read::<T>, dump: dump::<T> }
+    }
+
+    /// The same kind, which works in builds with a cargo feature only.
+    #[must_use]
+    pub const fn with_feature(self, feature: &'static str, built: bool) -> Self {
+        Self { lacks: if built { None } else { Some(feature) }, ..self }
     }
 }
 

@@ -8,6 +8,7 @@ mod cli;
 mod command;
 mod count_match;
 mod credentials;
+mod database;
 mod directory;
 mod environment;
 mod executable;
@@ -26,6 +27,7 @@ mod traffic;
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 
@@ -42,6 +44,8 @@ use crate::traffic::Traffic;
 pub const KINDS: &[Kind] = &[
     http::KIND,
     tcp::KIND,
+    database::postgres::KIND,
+    database::sqlite::KIND,
     command::KIND,
     cli::KIND,
     credentials::KIND,
@@ -98,6 +102,11 @@ pub trait Prepare: Send + Sync + std::fmt::Debug {
         Vec::new()
     }
 
+    /// Whether what it asks is told the check's timeout: when that changes, it is another check.
+    fn passes_the_timeout_on(&self) -> bool {
+        false
+    }
+
     /// Whether it asks the app that the proxy forwards to: when that changes, it is another check.
     fn asks_the_app(&self) -> bool {
         false
@@ -121,6 +130,8 @@ pub struct Resources {
     pub heartbeats: Arc<Heartbeats>,
     /// The name of the check that is made.
     pub check: Arc<str>,
+    /// The timeout of the check that is prepared.
+    pub timeout: Duration,
 }
 
 impl Resources {
@@ -133,14 +144,14 @@ impl Resources {
         environment: Environment,
     ) -> Self {
         let processes = Arc::new(tokio::sync::Semaphore::new(CONCURRENT_PROCESSES));
-        let (heartbeats, check) = (Arc::default(), Arc::from(""));
-        Self { traffic, upstream, upstream_tls, environment, processes, heartbeats, check }
+        let (heartbeats, check, timeout) = (Arc::default(), Arc::from(""), Duration::MAX);
+        Self { traffic, upstream, upstream_tls, environment, processes, heartbeats, check, timeout }
     }
 
-    /// The same for the check of this name.
+    /// The same for the check of this name and timeout.
     #[must_use]
-    pub fn of(&self, check: &str) -> Self {
-        Self { check: check.into(), ..self.clone() }
+    pub fn of(&self, check: &str, timeout: Duration) -> Self {
+        Self { check: check.into(), timeout, ..self.clone() }
     }
 
     /// Whether this process runs in a container, where a file that is not there may stand in another container.
@@ -151,6 +162,6 @@ impl Resources {
 }
 
 /// A duration in milliseconds, to a thousandth.
-fn millis(duration: std::time::Duration) -> f64 {
+fn millis(duration: Duration) -> f64 {
     (duration.as_secs_f64() * 1_000_000.0).round() / 1000.0
 }

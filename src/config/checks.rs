@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::condition::Condition;
 use super::files::digest;
-use crate::check::{KINDS, Kind, Prepare};
+use crate::check::{Check, KINDS, Kind, Prepare, Resources};
 use crate::health::{Group, OnFailure, Policy};
 use crate::monitor::{Identity, Schedule};
 use crate::settings::{Entry, Environment, Line, Node, Origin, Problems, Reader, Section, Setting, Table, Value};
@@ -115,6 +115,14 @@ impl CheckConfig {
         }
     }
 
+    /// The running check.
+    ///
+    /// # Errors
+    /// A sentence that says what is missing and what to do.
+    pub fn prepare(&self, resources: &Resources) -> Result<Box<dyn Check>, String> {
+        self.prepare.prepare(&resources.of(&self.name, self.settings.timeout))
+    }
+
     /// What tells whether it is still the same after a reload: its settings, what its files hold, and the app, if it
     /// asks that.
     #[must_use]
@@ -127,6 +135,9 @@ impl CheckConfig {
         digest(&self.prepare.files()).hash(&mut question);
         if self.prepare.asks_the_app() {
             app.hash(&mut question);
+        }
+        if self.prepare.passes_the_timeout_on() {
+            self.settings.timeout.hash(&mut question);
         }
         let mut rules = DefaultHasher::new();
         for entry in self.table.entries.iter().filter(|entry| entry.key != self.kind.name) {
@@ -194,6 +205,13 @@ fn read_one(entry: &Entry, environment: &Environment, problems: &Problems) -> Op
             return None;
         }
     };
+    if let Some(feature) = kind.lacks {
+        let message = format!(
+            "`{path}.{}` is not in this build of pulsegate: build it with the cargo feature `{feature}`",
+            kind.name
+        );
+        problems.add(&settings.origin, message);
+    }
     fill_defaults(&mut general, kind);
     let node = Node { value: Value::Table(general.clone()), origin: entry.node.origin.clone() };
     let prepare = (kind.read)(&settings.node, &format!("{path}.{}", kind.name), problems);

@@ -129,7 +129,7 @@ fn prepare(config: &Config, tls: Option<Arc<Client>>, problems: &Problems) {
     let upstream = config.proxy.upstream.0.clone();
     let resources = Resources::new(Arc::new(Traffic::new(1)), upstream, tls, config.environment.clone());
     for check in config.checks.iter().filter(|check| check.enabled) {
-        if let Err(message) = check.prepare.prepare(&resources.of(&check.name)) {
+        if let Err(message) = check.prepare(&resources) {
             problems.add(&check.origin, format!("`checks.{}`: {message}", check.name));
         }
     }

@@ -139,6 +139,13 @@ impl Client {
         Self::load(&ClientTls { ca, cert: None, key: None, server_name: None, http2: false })
     }
 
+    /// The same for what does not speak HTTP: offers no protocol by ALPN, of which a server may insist on its own.
+    #[must_use]
+    pub fn without_alpn(mut self) -> Self {
+        Arc::make_mut(&mut self.http1).alpn_protocols.clear();
+        self
+    }
+
     /// Whether everything that was set and read is the same.
     #[must_use]
     pub fn is_like(&self, other: &Self) -> bool {

@@ -21,6 +21,7 @@ mod commands;
 mod config;
 mod control;
 mod counters;
+mod databases;
 mod dialects;
 mod endpoints;
 mod failures;

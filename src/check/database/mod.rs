@@ -1,0 +1,79 @@
+//! Databases: what the kinds that ask them have in common.
+//!
+//! Each check has one connection at most. It is kept for the next run, but not for long: see
+//! [decision 0015](../../../docs/decisions/0015-the-clients-of-databases.md). Everything that a server may send has a bound.
+
+#![cfg_attr(
+    not(all(feature = "postgres", feature = "sqlite")),
+    allow(dead_code, unused_imports, reason = "what is common is all there, also when a client is not built")
+)]
+
+mod address;
+mod expect;
+pub(super) mod postgres;
+mod rows;
+mod session;
+pub(super) mod sqlite;
+mod trouble;
+mod wire;
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+pub(crate) use self::address::{Address, DatabaseUrl, Engine, Place};
+pub(crate) use self::expect::Expectations;
+use super::Resources;
+use crate::tls::Client;
+
+/// What we are called in a server's list of connections.
+const APPLICATION: &str = "pulsegate";
+
+/// Where to ask, and how patiently.
+#[derive(Debug)]
+struct Target {
+    address: Address,
+    /// If the URL asks for it.
+    tls: Option<Client>,
+    /// What the server is told too, so that it does not work on when we have given up.
+    timeout: Duration,
+}
+
+impl Target {
+    /// Reads the URL and the certificates.
+    fn of(url: &DatabaseUrl, ca: Option<&Path>, resources: &Resources) -> Result<Arc<Self>, String> {
+        let address = url.resolve(&resources.environment)?;
+        let ca = ca.or(address.ca.as_deref());
+        let tls = match address.tls {
+            true => Some(Client::trusting(ca).map_err(|error| format!("`ca`: {error}"))?.without_alpn()),
+            false => None,
+        };
+        Ok(Arc::new(Self { address, tls, timeout: resources.timeout }))
+    }
+
+    /// The same for one engine.
+    fn of_engine(
+        engine: Engine,
+        url: &DatabaseUrl,
+        ca: Option<&Path>,
+        resources: &Resources,
+    ) -> Result<Arc<Self>, String> {
+        let target = Self::of(url, ca, resources)?;
+        if target.address.engine != engine {
+            return Err(format!("its URL must begin with {}", engine.schemes()));
+        }
+        Ok(target)
+    }
+
+    /// The timeout in whole milliseconds, as servers take it.
+    fn timeout_ms(&self) -> u64 {
+        const LONGEST: u128 = 24 * 3600 * 1000;
+        self.timeout.as_millis().clamp(1, LONGEST) as u64
+    }
+}
+
+/// What a build without a client says.
+#[cfg(not(all(feature = "postgres", feature = "sqlite")))]
+fn not_built(feature: &str) -> String {
+    format!("this build of pulsegate cannot ask it: build it with the cargo feature `{feature}`")
+}

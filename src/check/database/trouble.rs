@@ -1,0 +1,102 @@
+use super::Address;
+use crate::health::{Facts, Finding, Reason};
+
+/// Why a database did not do what it was asked.
+#[derive(Debug)]
+pub(super) struct Trouble {
+    kind: Kind,
+    /// What the server or the system said, for trusted callers.
+    detail: String,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// No connection.
+    Connect,
+    /// A connection, but no TLS on it.
+    Tls,
+    /// Something answers that is no such database.
+    Protocol,
+    /// It closed the connection, or went away.
+    Lost,
+    /// Who asks is not let in.
+    Auth,
+    /// There is no such database.
+    NoDatabase,
+    /// It has no room for one more connection.
+    Full,
+    /// It is starting, stopping or loading its data.
+    Starting,
+    /// It does not like the query.
+    Query,
+    /// It ended the query for taking too long: it was told our timeout.
+    Timeout,
+    /// It answers with more than is looked at.
+    TooLarge,
+    /// SQLite: there is no such file.
+    Missing,
+    /// SQLite: somebody else has locked it.
+    Locked,
+    /// SQLite: the file is something else, or damaged.
+    NotADatabase,
+}
+
+impl Kind {
+    fn code(self) -> &'static str {
+        match self {
+            Self::Connect => "connect_failed",
+            Self::Tls => "tls_failed",
+            Self::Protocol => "protocol_error",
+            Self::Lost => "connection_lost",
+            Self::Auth => "auth_failed",
+            Self::NoDatabase => "no_database",
+            Self::Full => "too_many_connections",
+            Self::Starting => "not_ready",
+            Self::Query => "query_failed",
+            Self::Timeout => "timeout",
+            Self::TooLarge => "too_large",
+            Self::Missing => "file_missing",
+            Self::Locked => "locked",
+            Self::NotADatabase => "not_a_database",
+        }
+    }
+
+    fn sentence(self) -> &'static str {
+        match self {
+            Self::Connect => "cannot connect",
+            Self::Tls => "TLS handshake failed",
+            Self::Protocol => "does not answer as such a database does",
+            Self::Lost => "closed the connection",
+            Self::Auth => "refuses the login",
+            Self::NoDatabase => "has no such database",
+            Self::Full => "has no connection left",
+            Self::Starting => "is starting or stopping",
+            Self::Query => "refuses the query",
+            Self::Timeout => "did not answer in time",
+            Self::TooLarge => "answers with more than is looked at",
+            Self::Missing => "is not there",
+            Self::Locked => "is locked by somebody else",
+            Self::NotADatabase => "is not a database, or is damaged",
+        }
+    }
+}
+
+impl Trouble {
+    pub(super) fn of(kind: Kind, error: &dyn std::error::Error) -> Self {
+        Self::new(kind, error.to_string())
+    }
+
+    pub(super) fn new(kind: Kind, detail: impl Into<String>) -> Self {
+        Self { kind, detail: detail.into() }
+    }
+
+    /// Whether a kept connection may be to blame, so that a new one could do better.
+    pub(super) fn may_be_stale(&self) -> bool {
+        matches!(self.kind, Kind::Lost | Kind::Protocol | Kind::Starting)
+    }
+
+    pub(super) fn finding(&self, address: &Address, facts: Facts) -> Finding {
+        let detail = address.clean(&format!("{address}: {}", self.detail));
+        Finding::fail(Reason::new(self.kind.code(), self.kind.sentence()).with_private(detail), facts)
+    }
+}
