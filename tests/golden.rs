@@ -12,12 +12,13 @@ use std::path::PathBuf;
 
 use pulsegate::dialect::{Answer, DIALECTS, Dialect, Query, StatusCodes, View};
 use pulsegate::health::{Audience, Group};
-use scenes::{Case, cases, options, service, traffic};
+use scenes::{Case, cases, options, service, shapes, traffic};
 
 /// The ways to ask: group, detail, audience, and what the query adds.
 fn questions() -> Vec<(&'static str, Group, bool, Audience, Query<'static>)> {
     let plain = Query::default;
-    let verbose = Query { verbose: true, exclude: vec!["claude_cli", "nobody\n"], check: None };
+    let verbose = Query { verbose: true, exclude: vec!["claude_cli", "nobody\n"], ..plain() };
+    let below = Query { other_group: true, ..plain() };
     let one = Query { check: Some("claude_cli"), ..plain() };
     vec![
         ("health", Group::Health, false, Audience::Public, plain()),
@@ -25,36 +26,57 @@ fn questions() -> Vec<(&'static str, Group, bool, Audience, Query<'static>)> {
         ("health, detailed, trusted", Group::Health, true, Audience::Trusted, plain()),
         ("readiness", Group::Readiness, false, Audience::Public, plain()),
         ("readiness, verbose, excluding", Group::Readiness, false, Audience::Public, verbose),
-        ("readiness, one check", Group::Readiness, false, Audience::Public, one),
+        ("readiness, detailed, below health", Group::Readiness, true, Audience::Public, below),
+        ("readiness, one check", Group::Readiness, false, Audience::Public, one.clone()),
+        ("readiness, one check, detailed, trusted", Group::Readiness, true, Audience::Trusted, one.clone()),
         ("liveness", Group::Liveness, false, Audience::Public, plain()),
+        ("liveness, detailed", Group::Liveness, true, Audience::Public, plain()),
         ("startup", Group::Startup, false, Audience::Public, plain()),
     ]
 }
 
-/// Everything that a dialect answers in one case, as text.
-fn transcript(dialect: &dyn Dialect, case: Case) -> String {
+/// One question to a dialect, and what it answers.
+struct Asked {
+    title: &'static str,
+    detail: bool,
+    audience: Audience,
+    /// Whether one check alone was asked for.
+    one: bool,
+    answer: Answer,
+    body: String,
+}
+
+/// Everything that a dialect answers in one case.
+fn answers(dialect: &dyn Dialect, case: Case) -> Vec<Asked> {
     let (report, now) = case.report();
     let (totals, service, options) = (traffic().totals(), service(), options());
-    let mut text = String::new();
-    for (title, group, detail, audience, query) in questions() {
-        let codes = StatusCodes::default();
-        let view = View {
+    let ask = |(title, group, detail, audience, query): (_, Group, _, _, Query<'static>)| {
+        let one = query.check.is_some();
+        let answer = dialect.render(&View {
             report: &report,
             totals: &totals,
             service: &service,
             group: &group,
             detail,
             audience,
-            codes,
+            codes: StatusCodes::default(),
             options: &options,
             query,
             now,
-        };
-        let Answer { code, media_type, body } = dialect.render(&view);
-        let body = String::from_utf8(body.to_vec()).expect("a body is UTF-8");
-        text.push_str(&format!("== {title}\n{code} {media_type}\n{}\n", readable(&body)));
-    }
-    text
+        });
+        let body = String::from_utf8(answer.body.to_vec()).expect("a body is UTF-8");
+        Asked { title, detail, audience, one, answer, body }
+    };
+    questions().into_iter().map(ask).collect()
+}
+
+fn transcript(dialect: &dyn Dialect, case: Case) -> String {
+    let answers = answers(dialect, case).into_iter();
+    answers
+        .map(|Asked { title, answer: Answer { code, media_type, .. }, body, .. }| {
+            format!("== {title}\n{code} {media_type}\n{}\n", readable(&body))
+        })
+        .collect()
 }
 
 /// JSON with a line for each member, in its own order; other text as it is.
@@ -126,26 +148,26 @@ fn there_is_no_golden_file_without_its_dialect_and_case() {
 fn a_public_caller_reads_nothing_private() {
     for dialect in DIALECTS {
         for case in cases() {
-            let (report, now) = case.report();
-            let (totals, service, options) = (traffic().totals(), service(), options());
-            for (title, group, detail, _, query) in questions() {
-                let (audience, codes) = (Audience::Public, StatusCodes::default());
-                let answer = dialect.render(&View {
-                    report: &report,
-                    totals: &totals,
-                    service: &service,
-                    group: &group,
-                    detail,
-                    audience,
-                    codes,
-                    options: &options,
-                    query,
-                    now,
-                });
-                let body = String::from_utf8_lossy(&answer.body);
+            let answers = answers(*dialect, case).into_iter().filter(|asked| asked.audience == Audience::Public);
+            for Asked { title, body, .. } in answers {
                 for private in ["jane", "127.0.0.1:8080"] {
                     assert!(!body.contains(private), "{}: {title}: {body}", dialect.name());
                 }
+            }
+        }
+    }
+}
+
+#[test]
+fn every_body_keeps_the_rules_of_its_format() {
+    for dialect in DIALECTS {
+        for case in cases() {
+            let name = case.name;
+            for Asked { title, detail, one, answer, body, .. } in answers(*dialect, case) {
+                let json = serde_json::from_str(&body).unwrap_or_default();
+                let broken = shapes::broken(dialect.name(), answer.code, &json, detail, one);
+                assert!(broken.is_empty(), "{}, {name}, {title}: {broken:#?}\n{}", dialect.name(), readable(&body));
+                assert_eq!(answer.media_type, dialect.media_type(), "what Accept chooses by");
             }
         }
     }

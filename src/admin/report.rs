@@ -38,10 +38,10 @@ impl Admin {
         match &part {
             None => {}
             Some(Part::Check(name)) => query.check = Some(name),
-            Some(Part::Group(other, check)) => (group, query.check) = (other, *check),
+            Some(Part::Group(other, check)) => (group, query.check, query.other_group) = (other, *check, true),
             Some(Part::Nothing) => return problem(404, "not_found", "there is nothing of that name"),
         }
-        let kept = endpoint.kept_for(index, audience).filter(|_| part.is_none() && query.is_plain());
+        let kept = endpoint.kept_for(index, audience).filter(|_| query.is_plain());
         let (second, overdue) = (now.unix.as_secs(), report.is_overdue(now));
         let rendering = kept.and_then(ArcSwapAny::load_full);
         let rendering = rendering.filter(|kept| kept.is_of(report.number, second, overdue)).unwrap_or_else(|| {

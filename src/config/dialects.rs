@@ -1,8 +1,8 @@
 use super::Config;
-use crate::admin::{Dialects, Kind};
+use crate::admin::{Dialects, EndpointSettings, Kind};
 use crate::check::Pulse;
-use crate::dialect::{DIALECTS, Reference};
-use crate::health::Group;
+use crate::dialect::{DIALECTS, Dialect, Reference};
+use crate::health::{Group, Status};
 use crate::settings::{Origin, Problems, did_you_mean, key};
 use crate::supervise::AppStatus;
 
@@ -13,6 +13,7 @@ pub(super) fn validate(config: &Config, checks: &[&str], problems: &Problems, or
         let Kind::Report(dialects) = &endpoint.dialect else { continue };
         let is_written = |setting: &str| at(setting) != origin(&["endpoints", path]);
         strangers(path, dialects, problems, &at, &is_written);
+        codes(path, endpoint, dialects, problems, &at);
         if has(dialects, "body") {
             if !is_written("body") {
                 problems.add(&at("dialect"), format!("`endpoints.{path:?}` needs a `body`: the template to fill in"));
@@ -41,6 +42,22 @@ fn strangers(
             let message = format!("`endpoints.{path:?}.{}` is for the dialect {owner}", key(setting));
             problems.add(&at(setting), message);
         }
+    }
+}
+
+/// draft-inadarei-api-health-check-06, section 3.1: pass and warn must be 2xx or 3xx, fail 4xx or 5xx.
+fn codes(
+    path: &str,
+    endpoint: &EndpointSettings,
+    dialects: &Dialects,
+    problems: &Problems,
+    at: &impl Fn(&str) -> Origin,
+) {
+    let fits = |status: Status| (endpoint.codes.of(status) < 400) == status.is_up();
+    if dialects.iter().any(Dialect::ties_codes) && !Status::ALL.into_iter().all(fits) {
+        let message =
+            "the draft of health-json wants codes below 400 for healthy and degraded, and from 400 for the others";
+        problems.add(&at("codes"), format!("`endpoints.{path:?}.codes`: {message}"));
     }
 }
 

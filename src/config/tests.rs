@@ -127,7 +127,7 @@ lame_duk = '1s'
         "c.toml:12:11: `checks.slow.timeout` must not be longer than the interval",
         "c.toml:13:21: `checks.slow.failure_threshold` must be at least 1",
         "c.toml:14:12: `endpoints.\"health\"`: an endpoint is a path",
-        "c.toml:15:11: `endpoints.\"health\".dialect` must be one of claude-proxy, ok, build, simple, template, kubernetes,",
+        "c.toml:15:11: `endpoints.\"health\".dialect` must be one of claude-proxy, ok, build, simple, template,",
         "c.toml:17:1: unknown key `shutdown.lame_duk`; did you mean `lame_duck`?",
     ];
     for expected in expected {

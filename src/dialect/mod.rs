@@ -2,10 +2,14 @@
 //!
 //! A dialect is one file here and one line in [`DIALECTS`].
 
+mod actuator;
 mod build;
 mod claude_proxy;
+mod health_json;
+mod healthchecks_ui;
 mod json;
 mod kubernetes;
+mod microprofile;
 mod ok;
 mod simple;
 mod template;
@@ -53,6 +57,11 @@ pub trait Dialect: Sync + std::fmt::Debug {
         self.render(view)
     }
 
+    /// Whether the format ties codes to statuses: below 400 for what is up, from 400 for what is not.
+    fn ties_codes(&self) -> bool {
+        false
+    }
+
     /// The paths below an endpoint's own, for its documentation: `/NAME`.
     fn paths(&self) -> &'static [&'static str] {
         &[]
@@ -94,6 +103,10 @@ pub const DIALECTS: &[&dyn Dialect] = &[
     &build::Build,
     &simple::Simple,
     &template::Template,
+    &health_json::HealthJson,
+    &actuator::Actuator,
+    &healthchecks_ui::HealthChecksUi,
+    &microprofile::MicroProfile,
     &kubernetes::Kubernetes,
 ];
 

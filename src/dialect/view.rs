@@ -40,13 +40,15 @@ pub struct Query<'a> {
     pub exclude: Vec<&'a str>,
     /// `PATH/NAME`: this check alone.
     pub check: Option<&'a str>,
+    /// The path asks for another group than the endpoint's.
+    pub other_group: bool,
 }
 
 impl Query<'_> {
     /// Whether nothing was added, so that the answer may be kept for the next request.
     #[must_use]
     pub fn is_plain(&self) -> bool {
-        !self.verbose && self.exclude.is_empty() && self.check.is_none()
+        !self.verbose && self.exclude.is_empty() && self.check.is_none() && !self.other_group
     }
 }
 

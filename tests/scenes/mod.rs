@@ -1,5 +1,7 @@
 //! Situations that a caller of an endpoint can meet.
 
+pub(crate) mod shapes;
+
 use std::sync::Arc;
 use std::time::Duration;
 

@@ -152,3 +152,157 @@ fn the_old_word_for_the_metrics_is_refused_with_the_new_one() {
     assert_eq!(ended.code, Some(2));
     assert!(ended.stderr.contains("the metrics are called \"prometheus\" here"), "{ended:?}");
 }
+
+#[test]
+fn actuator_has_groups_and_components_below_its_path() {
+    let upstream = Upstream::hello();
+    let sidecar = start(&upstream, |settings| {
+        settings
+            .text("endpoints.\"/actuator/health\".dialect", "actuator")
+            .text("endpoints.\"/parts\".dialect", "actuator")
+            .raw("endpoints.\"/parts\".detail", "true")
+            .text("endpoints.\"/parts/mine\".dialect", "ok")
+            .raw("checks.api_server.groups", "[\"health\", \"readiness\", \"custom\"]")
+    });
+    let content = "application/vnd.spring-boot.actuator.v3+json";
+    for address in both(&sidecar) {
+        let root = get(address, "/actuator/health");
+        assert_eq!((root.status, media_type(&root)), (200, content));
+        assert_eq!(root.text(), r#"{"status":"UP","groups":["custom","liveness","readiness","startup"]}"#);
+        for path in ["liveness", "readiness", "custom", "health", "api_server", "custom/api_server"] {
+            let answer = get(address, &format!("/actuator/health/{path}"));
+            assert_eq!((answer.status, answer.text()), (200, r#"{"status":"UP"}"#), "{path}");
+            let head = ask(address, "HEAD", &format!("/actuator/health/{path}"), &[], b"");
+            assert_eq!((head.status, media_type(&head)), (200, content), "{path}");
+            assert_eq!(ask(address, "POST", &format!("/actuator/health/{path}"), &[], b"").status, 405, "{path}");
+        }
+        let nothing =
+            ["nobody", "custom/claude_cli", "custom/", "api_server/custom", "a/b/c", "event_loop", "API_SERVER"];
+        for path in nothing {
+            let answer = get(address, &format!("/actuator/health/{path}"));
+            assert_eq!((answer.status, &answer.json()["error"]["code"]), (404, &json!("not_found")), "{path}");
+        }
+        let parts = get(address, "/parts").json();
+        let component = &parts["components"]["api_server"];
+        assert_eq!((&component["status"], &component["details"]["status_code"]), (&json!("UP"), &json!(200)));
+        assert_eq!(get(address, "/parts/custom").json()["components"].as_object().map(serde_json::Map::len), Some(1));
+        assert_eq!(get(address, "/parts/api_server").json()["details"]["status_code"], 200);
+        assert_eq!(get(address, "/parts/mine").text(), r#"{"ok":true,"status":"healthy"}"#, "an endpoint's own path");
+    }
+    let seen: Vec<String> = upstream.seen().into_iter().map(|seen| seen.target).collect();
+    assert!(seen.is_empty(), "all below the path is the endpoint's: {seen:?}");
+    assert_eq!(sidecar.get("/actuator/health/").text(), "hello", "and its path with a slash is not");
+
+    upstream.set_probe(500);
+    sidecar.await_code("/actuator/health", 503);
+    for address in both(&sidecar) {
+        assert_eq!(get(address, "/actuator/health/api_server").text(), r#"{"status":"DOWN"}"#);
+        assert_eq!(get(address, "/actuator/health/claude_cli").status, 200);
+        assert_eq!(get(address, "/actuator/health/liveness").status, 200);
+        assert_eq!(get(address, "/actuator/health/custom").status, 503);
+    }
+}
+
+#[test]
+fn microprofile_has_three_paths_below_its_own() {
+    let upstream = Upstream::hello();
+    let sidecar = start(&upstream, |settings| settings.text("endpoints.\"/health\".dialect", "microprofile"));
+    for address in both(&sidecar) {
+        for path in ["/health", "/health/live", "/health/ready", "/health/started"] {
+            let answer = get(address, path);
+            assert_eq!((answer.status, media_type(&answer)), (200, "application/json"), "{path}");
+            assert_eq!(answer.json()["status"], "UP", "{path}");
+        }
+        let names = |path| -> Vec<String> {
+            let checks = get(address, path).json()["checks"].as_array().cloned().unwrap_or_default();
+            checks.iter().filter_map(|check| check["name"].as_str().map(str::to_owned)).collect()
+        };
+        assert_eq!(names("/health/live"), ["event_loop"]);
+        assert_eq!(names("/health/ready"), ["claude_cli", "api_server", "authentication", "traffic"]);
+        assert!(names("/health/started").is_empty());
+        assert_eq!(get(address, "/health/detailed").json()["status"], "healthy", "another endpoint's path");
+    }
+    assert_eq!(sidecar.get("/health/other").text(), "hello", "every other path is the app's");
+    upstream.set_probe(500);
+    sidecar.await_code("/health/ready", 503);
+    for address in both(&sidecar) {
+        let ready = get(address, "/health/ready").json();
+        assert_eq!(ready["status"], "DOWN");
+        assert_eq!(ready["checks"][1], json!({ "name": "api_server", "status": "DOWN" }));
+        assert_eq!(get(address, "/health/live").status, 200);
+        assert_eq!(get(address, "/health/started").status, 200);
+    }
+}
+
+#[test]
+fn health_json_has_a_lifetime_and_trusted_answers_are_private() {
+    let upstream = Upstream::hello();
+    let home = home_with_login();
+    let key = home.path().join("key");
+    std::fs::write(&key, "k1").expect("a key");
+    let settings = Sidecar::full(&upstream)
+        .raw("admin.api_keys", &format!("[{{ file = {:?} }}]", key.display().to_string()))
+        .raw("admin.cors_origins", "[\"https://status.example\"]")
+        .text("endpoints.\"/health\".dialect", "health-json")
+        .raw("endpoints.\"/health\".detail", "true")
+        .text("endpoints.\"/slow\".dialect", "health-json")
+        .text("endpoints.\"/slow\".max_age", "1h")
+        .raw("endpoints.\"/either\".dialect", "[\"claude-proxy\", \"health-json\"]");
+    let sidecar = Sidecar::start_in(home, &settings, |_| ()).ready();
+    for address in both(&sidecar) {
+        let ask = |path: &str, fields: &[(&str, &str)]| ask(address, "GET", path, fields, b"");
+        let answer = ask("/health", &[]);
+        assert_eq!((answer.status, media_type(&answer)), (200, "application/health+json"));
+        assert_eq!(answer.field("cache-control"), Some("max-age=1"));
+        assert_eq!(answer.field("vary"), Some("origin"));
+        let body = answer.json();
+        assert_eq!((&body["status"], body.get("output")), (&json!("pass"), None));
+        let node = &body["checks"]["api_server:responseTime"][0];
+        assert_eq!((&node["observedUnit"], &node["facts"]["status_code"]), (&json!("ms"), &json!(200)));
+        assert!(body["checks"]["uptime"][0]["observedValue"].is_u64());
+        assert_eq!(ask("/health", &[("x-api-key", "k1")]).field("cache-control"), Some("private, max-age=1"));
+        assert_eq!(ask("/slow", &[]).field("cache-control"), Some("max-age=3600"));
+        assert_eq!(ask("/either", &[]).field("cache-control"), Some("no-store"));
+        let either = ask("/either", &[("accept", "application/health+json"), ("origin", "https://status.example")]);
+        assert_eq!(
+            (media_type(&either), either.field("cache-control")),
+            ("application/health+json", Some("max-age=1"))
+        );
+        assert_eq!(either.field("vary"), Some("accept, origin"));
+        assert_eq!(either.field("access-control-allow-origin"), Some("https://status.example"));
+    }
+    upstream.set_probe(500);
+    let failed = sidecar.await_code("/health", 503).json();
+    assert_eq!((&failed["status"], &failed["output"]), (&json!("fail"), &json!("api_server answers with status 500")));
+}
+
+#[test]
+fn who_drains_is_out_of_service_in_the_words_of_each() {
+    let upstream = Upstream::hello();
+    let sidecar = start(&upstream, |settings| {
+        settings
+            .text("shutdown.lame_duck", "20s")
+            .text("shutdown.grace", "25s")
+            .text("endpoints.\"/actuator\".dialect", "actuator")
+            .text("endpoints.\"/ui\".dialect", "healthchecks-ui")
+            .text("endpoints.\"/microprofile\".dialect", "microprofile")
+            .text("endpoints.\"/json\".dialect", "health-json")
+            .text("endpoints.\"/simple\".dialect", "simple")
+            .text("endpoints.\"/ok\".dialect", "ok")
+    });
+    let ui = sidecar.get("/ui");
+    assert_eq!((ui.status, media_type(&ui), &ui.json()["status"]), (200, "application/json", &json!("Healthy")));
+    sidecar.terminate();
+    sidecar.await_code("/ui", 503);
+    let ui = sidecar.get("/ui");
+    assert_eq!((media_type(&ui), &ui.json()["status"]), ("application/json", &json!("Unhealthy")));
+    assert_eq!(ui.json()["entries"]["lifecycle"]["description"], "shutting down");
+    assert_eq!(sidecar.get("/actuator").json()["status"], "OUT_OF_SERVICE");
+    assert_eq!(sidecar.get("/actuator/api_server").json()["status"], "UP", "the part is what it was");
+    let microprofile = sidecar.get("/microprofile").json();
+    assert_eq!((&microprofile["status"], &microprofile["checks"][0]["name"]), (&json!("DOWN"), &json!("lifecycle")));
+    let json = sidecar.get("/json").json();
+    assert_eq!((&json["status"], &json["notes"][0]), (&json!("fail"), &json!("shutting down")));
+    assert_eq!(sidecar.get("/simple").json()["error"], "shutting down");
+    assert_eq!(sidecar.get("/ok").status, 200, "it is alive");
+}
