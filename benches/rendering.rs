@@ -11,7 +11,7 @@ use std::time::Duration;
 use criterion::{Criterion, criterion_group, criterion_main};
 use fleet::Fleet;
 use hyper::Request;
-use pulsegate::admin::{Admin, Endpoint, EndpointSettings, Keys, Kind, Metrics, Port};
+use pulsegate::admin::{Admin, Cors, Credentials, Endpoint, EndpointSettings, Kind, Metrics, Port};
 use pulsegate::dialect::{Query, Service, View, find};
 use pulsegate::health::{Audience, Group};
 use pulsegate::traffic::{Failure, Method, Traffic};
@@ -53,8 +53,8 @@ fn admin(fleet: &Fleet) -> Admin {
             cors_enabled: false,
             configuration: Vec::new(),
         },
-        keys: Keys::default(),
-        cors_origins: Vec::new(),
+        credentials: Credentials::default(),
+        cors: Cors::default(),
         clock: fleet.clock,
         waiting: Default::default(),
     }

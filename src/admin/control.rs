@@ -10,9 +10,8 @@ use hyper::{Method, Request, Response};
 use serde_json::json;
 use tokio::sync::Semaphore;
 
-use super::Keys;
+use super::Credentials;
 use super::service::{full, problem};
-use crate::health::Audience;
 
 /// What an operator can have the process do, through the endpoints below `/-/`.
 pub trait Control: Send + Sync + Debug {
@@ -103,7 +102,7 @@ impl Operator {
         action: Action,
         request: &Request<B>,
         peer: Option<IpAddr>,
-        keys: &Keys,
+        credentials: &Credentials,
     ) -> BoxFuture<'static, Response<Bytes>> {
         let only_waits = action == Action::WaitForDrain;
         let fine = request.method() == Method::POST || (only_waits && request.method() == Method::GET);
@@ -117,7 +116,7 @@ impl Operator {
             response.headers_mut().insert(ALLOW, HeaderValue::from_static(allow));
             return ready(response);
         }
-        if !only_waits && !may_control(request.headers(), peer, keys) {
+        if !only_waits && !may_control(request.headers(), peer, credentials) {
             let message = "only from this machine or with an API key: X-API-Key, or Authorization: Bearer";
             return ready(problem(403, "forbidden", message));
         }
@@ -191,12 +190,12 @@ const JSON: &str = "application/json";
 ///
 /// "From this machine" is not enough when somebody else speaks through it: a proxy that says for whom (some meshes let all
 /// of a pod's traffic come from a loopback address), or a browser that says for which page.
-fn may_control(headers: &HeaderMap, peer: Option<IpAddr>, keys: &Keys) -> bool {
+fn may_control(headers: &HeaderMap, peer: Option<IpAddr>, credentials: &Credentials) -> bool {
     const FOR_OTHERS: [HeaderName; 5] =
         [FORWARDED, VIA, ORIGIN, HeaderName::from_static("x-forwarded-for"), HeaderName::from_static("sec-fetch-site")];
     let for_itself = FOR_OTHERS.iter().all(|name| !headers.contains_key(name));
     let local = peer.is_none_or(|peer| peer.to_canonical().is_loopback() && for_itself);
-    local || keys.audience(headers) == Audience::Trusted
+    local || credentials.may_operate(headers)
 }
 
 fn reloaded(outcome: Result<Vec<String>, Vec<String>>) -> Response<Bytes> {
@@ -254,7 +253,7 @@ mod tests {
     use hyper::header::HeaderMap;
     use proptest::prelude::*;
 
-    use super::{Keys, encode, may_control, parameter};
+    use super::{Credentials, encode, may_control, parameter};
 
     #[test]
     fn only_who_speaks_for_itself_from_this_machine_may_control() {
@@ -264,7 +263,7 @@ mod tests {
                 headers.insert(*name, value.parse().expect("a value"));
             }
             let peer = peer.map(|peer| peer.parse::<IpAddr>().expect("an address"));
-            may_control(&headers, peer, &Keys::default())
+            may_control(&headers, peer, &Credentials::default())
         };
         assert!(may(None, &[]) && may(Some("127.0.0.1"), &[]) && may(Some("::1"), &[]));
         assert!(may(Some("127.0.0.1"), &[("user-agent", "any")]));

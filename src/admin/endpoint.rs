@@ -3,7 +3,7 @@ use std::time::Duration;
 use arc_swap::ArcSwapOption;
 use hyper::header::HeaderValue;
 
-use super::{Dialects, EndpointSettings, Requirement};
+use super::{Access, Dialects, EndpointSettings};
 use crate::dialect::{Answer, Dialect, Options, StatusCodes};
 use crate::health::{Audience, Group};
 
@@ -48,7 +48,7 @@ pub struct Endpoint {
     /// Whether it shows the parts.
     pub detail: bool,
     /// Who may read it.
-    pub requirement: Requirement,
+    pub access: Access,
     /// Where it is answered.
     pub ports: Ports,
     /// Which status is which code.
@@ -91,7 +91,7 @@ impl Endpoint {
             kind: settings.dialect,
             group,
             detail: settings.detail,
-            requirement: settings.access,
+            access: settings.access,
             ports: settings.ports,
             codes: settings.codes,
             options: Options { body: settings.body, words: settings.words },

@@ -8,6 +8,7 @@ mod accept;
 mod access;
 mod control;
 mod dialects;
+mod cors;
 mod endpoint;
 mod metrics;
 mod reloads;
@@ -16,8 +17,9 @@ mod service;
 mod settings;
 mod waiting;
 
-pub use self::access::{Keys, Requirement};
+pub use self::access::{Access, AccessError, Credentials, JwtError, JwtSettings, Keys, Means};
 pub use self::control::{Control, LONGEST_WAIT, Operator, encode};
+pub use self::cors::Cors;
 pub use self::dialects::Dialects;
 pub use self::endpoint::{Endpoint, Kind, Port, Ports};
 pub use self::metrics::Metrics;

@@ -9,14 +9,14 @@ use bytes::Bytes;
 use futures_util::future::{BoxFuture, Either};
 use http_body_util::Full;
 use hyper::body::Body;
-use hyper::header::{
-    ACCESS_CONTROL_ALLOW_ORIGIN, ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderValue, ORIGIN, VARY, WWW_AUTHENTICATE,
-};
+use hyper::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
 use hyper::{Method, Request, Response, StatusCode};
 
+use super::access::{Verdict, refusal};
 use super::control::Action;
+use super::cors::Mark;
 use super::report::Asked;
-use super::{Endpoint, Keys, Kind, Metrics, Operator, Port, Requirement, Waiting};
+use super::{Cors, Credentials, Endpoint, Kind, Metrics, Operator, Port, Waiting};
 use crate::clock::Clock;
 use crate::dialect::{Call, Dialect, Query, Service as Identity};
 use crate::health::Audience;
@@ -36,9 +36,9 @@ pub struct Admin {
     /// Who we are.
     pub identity: Identity,
     /// Who is trusted.
-    pub keys: Keys,
-    /// Origins whose pages may read the endpoints.
-    pub cors_origins: Vec<String>,
+    pub credentials: Credentials,
+    /// Whose pages may read the endpoints.
+    pub cors: Cors,
     /// The metrics.
     pub metrics: Metrics,
     /// The clock of the reports.
@@ -91,6 +91,12 @@ impl Target<'_> {
     pub fn negotiates(&self) -> bool {
         matches!(&self.endpoint.kind, Kind::Report(dialects) if dialects.are_several())
     }
+
+    /// The methods that are answered.
+    fn methods(&self) -> &'static str {
+        let is_called = self.endpoint.called().is_some() && self.below.is_none();
+        if is_called { "GET, HEAD, POST" } else { "GET, HEAD" }
+    }
 }
 
 /// A call of a dialect by POST is a small text.
@@ -124,17 +130,14 @@ impl Admin {
     /// Answers a request for an endpoint.
     #[must_use]
     pub fn answer<B>(self: &Arc<Self>, target: Target<'_>, request: &Request<B>) -> LocalAnswer {
-        let origin = self.allowed_origin(request);
-        let vary = match (target.negotiates(), !self.cors_origins.is_empty()) {
-            (false, false) => None,
-            (true, false) => Some("accept"),
-            (false, true) => Some("origin"),
-            (true, true) => Some("accept, origin"),
-        };
+        let mark = self.cors.mark(request.headers(), target.negotiates());
+        if let Some(response) = self.cors.preflight(request, target.methods()) {
+            return LocalAnswer::Now(finished(response, mark));
+        }
         match self.respond(target, request) {
-            LocalAnswer::Now(response) => LocalAnswer::Now(finished(response, origin, vary)),
+            LocalAnswer::Now(response) => LocalAnswer::Now(finished(response, mark)),
             LocalAnswer::Later(later) => LocalAnswer::Later(Later::new(later.most_body(), move |body| {
-                Box::pin(async move { finished(later.begin(body).await, origin, vary) })
+                Box::pin(async move { finished(later.begin(body).await, mark) })
             })),
         }
     }
@@ -144,15 +147,13 @@ impl Admin {
         let callable = endpoint.called().filter(|_| target.below.is_none());
         let called = callable.filter(|_| request.method() == Method::POST);
         if called.is_none() && request.method() != Method::GET && request.method() != Method::HEAD {
-            return LocalAnswer::Now(not_allowed(callable.is_some()));
+            return LocalAnswer::Now(not_allowed(target.methods()));
         }
-        let audience = self.keys.audience(request.headers());
-        if endpoint.requirement == Requirement::ApiKey && audience != Audience::Trusted {
-            let mut response =
-                problem(401, "unauthorized", "this endpoint needs an API key: X-API-Key, or Authorization: Bearer");
-            response.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"pulsegate\""));
-            return LocalAnswer::Now(response);
+        let verdict = self.credentials.judge(endpoint.access, request.headers(), self.clock.now().unix);
+        if let Some(refusal) = refusal(endpoint.access, verdict) {
+            return LocalAnswer::Now(refusal);
         }
+        let audience = if let Verdict::Admitted(audience) = verdict { audience } else { Audience::Public };
         match called {
             Some(dialect) => LocalAnswer::Later(self.call(endpoint, dialect, audience, request)),
             None => LocalAnswer::Now(self.read(target, audience, request)),
@@ -191,35 +192,19 @@ impl Admin {
             Box::pin(ready(full(answer.code, answer.media_type, answer.body)))
         })
     }
-
-    fn allowed_origin<B>(&self, request: &Request<B>) -> Option<HeaderValue> {
-        let origin = request.headers().get(ORIGIN)?;
-        let allowed = |known: &&String| *known == "*" || known.as_bytes() == origin.as_bytes();
-        self.cors_origins.iter().find(allowed).map(|_| origin.clone())
-    }
 }
 
 /// What every answer says beyond itself.
-fn finished(mut response: Response<Bytes>, origin: Option<HeaderValue>, vary: Option<&'static str>) -> Response<Bytes> {
+fn finished(mut response: Response<Bytes>, mark: Mark) -> Response<Bytes> {
     let headers = response.headers_mut();
     headers.entry(CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
-    if let Some(origin) = origin {
-        headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, origin);
-    }
-    if let Some(vary) = vary {
-        headers.insert(VARY, HeaderValue::from_static(vary));
-    }
+    mark.put(headers);
     response
 }
 
-fn not_allowed(is_called: bool) -> Response<Bytes> {
-    let (message, allow) = if is_called {
-        ("this endpoint answers GET, HEAD and POST", "GET, HEAD, POST")
-    } else {
-        ("this endpoint answers GET and HEAD", "GET, HEAD")
-    };
-    let mut response = problem(405, "method_not_allowed", message);
-    response.headers_mut().insert(ALLOW, HeaderValue::from_static(allow));
+fn not_allowed(methods: &'static str) -> Response<Bytes> {
+    let mut response = problem(405, "method_not_allowed", &format!("this endpoint answers {methods}"));
+    response.headers_mut().insert(ALLOW, HeaderValue::from_static(methods));
     response
 }
 
@@ -270,7 +255,7 @@ where
         if self.port == Port::Admin
             && let Some(action) = Action::at(request.uri().path())
         {
-            let answer = self.operator.answer(action, &request, self.peer, &admin.keys);
+            let answer = self.operator.answer(action, &request, self.peer, &admin.credentials);
             return Either::Right(Box::pin(async move { Ok(answer.await.map(Full::new)) }));
         }
         let answer = match admin.find(self.port, request.uri().path()) {

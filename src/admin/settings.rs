@@ -2,7 +2,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::endpoint::{Kind, Ports};
-use super::{Dialects, Requirement};
+use super::{Access, Dialects, JwtSettings};
 use crate::dialect::{Body, DIALECTS, Dialect, StatusCodes, Words};
 use crate::health::Group;
 use crate::settings::{Address, Line, Node, Problems, Reader, Secret, Setting, Value};
@@ -14,6 +14,8 @@ crate::settings! {
         listen: AdminListen = "127.0.0.1:9000",
         /// Keys that admit to endpoints with `access = ["api_key"]`: [{ file = "…" }, { env = "…" }].
         api_keys: Vec<Secret> = "[]",
+        /// Signed tokens that admit to endpoints with `access = ["jwt"]`.
+        jwt: Option<JwtSettings>,
         /// Origins whose pages may read the endpoints: `["https://status.example"]`, or `["*"]`.
         cors_origins: Vec<String> = "[]",
     }
@@ -100,8 +102,8 @@ crate::settings! {
         group: Option<Group>,
         /// Whether it shows the parts.
         detail: bool = "false",
-        /// "public", or ["api_key"].
-        access: Requirement = "public",
+        /// "public", or a list of what admits, each by itself: ["api_key", "jwt"].
+        access: Access = "public",
         /// The ports that answer it; on the others its path is ordinary traffic.
         ports: Ports = "[\"traffic\", \"admin\"]",
         /// Codes in place of the usual ones: { degraded = 429 }.
@@ -123,7 +125,7 @@ impl EndpointSettings {
             dialect,
             group: None,
             detail: false,
-            access: Requirement::Public,
+            access: Access::PUBLIC,
             ports: Ports { traffic: true, admin: true },
             codes: StatusCodes::default(),
             body: Body::default(),
@@ -155,18 +157,6 @@ impl Setting for AdminListen {
             Value::Text(text) if text == "off" => Some(Self(None)),
             _ => Address::read(node, path, problems).map(|address| Self(Some(address))),
         }
-    }
-}
-
-impl Setting for Requirement {
-    const EXPECTS: &'static str = "\"public\" or [\"api_key\"]";
-
-    fn read(node: &Node, path: &str, problems: &Problems) -> Option<Self> {
-        let node = match &node.value {
-            Value::List(items) if items.len() == 1 => &items[0],
-            _ => node,
-        };
-        Reader::word(node, path, problems, &[("public", Self::Public), ("api_key", Self::ApiKey)])
     }
 }
 

@@ -7,14 +7,16 @@ use std::time::Duration;
 use futures_util::future::BoxFuture;
 use hyper::{Request, Response};
 
-use super::{Admin, Endpoint, EndpointSettings, Keys, Kind, Metrics, Port, Ports, Requirement};
+use super::{
+    Access, Admin, AdminSettings, Cors, Credentials, Endpoint, EndpointSettings, Kind, Means, Metrics, Port, Ports,
+};
 use crate::check::Check;
 use crate::clock::Clock;
 use crate::dialect::{Service, find};
 use crate::health::{Facts, Finding, Group, Policy};
 use crate::monitor::{Monitor, Plan, PlannedCheck, Schedule};
 use crate::proxy::LocalAnswer;
-use crate::settings::{Environment, Secret};
+use crate::settings::{Environment, Problems, Secret, read_empty};
 use crate::traffic::{Failure, Method, Traffic};
 
 struct Never;
@@ -63,8 +65,10 @@ fn admin(checks: &[(&str, &'static str)]) -> Arc<Admin> {
     let (_, board, _) = Monitor::new(plan, clock);
     let traffic = Arc::new(Traffic::new(2));
     let environment: Environment = [("KEY".to_owned(), "k1".to_owned())].into_iter().collect();
+    let mut settings: AdminSettings = read_empty("", &Problems::default()).unwrap();
+    settings.api_keys = vec![Secret::Variable("KEY".into())];
     let mut private = endpoint("/private", "claude-proxy", Group::Health, BOTH);
-    Arc::get_mut(&mut private).unwrap().requirement = Requirement::ApiKey;
+    Arc::get_mut(&mut private).unwrap().access = Access::of(&[Means::ApiKey]);
     Arc::new(Admin {
         endpoints: vec![
             endpoint("/health", "claude-proxy", Group::Health, BOTH),
@@ -89,8 +93,8 @@ fn admin(checks: &[(&str, &'static str)]) -> Arc<Admin> {
             cors_enabled: true,
             configuration: Vec::new(),
         },
-        keys: Keys::resolve(&[Secret::Variable("KEY".into())], &environment).unwrap(),
-        cors_origins: vec!["https://a.example".into()],
+        credentials: Credentials::load(&settings, &environment).unwrap(),
+        cors: Cors::new(vec!["https://a.example".into()]),
         clock,
         waiting: Default::default(),
     })

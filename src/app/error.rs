@@ -1,7 +1,8 @@
 use std::fmt;
 
+use crate::admin::AccessError;
 use crate::server::BindError;
-use crate::settings::{Problem, SecretError};
+use crate::settings::Problem;
 use crate::supervise::LaunchError;
 use crate::tls::TlsError;
 
@@ -12,8 +13,8 @@ pub enum StartError {
     Bind(BindError),
     /// Checks lack what they need.
     Checks(Vec<Problem>),
-    /// A secret cannot be read.
-    Secret(SecretError),
+    /// Credentials cannot be checked.
+    Access(AccessError),
     /// Certificate or key cannot be used.
     Tls(TlsError),
     /// Certificates or keys for the app cannot be used.
@@ -37,7 +38,7 @@ impl fmt::Display for StartError {
                 }
                 Ok(())
             }
-            Self::Secret(error) => error.fmt(f),
+            Self::Access(error) => error.fmt(f),
             Self::Launch(error) => error.fmt(f),
             Self::Tls(error) => write!(f, "`proxy.tls`: {error}"),
             Self::UpstreamTls(error) => write!(f, "`proxy.upstream_tls`: {error}"),

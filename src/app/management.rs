@@ -1,7 +1,7 @@
 use std::sync::Arc;
 
 use super::{BUILT, REVISION, StartError, VERSION};
-use crate::admin::{Admin, Endpoint, Keys, Kind, Metrics, Reloads};
+use crate::admin::{Admin, Cors, Credentials, Endpoint, Kind, Metrics, Reloads};
 use crate::clock::{Clock, rfc3339};
 use crate::config::Config;
 use crate::dialect::Service;
@@ -32,7 +32,11 @@ impl Standing {
         let namespace = config.metrics.namespace.clone().unwrap_or_else(|| service.name.replace(['-', '.'], "_"));
         let metrics =
             Metrics::new(&namespace, VERSION, REVISION, traffic.clone(), tls, reloads).map_err(StartError::Metrics)?;
-        let keys = Keys::resolve(&config.admin.api_keys, &config.environment).map_err(StartError::Secret)?;
+        let credentials = Credentials::load(&config.admin, &config.environment).map_err(StartError::Access)?;
+        let short = credentials.short_keys();
+        if short > 0 {
+            tracing::warn!(short, "API keys are so short that they can be guessed: use at least 16 random characters");
+        }
         let endpoints = config.endpoints.iter().filter(|(_, settings)| !matches!(settings.dialect, Kind::Off));
         Ok(Admin {
             endpoints: endpoints
@@ -53,8 +57,8 @@ impl Standing {
                 cors_enabled: !config.admin.cors_origins.is_empty(),
                 configuration: service.configuration.0.clone(),
             },
-            keys,
-            cors_origins: config.admin.cors_origins.clone(),
+            credentials,
+            cors: Cors::new(config.admin.cors_origins.clone()),
             metrics,
             clock,
             waiting: Default::default(),

@@ -4,8 +4,8 @@ use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
 use super::{CheckConfig, Config};
-use crate::admin::Place;
-use crate::settings::{Node, Secret, Value};
+use crate::admin::{Credentials, Place};
+use crate::settings::{Node, Value};
 
 /// More of a file is not looked at: no configuration, key or certificate is so large.
 const LARGEST: u64 = 4 * 1024 * 1024;
@@ -21,10 +21,7 @@ impl Config {
     #[must_use]
     pub fn files(&self) -> Vec<PathBuf> {
         let mut files: Vec<PathBuf> = self.sources.file.iter().cloned().collect();
-        files.extend(self.admin.api_keys.iter().filter_map(|key| match key {
-            Secret::File(path) => Some(path.clone()),
-            Secret::Variable(_) => None,
-        }));
+        files.extend(Credentials::files(&self.admin));
         files.extend(self.proxy.tls.files());
         files.extend(self.proxy.upstream_tls.files());
         files.extend(self.checks.iter().flat_map(CheckConfig::files));

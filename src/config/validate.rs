@@ -1,7 +1,7 @@
 use std::sync::Arc;
 
 use super::{Config, dialects};
-use crate::admin::{AdminListen, Kind, Requirement};
+use crate::admin::{AdminListen, Cors, Credentials, Kind, Means};
 use crate::check::{Pulse, Resources};
 use crate::health::Group;
 use crate::proxy::Target;
@@ -64,7 +64,7 @@ pub(super) fn validate(config: &Config, tree: &Table, problems: &Problems) {
     depends_on(config, &all_checks, problems);
     judges(config, &all_checks, problems);
     // A group that seems empty may be that of a check with a problem of its own.
-    endpoints(config, all_checks.len() == config.checks.len(), problems, &origin);
+    endpoints(config, tree, all_checks.len() == config.checks.len(), problems);
     dialects::validate(config, &all_checks, problems, &origin);
     let tls = upstream_tls(config, problems, &origin);
     prepare(config, tls, problems);
@@ -228,18 +228,23 @@ fn reaches(config: &Config, from: &str, to: &str, steps: usize) -> bool {
             .is_some_and(|parents| parents.iter().any(|parent| parent == to || reaches(config, parent, to, steps - 1)))
 }
 
-fn endpoints(config: &Config, groups_are_known: bool, problems: &Problems, origin: &impl Fn(&[&str]) -> Origin) {
+fn endpoints(config: &Config, tree: &Table, groups_are_known: bool, problems: &Problems) {
+    let origin = |path: &[&str]| place(tree, path);
     for (path, endpoint) in &config.endpoints {
         if matches!(endpoint.dialect, Kind::Off) {
             continue;
         }
-        // A key that could not be read has its own problem.
-        let has_key = origin(&["admin", "api_keys"]) != origin(&["admin"]) || !config.admin.api_keys.is_empty();
-        if endpoint.access == Requirement::ApiKey && !has_key {
-            problems.add(
-                &origin(&["endpoints", path, "access"]),
-                format!("`endpoints.{path:?}.access` asks for an API key, and `admin.api_keys` has none"),
-            );
+        for means in endpoint.access.means() {
+            // What could not be read has its own problem.
+            let lacks = match means {
+                Means::ApiKey if !is_written(tree, &["admin", "api_keys"]) => {
+                    "an API key, and `admin.api_keys` has none"
+                }
+                Means::Jwt if !is_written(tree, &["admin", "jwt"]) => "a token, and `admin.jwt` is not set",
+                Means::ApiKey | Means::Jwt => continue,
+            };
+            let message = format!("`endpoints.{path:?}.access` asks for {lacks}");
+            problems.add(&origin(&["endpoints", path, "access"]), message);
         }
         let known = !groups_are_known
             || !matches!(endpoint.group(), Group::Named(_))
@@ -256,6 +261,26 @@ fn endpoints(config: &Config, groups_are_known: bool, problems: &Problems, origi
             problems.add(&origin(&["admin", "api_keys"]), format!("`admin.api_keys[{index}]`: {error}"));
         }
     }
+    if let Err(error) = Credentials::check_jwt(&config.admin, &config.environment) {
+        problems.add(&origin(&["admin", "jwt"]), format!("`admin.jwt`: {error}"));
+    }
+    if !config.admin.cors_origins.iter().all(|text| Cors::is_origin(text)) {
+        problems.add(
+            &origin(&["admin", "cors_origins"]),
+            "`admin.cors_origins` must hold origins such as \"https://status.example\", without a path, or \"*\"",
+        );
+    }
+}
+
+/// Whether something stands at a path, more than an empty list.
+fn is_written(tree: &Table, path: &[&str]) -> bool {
+    let (last, above) = (path.last(), &path[..path.len().saturating_sub(1)]);
+    let table = above.iter().try_fold(tree, |table, part| match table.get(part).map(|node| &node.value) {
+        Some(Value::Table(inner)) => Some(inner),
+        _ => None,
+    });
+    let node = table.zip(last).and_then(|(table, key)| table.get(key));
+    node.is_some_and(|node| !matches!(&node.value, Value::List(items) if items.is_empty()))
 }
 
 /// Where the value of a path was written, or its nearest parent.

@@ -1,3 +1,5 @@
+use super::der::element;
+
 /// When a certificate in DER form ends to be valid (RFC 5280 section 4.1.2.5), in seconds since 1970. Only for a metric:
 /// what cannot be read is `None`.
 pub(super) fn not_after(certificate: &[u8]) -> Option<i64> {
@@ -28,20 +30,6 @@ pub(super) fn not_after(certificate: &[u8]) -> Option<i64> {
 const VERSION: u8 = 0xa0;
 const UTC_TIME: u8 = 0x17;
 const GENERALIZED_TIME: u8 = 0x18;
-
-/// Tag and content of the first element, and what comes after it.
-fn element(der: &[u8]) -> Option<(u8, &[u8], &[u8])> {
-    let (&[tag, first], rest) = der.split_first_chunk()?;
-    let (length, rest) = match usize::from(first) {
-        short @ 0..=0x7f => (short, rest),
-        long => {
-            let (digits, rest) = rest.split_at_checked(long - 0x80).filter(|(digits, _)| digits.len() <= 4)?;
-            (digits.iter().fold(0, |length, digit| length << 8 | usize::from(*digit)), rest)
-        }
-    };
-    let (content, after) = rest.split_at_checked(length)?;
-    Some((tag, content, after))
-}
 
 /// `MMDDHHMMSSZ` of a year.
 fn seconds(year: i64, rest: &str) -> Option<i64> {

@@ -14,6 +14,10 @@ pub enum TlsError {
     NoCertificate(PathBuf),
     /// A file has no private key, or an encrypted one.
     NoKey(PathBuf),
+    /// A file has no public key, or more than one.
+    NoPublicKey(PathBuf),
+    /// A public key is of a kind that is not used, or too weak.
+    PublicKey(PathBuf),
     /// A key is of a kind that is not served.
     Key(PathBuf),
     /// A certificate cannot be understood.
@@ -45,6 +49,17 @@ impl fmt::Display for TlsError {
             Self::NoKey(path) => write!(
                 f,
                 "{} holds no private key in PEM form (BEGIN PRIVATE KEY): decrypt it first if it is encrypted",
+                path.display()
+            ),
+            Self::NoPublicKey(path) => write!(
+                f,
+                "{} must hold one public key in PEM form (BEGIN PUBLIC KEY): `openssl pkey -in key.pem -pubout` and \
+                 `openssl x509 -in cert.pem -pubkey -noout` write one",
+                path.display()
+            ),
+            Self::PublicKey(path) => write!(
+                f,
+                "the public key in {} is of no kind that is used: use RSA of 2048 to 8192 bits, ECDSA on P-256, or Ed25519",
                 path.display()
             ),
             Self::Key(path) => {

@@ -4,14 +4,17 @@
 
 mod certificate;
 mod client;
+mod der;
 mod distrust;
 mod error;
 mod pem;
+mod public_key;
 mod server;
 mod settings;
 
 pub use self::client::{Client, ClientTls, Name};
 pub use self::distrust::Distrust;
 pub use self::error::TlsError;
+pub use self::public_key::PublicKey;
 pub use self::server::Server;
 pub use self::settings::{ClientAuth, TlsSettings};

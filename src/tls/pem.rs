@@ -3,7 +3,7 @@ use std::io::Read as _;
 use std::path::Path;
 
 use rustls::pki_types::pem::{Error as PemError, PemObject};
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, SubjectPublicKeyInfoDer};
 
 use super::TlsError;
 
@@ -28,6 +28,17 @@ pub(super) fn key(path: &Path) -> Result<PrivateKeyDer<'static>, TlsError> {
         // Its text could quote the key.
         _ => TlsError::Damaged(path.to_owned()),
     })
+}
+
+/// The only public key of a file.
+pub(super) fn public_key(path: &Path) -> Result<SubjectPublicKeyInfoDer<'static>, TlsError> {
+    let text = read(path)?;
+    let mut found = SubjectPublicKeyInfoDer::pem_slice_iter(&text);
+    match (found.next(), found.next()) {
+        (Some(Ok(key)), None) => Ok(key),
+        (Some(Err(_)), _) | (_, Some(Err(_))) => Err(TlsError::Damaged(path.to_owned())),
+        (None | Some(Ok(_)), _) => Err(TlsError::NoPublicKey(path.to_owned())),
+    }
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, TlsError> {

@@ -11,6 +11,7 @@
     reason = "a test ends at the first surprise, shows what it saw, and measures real programs by the real clock"
 )]
 
+mod access;
 mod answers;
 mod bad_input;
 mod bodies;

@@ -1,19 +1,13 @@
-use hyper::header::{AUTHORIZATION, HeaderMap, HeaderName};
+use hyper::header::{HeaderMap, HeaderName};
 use subtle::{Choice, ConstantTimeEq as _};
 
-use crate::health::Audience;
+use super::bearer;
 use crate::settings::{Environment, Secret, SecretError};
 
 const X_API_KEY: HeaderName = HeaderName::from_static("x-api-key");
 
-/// What an endpoint asks of its callers.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Requirement {
-    /// Nothing.
-    Public,
-    /// An API key.
-    ApiKey,
-}
+/// A shorter key could be guessed. 16 characters of random hexadecimal digits are 64 bits.
+const SHORTEST: usize = 16;
 
 /// The API keys that admit. Several at once, so that one can be replaced while the other still works.
 #[derive(Default, PartialEq, Eq)]
@@ -35,21 +29,14 @@ impl Keys {
         secrets.iter().map(|secret| secret.resolve(environment)).collect::<Result<_, _>>().map(Self)
     }
 
-    /// Who the caller is: trusted with a valid key, public with none, nobody with a wrong one.
-    ///
-    /// `X-API-Key` or `Authorization: Bearer` (RFC 6750 section 2.1). A wrong key on a public endpoint is no error: the
-    /// caller may mean the app with it.
-    #[must_use]
-    pub fn audience(&self, headers: &HeaderMap) -> Audience {
-        let bearer = headers.get(AUTHORIZATION).and_then(|value| {
-            let (scheme, token) = value.as_bytes().split_at_checked(7)?;
-            scheme.eq_ignore_ascii_case(b"bearer ").then(|| token.trim_ascii())
-        });
-        let given = headers.get(X_API_KEY).map(|value| value.as_bytes().trim_ascii()).or(bearer);
-        match given {
-            Some(given) if self.admit(given) => Audience::Trusted,
-            _ => Audience::Public,
-        }
+    pub(super) fn short(&self) -> usize {
+        self.0.iter().filter(|key| key.len() < SHORTEST).count()
+    }
+
+    /// Whether one of the fields that can hold a key holds one: `X-API-Key`, or `Authorization: Bearer`.
+    pub(super) fn admit_any_of(&self, headers: &HeaderMap) -> bool {
+        let own = headers.get(X_API_KEY).map(|value| value.as_bytes().trim_ascii());
+        own.is_some_and(|given| self.admit(given)) || bearer(headers).is_some_and(|given| self.admit(given))
     }
 
     /// Compares with every key, each in a time that does not depend on where they differ.
@@ -64,24 +51,28 @@ mod tests {
     use hyper::header::HeaderMap;
 
     use super::Keys;
-    use crate::health::Audience;
 
     #[test]
     fn either_field_admits_with_any_of_the_keys() {
         let keys = Keys(vec!["old".into(), "new".into()]);
-        let audience = |name: &'static str, value: &'static str| {
+        let admits = |fields: &[(&'static str, &'static str)]| {
             let mut headers = HeaderMap::new();
-            headers.insert(name, value.parse().expect("a value"));
-            keys.audience(&headers)
+            for (name, value) in fields {
+                headers.insert(*name, value.parse().expect("a value"));
+            }
+            keys.admit_any_of(&headers)
         };
         for (name, value) in [("x-api-key", "old"), ("x-api-key", "new"), ("authorization", "bearer  new")] {
-            assert_eq!(audience(name, value), Audience::Trusted, "{name}: {value}");
+            assert!(admits(&[(name, value)]), "{name}: {value}");
         }
         for (name, value) in
             [("x-api-key", ""), ("x-api-key", "olde"), ("authorization", "Basic new"), ("authorization", "new")]
         {
-            assert_eq!(audience(name, value), Audience::Public, "{name}: {value}");
+            assert!(!admits(&[(name, value)]), "{name}: {value}");
         }
-        assert_eq!(Keys::default().audience(&HeaderMap::new()), Audience::Public);
+        assert!(admits(&[("x-api-key", "for the app"), ("authorization", "Bearer new")]));
+        assert!(admits(&[("x-api-key", "old"), ("authorization", "Bearer for the app")]));
+        assert!(!Keys::default().admit_any_of(&HeaderMap::new()));
+        assert_eq!(keys.short(), 2);
     }
 }
