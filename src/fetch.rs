@@ -19,7 +19,7 @@ use tower::ServiceExt as _;
 use crate::settings::{Scheme, Url};
 use crate::tls::Client;
 
-/// At most so many bytes of a body are read; the rest is not needed to judge.
+/// At most so many bytes of a body are read, unless the caller wants more; the rest is not needed to judge.
 pub const BODY_LIMIT: usize = 256 * 1024;
 
 /// What to ask.
@@ -44,7 +44,7 @@ pub struct Answer {
     pub headers: HeaderMap,
     /// The body, or its beginning.
     pub body: Bytes,
-    /// Whether the body went on past [`BODY_LIMIT`].
+    /// Whether the body went on past the limit.
     pub truncated: bool,
 }
 
@@ -82,15 +82,26 @@ impl std::error::Error for FetchError {}
 /// # Errors
 /// No connection, no TLS, or no HTTP.
 pub async fn fetch(question: &Question) -> Result<Answer, FetchError> {
+    fetch_up_to(question, BODY_LIMIT).await
+}
+
+/// Asks, and reads at most so many bytes of the body.
+///
+/// # Errors
+/// No connection, no TLS, or no HTTP.
+pub async fn fetch_up_to(question: &Question, limit: usize) -> Result<Answer, FetchError> {
     match &question.url.scheme {
-        Scheme::Unix(path) => exchange(UnixStream::connect(path).await.map_err(FetchError::Connect)?, question).await,
-        Scheme::H2c => exchange_http2(connect(question).await?, question).await,
-        Scheme::Http => exchange(connect(question).await?, question).await,
+        Scheme::Unix(path) => {
+            let stream = UnixStream::connect(path).await.map_err(FetchError::Connect)?;
+            exchange(stream, question, limit).await
+        }
+        Scheme::H2c => exchange_http2(connect(question).await?, question, limit).await,
+        Scheme::Http => exchange(connect(question).await?, question, limit).await,
         Scheme::Https => {
             let stream = connect(question).await?;
             let tls = question.tls.as_ref().ok_or(FetchError::Url)?;
             let stream = tls.connect(&question.url.host, stream, false).await;
-            exchange(stream.map_err(FetchError::Tls)?, question).await
+            exchange(stream.map_err(FetchError::Tls)?, question, limit).await
         }
     }
 }
@@ -103,14 +114,14 @@ pub async fn fetch_through<S>(stream: S, question: &Question) -> Result<Answer, 
 where
     S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
 {
-    exchange(stream, question).await
+    exchange(stream, question, BODY_LIMIT).await
 }
 
 async fn connect(question: &Question) -> Result<TcpStream, FetchError> {
     TcpStream::connect((question.url.host.as_str(), question.url.port)).await.map_err(FetchError::Connect)
 }
 
-async fn exchange<S>(stream: S, question: &Question) -> Result<Answer, FetchError>
+async fn exchange<S>(stream: S, question: &Question, limit: usize) -> Result<Answer, FetchError>
 where
     S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
 {
@@ -127,7 +138,7 @@ where
     let answer = async {
         let response = sender_service(sender).oneshot(request).await?;
         let (parts, mut body) = response.into_parts();
-        let mut taken = Taken::default();
+        let mut taken = Taken::new(limit);
         while let Some(frame) = body.frame().await {
             if frame?.into_data().is_ok_and(|data| !taken.take(&data)) {
                 break;
@@ -138,7 +149,7 @@ where
     together(answer, connection).await.map_err(FetchError::Protocol)
 }
 
-async fn exchange_http2(stream: TcpStream, question: &Question) -> Result<Answer, FetchError> {
+async fn exchange_http2(stream: TcpStream, question: &Question, limit: usize) -> Result<Answer, FetchError> {
     let mut request = Request::new(());
     *request.method_mut() = question.method.clone();
     let uri = format!("http://{}{}", question.url.authority(), question.url.path);
@@ -149,7 +160,7 @@ async fn exchange_http2(stream: TcpStream, question: &Question) -> Result<Answer
     let answer = async {
         let (response, _) = sender.send_request(request, true)?;
         let (parts, mut body) = response.await?.into_parts();
-        let mut taken = Taken::default();
+        let mut taken = Taken::new(limit);
         while let Some(data) = body.data().await {
             let data = data?;
             body.flow_control().release_capacity(data.len())?;
@@ -163,16 +174,20 @@ async fn exchange_http2(stream: TcpStream, question: &Question) -> Result<Answer
 }
 
 /// What came of a body, up to its limit.
-#[derive(Default)]
 struct Taken {
     bytes: BytesMut,
+    limit: usize,
     truncated: bool,
 }
 
 impl Taken {
+    fn new(limit: usize) -> Self {
+        Self { bytes: BytesMut::new(), limit, truncated: false }
+    }
+
     /// Takes in more; tells whether there is room for what comes next.
     fn take(&mut self, data: &[u8]) -> bool {
-        self.truncated = self.bytes.len() + data.len() > BODY_LIMIT;
+        self.truncated = self.bytes.len() + data.len() > self.limit;
         if !self.truncated {
             self.bytes.extend_from_slice(data);
         }
@@ -180,7 +195,7 @@ impl Taken {
     }
 
     fn answer(self, parts: Parts) -> Answer {
-        let Self { bytes, truncated } = self;
+        let Self { bytes, truncated, .. } = self;
         Answer { status: parts.status, headers: parts.headers, body: bytes.freeze(), truncated }
     }
 }

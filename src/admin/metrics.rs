@@ -4,7 +4,7 @@ use prometheus::core::Desc;
 use prometheus::proto::{Bucket, Counter, Gauge, Histogram, LabelPair, Metric, MetricFamily, MetricType};
 use prometheus::{Encoder as _, Registry, TextEncoder};
 
-use super::Reloads;
+use super::{Merge, Reloads};
 use crate::health::{CheckReport, Fact, Lifecycle, Moment, Outcome, Report, Status};
 use crate::supervise::AppStatus;
 use crate::tls::Server;
@@ -21,6 +21,7 @@ pub struct Metrics {
     tls: Option<Arc<Server>>,
     reloads: Arc<Reloads>,
     process: Registry,
+    pub(super) merge: Option<Arc<Merge>>,
 }
 
 impl Metrics {
@@ -48,7 +49,14 @@ impl Metrics {
             tls,
             reloads,
             process,
+            merge: None,
         })
+    }
+
+    /// The same, with the app's own beside them.
+    #[must_use]
+    pub fn merging(self, merge: Option<Merge>) -> Self {
+        Self { merge: merge.map(Arc::new), ..self }
     }
 
     /// The text of one scrape.
@@ -76,6 +84,14 @@ impl Metrics {
             "When the certificate of the traffic port ends to be valid.",
             self.tls.iter().filter_map(|tls| tls.expires()).map(|expires| (Vec::new(), expires as f64)),
         );
+        if let Some(merge) = &self.merge {
+            let counts = merge.counts();
+            let results = counts.results().map(|(result, count)| (vec![("result", result)], count));
+            families.counters("metrics_merge_total", "Scrapes that asked the app for its own metrics.", results);
+            let dropped = counts.dropped().map(|(reason, count)| (vec![("reason", reason)], count));
+            let help = "Lines of the app's metrics that could not stand beside ours.";
+            families.counters("metrics_merge_dropped_lines_total", help, dropped);
+        }
         families.all.extend(self.process.gather());
         let mut text = Vec::new();
         // Writing into memory cannot fail, and a family without series is left out.

@@ -10,6 +10,7 @@ mod control;
 mod dialects;
 mod cors;
 mod endpoint;
+mod merge;
 mod metrics;
 mod reloads;
 mod report;
@@ -22,11 +23,12 @@ pub use self::control::{Control, LONGEST_WAIT, Operator, encode};
 pub use self::cors::Cors;
 pub use self::dialects::Dialects;
 pub use self::endpoint::{Endpoint, Kind, Port, Ports};
+pub use self::merge::{Merge, MergeCounts};
 pub use self::metrics::Metrics;
 pub use self::reloads::Reloads;
 pub use self::service::{Admin, CurrentAdmin, Management, Target};
 pub use self::settings::{
-    AdminListen, AdminSettings, ControlSettings, ControlSocket, EndpointSettings, MetricsSettings, Place,
+    AdminListen, AdminSettings, ControlSettings, ControlSocket, EndpointSettings, MergeFrom, MetricsSettings, Place,
 };
 pub use self::waiting::Waiting;
 

@@ -3,6 +3,7 @@ use std::future::{Ready, ready};
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use bytes::Bytes;
@@ -16,7 +17,7 @@ use super::access::{Verdict, refusal};
 use super::control::Action;
 use super::cors::Mark;
 use super::report::Asked;
-use super::{Cors, Credentials, Endpoint, Kind, Metrics, Operator, Port, Waiting};
+use super::{Cors, Credentials, Endpoint, Kind, Merge, Metrics, Operator, Port, Waiting};
 use crate::clock::Clock;
 use crate::dialect::{Call, Dialect, Query, Service as Identity};
 use crate::health::Audience;
@@ -156,20 +157,33 @@ impl Admin {
         let audience = if let Verdict::Admitted(audience) = verdict { audience } else { Audience::Public };
         match called {
             Some(dialect) => LocalAnswer::Later(self.call(endpoint, dialect, audience, request)),
-            None => LocalAnswer::Now(self.read(target, audience, request)),
+            None => match (&endpoint.kind, &self.metrics.merge) {
+                (Kind::Metrics, Some(merge)) => {
+                    LocalAnswer::Later(self.merged_metrics(merge.clone(), merge.patience(request.headers())))
+                }
+                _ => LocalAnswer::Now(self.read(target, audience, request)),
+            },
         }
     }
 
     fn read<B>(&self, target: Target<'_>, audience: Audience, request: &Request<B>) -> Response<Bytes> {
         match &target.endpoint.kind {
             Kind::Report(dialects) => self.report(target, dialects, audience, request),
-            Kind::Metrics => {
-                let text = self.metrics.render(&self.board.report(), self.clock.now());
-                // Exactly this: Prometheus 3 refuses a scrape without it.
-                full(200, "text/plain; version=0.0.4; charset=utf-8", text.into())
-            }
+            Kind::Metrics => exposition(self.metrics.render(&self.board.report(), self.clock.now())),
             Kind::Off => problem(404, "not_found", "there is no such endpoint"),
         }
+    }
+
+    /// Our metrics with the app's, once those are there.
+    fn merged_metrics(self: &Arc<Self>, merge: Arc<Merge>, patience: Duration) -> Later {
+        let admin = self.clone();
+        Later::new(0, move |_| {
+            Box::pin(async move {
+                let mut text = admin.metrics.render(&admin.board.report(), admin.clock.now());
+                merge.add(&mut text, patience).await;
+                exposition(text)
+            })
+        })
     }
 
     /// A dialect that is called, once the call is there.
@@ -200,6 +214,11 @@ fn finished(mut response: Response<Bytes>, mark: Mark) -> Response<Bytes> {
     headers.entry(CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
     mark.put(headers);
     response
+}
+
+/// Exactly this media type: Prometheus 3 refuses a scrape without it.
+fn exposition(text: String) -> Response<Bytes> {
+    full(200, "text/plain; version=0.0.4; charset=utf-8", text.into())
 }
 
 fn not_allowed(methods: &'static str) -> Response<Bytes> {

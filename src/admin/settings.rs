@@ -5,7 +5,7 @@ use super::endpoint::{Kind, Ports};
 use super::{Access, Dialects, JwtSettings};
 use crate::dialect::{Body, DIALECTS, Dialect, StatusCodes, Words};
 use crate::health::Group;
-use crate::settings::{Address, Line, Node, Problems, Reader, Secret, Setting, Value};
+use crate::settings::{Address, Line, Node, Problems, Reader, Secret, Setting, Url, Value};
 
 crate::settings! {
     /// The management port.
@@ -89,6 +89,42 @@ crate::settings! {
     pub struct MetricsSettings {
         /// What every name begins with. Default: the service's name with `-` as `_`.
         namespace: Option<String>,
+        /// Where the app's own metrics are, to be added to ours at each scrape: a path of the app, such as "/metrics", or
+        /// a URL.
+        merge: Option<MergeFrom>,
+        /// How long the app may take for them; at most four fifths of the time that Prometheus says it waits.
+        merge_timeout: Duration = "2s",
+    }
+}
+
+/// Where the app's own metrics are.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum MergeFrom {
+    /// At this path of the app that traffic is forwarded to.
+    App(String),
+    /// Elsewhere.
+    Url(Url),
+}
+
+impl Setting for MergeFrom {
+    const EXPECTS: &'static str =
+        "a path of the app such as \"/metrics\", or a URL such as \"http://127.0.0.1:8080/metrics\"";
+
+    fn read(node: &Node, path: &str, problems: &Problems) -> Option<Self> {
+        let text = Reader::text(node, path, problems, Self::EXPECTS)?;
+        let is_path = text.starts_with('/') && text.parse::<hyper::Uri>().is_ok();
+        let read = if is_path { Some(Self::App(text.to_owned())) } else { Url::parse(text).map(Self::Url) };
+        if read.is_none() {
+            problems.add(&node.origin, format!("`{path}` must be {}", Self::EXPECTS));
+        }
+        read
+    }
+
+    fn dump(node: &Node, path: &str, lines: &mut Vec<Line>) {
+        match &node.value {
+            Value::Text(text) if text.starts_with('/') && !text.contains('?') => lines.push(Line::plain(node, path)),
+            _ => <Url as Setting>::dump(node, path, lines),
+        }
     }
 }
 

@@ -21,6 +21,8 @@ pub enum StartError {
     UpstreamTls(TlsError),
     /// The metrics' namespace is impossible.
     Metrics(prometheus::Error),
+    /// The system has no certificate authorities to know the app's metrics by.
+    MergeTls(TlsError),
     /// There is no app to start.
     Launch(LaunchError),
     /// The system refuses a thread, a socket or a runtime.
@@ -42,6 +44,7 @@ impl fmt::Display for StartError {
             Self::Launch(error) => error.fmt(f),
             Self::Tls(error) => write!(f, "`proxy.tls`: {error}"),
             Self::UpstreamTls(error) => write!(f, "`proxy.upstream_tls`: {error}"),
+            Self::MergeTls(error) => write!(f, "`metrics.merge`: {error}"),
             Self::Metrics(error) => write!(f, "`metrics.namespace` cannot begin a metric's name: {error}"),
             Self::Runtime(error) => write!(f, "the system refuses what a worker needs: {error}"),
         }

@@ -1,14 +1,14 @@
 use std::sync::Arc;
 
 use super::{BUILT, REVISION, StartError, VERSION};
-use crate::admin::{Admin, Cors, Credentials, Endpoint, Kind, Metrics, Reloads};
+use crate::admin::{Admin, Cors, Credentials, Endpoint, Kind, Merge, MergeCounts, MergeFrom, Metrics, Reloads};
 use crate::clock::{Clock, rfc3339};
 use crate::config::Config;
 use crate::dialect::Service;
 use crate::health::Moment;
 use crate::monitor::Board;
-use crate::settings::Address;
-use crate::tls;
+use crate::settings::{Address, Scheme};
+use crate::tls::{self, Client};
 use crate::traffic::Traffic;
 
 /// What the endpoints are answered from whatever the configuration says.
@@ -21,17 +21,24 @@ pub(super) struct Standing {
     /// Where traffic comes in.
     pub(super) listen: Option<Address>,
     pub(super) reloads: Arc<Reloads>,
+    pub(super) merge_counts: Arc<MergeCounts>,
 }
 
 impl Standing {
     /// The endpoints by a configuration.
-    pub(super) fn admin(&self, config: &Config, tls: Option<Arc<tls::Server>>) -> Result<Admin, StartError> {
-        let Self { board, traffic, clock, started, listen, reloads } = self.clone();
+    pub(super) fn admin(
+        &self,
+        config: &Config,
+        tls: Option<Arc<tls::Server>>,
+        upstream_tls: Option<Arc<Client>>,
+    ) -> Result<Admin, StartError> {
+        let Self { board, traffic, clock, started, listen, reloads, merge_counts } = self.clone();
         let service = &config.service;
         let version = service.version.clone().unwrap_or_else(|| VERSION.to_owned());
         let namespace = config.metrics.namespace.clone().unwrap_or_else(|| service.name.replace(['-', '.'], "_"));
         let metrics =
             Metrics::new(&namespace, VERSION, REVISION, traffic.clone(), tls, reloads).map_err(StartError::Metrics)?;
+        let metrics = metrics.merging(merge(config, upstream_tls, merge_counts)?);
         let credentials = Credentials::load(&config.admin, &config.environment).map_err(StartError::Access)?;
         let short = credentials.short_keys();
         if short > 0 {
@@ -64,6 +71,24 @@ impl Standing {
             waiting: Default::default(),
         })
     }
+}
+
+/// The app's own metrics, if they are wanted.
+fn merge(
+    config: &Config,
+    upstream_tls: Option<Arc<Client>>,
+    counts: Arc<MergeCounts>,
+) -> Result<Option<Merge>, StartError> {
+    let (url, tls) = match &config.metrics.merge {
+        None => return Ok(None),
+        Some(MergeFrom::App(path)) => (config.proxy.upstream.0.with_path(path), upstream_tls),
+        Some(MergeFrom::Url(url)) if url.scheme == Scheme::Https => {
+            let tls = Client::trusting(None).map_err(StartError::MergeTls)?;
+            (url.clone(), Some(Arc::new(tls)))
+        }
+        Some(MergeFrom::Url(url)) => (url.clone(), None),
+    };
+    Ok(Some(Merge::new(url, tls, config.metrics.merge_timeout, counts)))
 }
 
 /// When this program was built.

@@ -136,8 +136,9 @@ impl App {
         let tls = tls::Server::new(&config.proxy.tls).map_err(StartError::Tls)?.map(Arc::new);
         let listen = traffic_sockets.first().map(|bound| bound.address().clone());
         let (started, reloads) = (clock.now(), Arc::new(Reloads::new()));
-        let standing = Standing { board, traffic, clock, started, listen, reloads };
-        let admin = Arc::new(CurrentAdmin::new(standing.admin(&config, tls.clone())?));
+        let merge_counts = Arc::default();
+        let standing = Standing { board, traffic, clock, started, listen, reloads, merge_counts };
+        let admin = Arc::new(CurrentAdmin::new(standing.admin(&config, tls.clone(), target.tls())?));
         let (reload, orders) = ReloadHandle::new();
         Ok(Self {
             runtime,

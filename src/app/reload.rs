@@ -175,7 +175,10 @@ impl Reloader {
             change.starts_with("proxy.tls") || files.iter().any(|file| change.ends_with(&*file.to_string_lossy()))
         };
         let tls = if changed.iter().any(about_tls) { read.tls.clone() } else { before.tls.clone() };
-        let admin = self.standing.admin(&read.config, tls.clone()).map_err(|error| vec![error.to_string()])?;
+        let admin = self
+            .standing
+            .admin(&read.config, tls.clone(), read.target.tls())
+            .map_err(|error| vec![error.to_string()])?;
         Ok(Plane {
             settings: proxy.clone(),
             target: read.target.clone(),

@@ -45,14 +45,15 @@ const LOOKED_AT: [&str; 3] = ["x-api-key", "authorization", "origin"];
 /// The one that it depends on where an endpoint has several dialects.
 const ACCEPT: &str = "accept";
 
-/// The fields that say what a body is, and that an OPTIONS is a browser's question.
-const OF_OTHER_METHODS: [&str; 2] = ["content-type", "access-control-request-method"];
+/// The fields that other answers depend on: what a body is, that an OPTIONS is a browser's question, and how long a scrape
+/// may take.
+const OF_OTHERS: [&str; 3] = ["content-type", "access-control-request-method", "x-prometheus-scrape-timeout-seconds"];
 
 impl Local for Endpoints {
     fn answer(&self, request: &LocalRequest<'_>) -> Option<LocalAnswer> {
         let target = self.0.find(Port::Traffic, request.path)?;
         let mut builder = Request::builder().method(request.method).uri(request.path_and_query);
-        for name in LOOKED_AT.into_iter().chain(OF_OTHER_METHODS) {
+        for name in LOOKED_AT.into_iter().chain(OF_OTHERS) {
             if let Some(value) = request.field(name) {
                 builder = builder.header(name, value);
             }

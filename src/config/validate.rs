@@ -1,11 +1,11 @@
 use std::sync::Arc;
 
 use super::{Config, dialects};
-use crate::admin::{AdminListen, Cors, Credentials, Kind, Means};
+use crate::admin::{AdminListen, Cors, Credentials, Kind, Means, MergeFrom};
 use crate::check::{Pulse, Resources};
 use crate::health::Group;
 use crate::proxy::Target;
-use crate::settings::{Address, Origin, Problems, Scheme, Size, Table, Value};
+use crate::settings::{Address, Origin, Problems, Scheme, Size, Table, Url, Value};
 use crate::supervise::AppStatus;
 use crate::tls::{self, Client};
 use crate::traffic::Traffic;
@@ -47,10 +47,18 @@ pub(super) fn validate(config: &Config, tree: &Table, problems: &Problems) {
             "`proxy.proxy_protocol` is for the peers in `proxy.trusted_proxies`: name the balancer there",
         );
     }
-    if leads_to_itself(config) {
+    if leads_to_itself(config, &config.proxy.upstream.0) {
         problems.add(
             &origin(&["proxy", "upstream"]),
             "`proxy.upstream` leads back to `proxy.listen`: name the app's own port",
+        );
+    }
+    if let Some(MergeFrom::Url(url)) = &config.metrics.merge
+        && leads_to_itself(config, url)
+    {
+        problems.add(
+            &origin(&["metrics", "merge"]),
+            "`metrics.merge` leads back to `proxy.listen`: write the path alone, such as \"/metrics\", to ask the app",
         );
     }
     if let Err(error) = tls::Server::new(&config.proxy.tls) {
@@ -173,17 +181,16 @@ fn service(config: &Config, problems: &Problems, origin: &impl Fn(&[&str]) -> Or
     }
 }
 
-fn leads_to_itself(config: &Config) -> bool {
-    let upstream = &config.proxy.upstream.0;
-    config.proxy.listen.iter().any(|listen| match (listen, &upstream.scheme) {
-        (Address::Unix(path), Scheme::Unix(upstream)) => path == upstream,
+fn leads_to_itself(config: &Config, url: &Url) -> bool {
+    config.proxy.listen.iter().any(|listen| match (listen, &url.scheme) {
+        (Address::Unix(path), Scheme::Unix(socket)) => path == socket,
         (Address::Ip(address), Scheme::Http | Scheme::H2c | Scheme::Https) => {
-            let host = upstream.host.parse::<std::net::IpAddr>();
+            let host = url.host.parse::<std::net::IpAddr>();
             let ours = match host {
                 Ok(host) => host == address.ip() || (host.is_loopback() && address.ip().is_unspecified()),
-                Err(_) => upstream.host == "localhost" && (address.ip().is_loopback() || address.ip().is_unspecified()),
+                Err(_) => url.host == "localhost" && (address.ip().is_loopback() || address.ip().is_unspecified()),
             };
-            address.port() != 0 && address.port() == upstream.port && ours
+            address.port() != 0 && address.port() == url.port && ours
         }
         _ => false,
     })

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::support::{Client, Process, Sidecar, Upstream, eventually_some, free_port, local, tool};
+use crate::support::{Client, Next, Process, Sidecar, Upstream, eventually_some, free_port, local, tool};
 
 /// Asks Prometheus; `None` as long as it has no answer.
 fn query(port: u16, expression: &str) -> Option<String> {
@@ -51,6 +51,61 @@ fn prometheus_scrapes_it() {
     answers("claude_proxy_ready", "1");
 }
 
+/// What an app says at its `/metrics`: some of it stands beside ours, some of it cannot.
+const OF_THE_APP: &[u8] =
+    b"# HELP app_jobs_total Jobs.\n# TYPE app_jobs_total counter\napp_jobs_total{queue=\"a\"} 7\n\
+    # TYPE pulsegate_ready gauge\npulsegate_ready 0\n# TYPE process_open_fds gauge\nprocess_open_fds 99999\n\
+    <b>not a metric</b>\n# EOF\n";
+
+#[test]
+fn the_metrics_of_the_app_stand_beside_ours() {
+    let upstream = Upstream::start(|exchange| {
+        let is_asked_plainly = exchange.seen.field("accept") == Some("text/plain;version=0.0.4");
+        exchange.answer(if is_asked_plainly { 200 } else { 406 }, &[], OF_THE_APP)
+    });
+    let settings = Sidecar::bare(&upstream).text("metrics.merge", "/metrics");
+    let sidecar = Sidecar::start(&settings).ready();
+    for text in [sidecar.admin("/metrics").text(), sidecar.get("/metrics").text()] {
+        assert!(text.contains("\napp_jobs_total{queue=\"a\"} 7\n"), "{text}");
+        assert!(text.contains("\npulsegate_ready 1\n") && !text.contains("99999"), "{text}");
+        assert_eq!(promtool(text.as_bytes()), "", "{text}");
+    }
+    sidecar.assert_metric("pulsegate_metrics_merge_total", &["ok"], 3.0);
+    assert!(sidecar.metric("pulsegate_metrics_merge_dropped_lines_total", &["clash"]) >= 8.0);
+    assert!(sidecar.metric("pulsegate_metrics_merge_dropped_lines_total", &["malformed"]) >= 2.0);
+    assert_eq!(sidecar.metric("pulsegate_requests_total", &[]), 0.0, "asking the app is not traffic");
+}
+
+#[test]
+fn our_metrics_are_there_whatever_becomes_of_the_apps() {
+    const MEBIBYTE: usize = 1 << 20;
+    type Answer = fn(&mut crate::support::Exchange) -> Next;
+    let cases: [(&str, Answer); 5] = [
+        ("failed", |exchange| exchange.answer(500, &[], b"app_jobs_total 7\n")),
+        ("failed", |_| Next::Reset),
+        ("timeout", |_| {
+            std::thread::park_timeout(Duration::from_secs(60));
+            Next::Close
+        }),
+        ("too_large", |exchange| exchange.answer(200, &[], &b"app_jobs_total 7\n".repeat(MEBIBYTE))),
+        ("ok", |exchange| exchange.answer(200, &[], b"\xff\n\0\n")),
+    ];
+    for (result, answer) in cases {
+        let upstream = Upstream::start(answer);
+        let settings = Sidecar::bare(&upstream).text("metrics.merge", "/metrics").text("metrics.merge_timeout", "1s");
+        let sidecar = Sidecar::start(&settings).ready();
+        let mut client = Client::connect(sidecar.admin);
+        // Prometheus waits for a quarter of a second, so the app may take a fifth.
+        let fields = [("x-prometheus-scrape-timeout-seconds", "0.25")];
+        let fields = if result == "timeout" { &fields[..] } else { &[] };
+        let answer = client.ask("GET", "/metrics", fields, b"").expect("an answer");
+        assert_eq!(answer.status, 200, "{result}");
+        let text = answer.text();
+        assert!(text.contains("\npulsegate_ready 1\n") && !text.contains("app_jobs"), "{result}: {text}");
+        sidecar.assert_metric("pulsegate_metrics_merge_total", &[result], 1.0);
+    }
+}
+
 #[test]
 fn promtool_has_nothing_to_say() {
     let upstream = Upstream::start(|exchange| {
@@ -64,17 +119,22 @@ fn promtool_has_nothing_to_say() {
             sidecar.get(path);
         }
         let text = sidecar.admin("/metrics").body;
-        let mut promtool = Command::new(tool("prometheus/bin/promtool"))
-            .args(["check", "metrics"])
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .expect("promtool");
-        promtool.stdin.take().expect("a pipe").write_all(&text).expect("the metrics");
-        let output = promtool.wait_with_output().expect("an end");
-        let said = [output.stdout, output.stderr].concat();
-        assert_eq!(String::from_utf8_lossy(&said), "", "{}", String::from_utf8_lossy(&text));
-        assert!(output.status.success());
+        assert_eq!(promtool(&text), "", "{}", String::from_utf8_lossy(&text));
     }
+}
+
+/// What promtool finds wrong with metrics.
+fn promtool(metrics: &[u8]) -> String {
+    let mut promtool = Command::new(tool("prometheus/bin/promtool"))
+        .args(["check", "metrics"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("promtool");
+    promtool.stdin.take().expect("a pipe").write_all(metrics).expect("the metrics");
+    let output = promtool.wait_with_output().expect("an end");
+    let said = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
+    assert_eq!(output.status.success(), said.is_empty(), "{said}");
+    said
 }
