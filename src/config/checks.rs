@@ -153,7 +153,7 @@ impl CheckConfig {
     }
 
     pub(super) fn dump(&self, lines: &mut Vec<Line>) {
-        let path = format!("checks.{}", self.name);
+        let path = path_of(&self.name);
         <CheckSettings as Section>::dump(&self.table, &path, lines);
         if let Some(node) = self.table.get(self.kind.name) {
             (self.kind.dump)(node, &format!("{path}.{}", self.kind.name), lines);
@@ -173,10 +173,10 @@ pub(super) fn read(node: Option<&Node>, environment: &Environment, problems: &Pr
 
 fn read_one(entry: &Entry, environment: &Environment, problems: &Problems) -> Option<CheckConfig> {
     let name = &entry.key;
-    let path = format!("checks.{name}");
-    let proper = !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_' || c == '-');
-    if !proper {
-        problems.add(&entry.origin, "a check's name is made of letters, digits, - and _".to_owned());
+    let path = path_of(name);
+    if !is_name(name) {
+        problems
+            .add(&entry.origin, "a check's name is made of letters, digits, -, _ and, between others, dots".to_owned());
         return None;
     }
     let Value::Table(table) = &entry.node.value else {
@@ -232,6 +232,18 @@ fn read_one(entry: &Entry, environment: &Environment, problems: &Problems) -> Op
         origin: entry.origin.clone(),
         table: general,
     })
+}
+
+/// Dots stand between other characters, so that no name looks like a part of a path.
+fn is_name(name: &str) -> bool {
+    let is_part =
+        |part: &str| !part.is_empty() && part.chars().all(|c| c.is_ascii_alphanumeric() || c == '_' || c == '-');
+    name.split('.').all(is_part)
+}
+
+/// Where a check stands in the configuration.
+fn path_of(name: &str) -> String {
+    if name.contains('.') { format!("checks.{name:?}") } else { format!("checks.{name}") }
 }
 
 fn names() -> Vec<&'static str> {
