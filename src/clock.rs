@@ -69,6 +69,18 @@ pub fn rfc3339(unix_seconds: u64) -> String {
     humantime::format_rfc3339_seconds(UNIX_EPOCH + Duration::from_secs(seconds)).to_string()
 }
 
+/// The same to the nanosecond, without zeroes at the end, as Go writes it: `2024-01-15T10:30:00.5Z`.
+#[must_use]
+pub fn rfc3339_nanos(unix: Duration) -> String {
+    let whole = rfc3339(unix.as_secs());
+    let nanos = format!("{:09}", unix.subsec_nanos());
+    let second = whole.trim_end_matches('Z');
+    match nanos.trim_end_matches('0') {
+        "" => whole,
+        fraction => format!("{second}.{fraction}Z"),
+    }
+}
+
 /// A pause before the next attempt: doubled with each failure, at most `longest`, and somewhere in its upper half, so that
 /// those who failed together do not come back together.
 #[must_use]
@@ -84,6 +96,18 @@ pub fn back_off(first: Duration, longest: Duration, failures: u32) -> Duration {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn fractions_of_a_second_end_with_a_digit_that_says_something() {
+        for (nanos, written) in [
+            (0, "1970-01-01T00:00:01Z"),
+            (500_000_000, "1970-01-01T00:00:01.5Z"),
+            (554_202_000, "1970-01-01T00:00:01.554202Z"),
+            (7, "1970-01-01T00:00:01.000000007Z"),
+        ] {
+            assert_eq!(rfc3339_nanos(Duration::new(1, nanos)), written);
+        }
+    }
 
     #[test]
     fn a_pause_grows_to_its_bound_and_never_beyond() {

@@ -218,6 +218,11 @@ fn ready(mut response: Response<Bytes>) -> BoxFuture<'static, Response<Bytes>> {
 fn parameter(query: &str, name: &str) -> Option<String> {
     let pairs = query.split('&').filter_map(|pair| pair.split_once('='));
     let (_, value) = pairs.into_iter().find(|(known, _)| *known == name)?;
+    decode(value)
+}
+
+/// A value of a query, decoded; `None` if it is not well-formed.
+pub(super) fn decode(value: &str) -> Option<String> {
     let mut decoded = Vec::with_capacity(value.len());
     let mut bytes = value.bytes();
     while let Some(byte) = bytes.next() {

@@ -1,3 +1,4 @@
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use arc_swap::ArcSwapAny;
@@ -5,6 +6,7 @@ use bytes::Bytes;
 use hyper::header::{CACHE_CONTROL, HeaderMap};
 use hyper::{Request, Response};
 
+use super::control::decode;
 use super::endpoint::Rendering;
 use super::service::{full, problem};
 use super::{Admin, Dialects, Endpoint, Target};
@@ -33,7 +35,7 @@ impl Admin {
     ) -> Response<Bytes> {
         let (endpoint, report, now) = (&**target.endpoint, self.board.report(), self.clock.now());
         let (index, dialect, part) = choose(target, dialects, request.headers(), &report);
-        let mut query = query(request.uri().query().unwrap_or_default());
+        let mut query = query(request.uri().query().unwrap_or_default(), dialect);
         let mut group = &endpoint.group;
         match &part {
             None => {}
@@ -102,12 +104,14 @@ fn choose<'a>(
     }
 }
 
-/// `verbose` and `exclude` of a query; everything else is ignored.
-fn query(text: &str) -> Query<'_> {
+/// What a query may say to a dialect; everything else is ignored.
+fn query<'a>(text: &'a str, dialect: &dyn Dialect) -> Query<'a> {
     let mut query = Query::default();
     for pair in text.split('&') {
         match pair.split_once('=').unwrap_or((pair, "")) {
             ("verbose", _) => query.verbose = true,
+            // One that cannot be decoded selects nothing.
+            ("tag", tag) if dialect.has_tags() => query.tags.push(decode(tag).map_or(tag.into(), Cow::Owned)),
             ("exclude", name) if query.exclude.len() < MOST_EXCLUDES => query.exclude.push(name),
             _ => {}
         }

@@ -3,6 +3,7 @@
 //! A dialect is one file here and one line in [`DIALECTS`].
 
 mod actuator;
+mod avalanche;
 mod build;
 mod claude_proxy;
 mod health_json;
@@ -72,6 +73,11 @@ pub trait Dialect: Sync + std::fmt::Debug {
         None
     }
 
+    /// Whether `?tag=` selects checks.
+    fn has_tags(&self) -> bool {
+        false
+    }
+
     /// Renders.
     fn render(&self, view: &View<'_>) -> Answer;
 }
@@ -107,6 +113,7 @@ pub const DIALECTS: &[&dyn Dialect] = &[
     &actuator::Actuator,
     &healthchecks_ui::HealthChecksUi,
     &microprofile::MicroProfile,
+    &avalanche::Avalanche,
     &kubernetes::Kubernetes,
 ];
 

@@ -38,6 +38,8 @@ pub struct Query<'a> {
     pub verbose: bool,
     /// `?exclude=NAME`, repeatable: as if the check were not in the group.
     pub exclude: Vec<&'a str>,
+    /// `?tag=TAG`, repeatable: checks with one of these.
+    pub tags: Vec<Cow<'a, str>>,
     /// `PATH/NAME`: this check alone.
     pub check: Option<&'a str>,
     /// The path asks for another group than the endpoint's.
@@ -48,7 +50,8 @@ impl Query<'_> {
     /// Whether nothing was added, so that the answer may be kept for the next request.
     #[must_use]
     pub fn is_plain(&self) -> bool {
-        !self.verbose && self.exclude.is_empty() && self.check.is_none() && !self.other_group
+        let asks_more = self.verbose || self.other_group || self.check.is_some();
+        !asks_more && self.exclude.is_empty() && self.tags.is_empty()
     }
 }
 

@@ -13,6 +13,7 @@
 
 mod access;
 mod answers;
+mod avalanche;
 mod bad_input;
 mod bodies;
 mod ccproxy;
