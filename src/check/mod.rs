@@ -15,6 +15,7 @@ mod executable;
 mod file;
 mod heartbeat;
 mod http;
+mod integrity;
 mod kind;
 mod process;
 mod procfs;
@@ -22,6 +23,7 @@ mod pulse;
 mod regular;
 mod single;
 mod subprocess;
+mod system;
 mod tcp;
 mod traffic;
 
@@ -57,6 +59,8 @@ pub const KINDS: &[Kind] = &[
     environment::KIND,
     heartbeat::KIND,
     count_match::KIND,
+    integrity::KIND,
+    system::KIND,
 ];
 
 /// How many checks may run a process of their own at the same time: each costs memory of the sidecar's limit.

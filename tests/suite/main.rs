@@ -39,6 +39,7 @@ mod limits;
 mod litellm;
 mod local_checks;
 mod login;
+mod machine_checks;
 mod models;
 mod overload;
 mod pipes;
