@@ -18,6 +18,7 @@ pub mod fuzzing;
 mod http1;
 mod http2;
 mod kept;
+mod lines;
 mod local;
 mod pipes;
 mod reading;

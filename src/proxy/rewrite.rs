@@ -1,10 +1,10 @@
 use std::net::IpAddr;
 
-use httparse::Header;
 use ipnet::IpNet;
 
 use super::arrival::Arrival;
-use super::http1::{Field, Framing, RequestHead, ResponseHead, is_end_to_end, trim};
+use super::http1::{Field, Fields, Framing, RequestHead, ResponseHead, is_end_to_end, trim};
+use super::lines::{Lines, write_field};
 use super::trace::{TRACEPARENT, TraceId, Tracer};
 
 /// What every request of one connection is told about its client.
@@ -36,11 +36,11 @@ impl Forwarded {
     }
 
     /// The client itself: what the nearest trusted proxy says, else the peer.
-    pub(super) fn client(&self, fields: &[Header<'_>]) -> Option<IpAddr> {
+    pub(super) fn client(&self, fields: Fields<'_, '_>) -> Option<IpAddr> {
         if !self.trusted {
             return self.arrival.peer;
         }
-        let told = fields.iter().rev().find(|field| Field::of(field.name) == Field::ForwardedFor);
+        let told = fields.of(Field::ForwardedFor).next_back();
         told.and_then(|field| last_address(field.value)).or(self.arrival.peer)
     }
 }
@@ -85,10 +85,11 @@ pub(super) fn write_request(
     let (mut host_written, mut trailers) = (false, false);
     let mut trace = TraceId::of(head.fields);
     let tracer = tracer.filter(|_| trace.is_none());
-    for field in head.fields {
-        match Field::of(field.name) {
+    let mut lines = Lines::new(out, head.bytes);
+    for (kind, field) in head.fields.iter() {
+        match kind {
             Field::Host => {
-                write_field(out, field.name, host.as_bytes());
+                lines.replace(field, host.as_bytes());
                 host_written = true;
             }
             Field::Connection | Field::Upgrade | Field::HopByHop | Field::Shadow | Field::FramingShadow => {}
@@ -97,34 +98,35 @@ pub(super) fn write_request(
                 trailers |=
                     field.value.split(|byte| *byte == b',').any(|part| trim(part).eq_ignore_ascii_case(b"trailers"));
             }
-            Field::ContentLength => write_field(out, field.name, without_zeros(field.value)),
+            Field::ContentLength => lines.replace(field, without_zeros(field.value)),
             // In no other case of letters than everybody knows it.
-            Field::TransferEncoding => write_field(out, field.name, b"chunked"),
+            Field::TransferEncoding => lines.replace(field, b"chunked"),
             Field::Trailer if head.framing != Framing::Chunked => {}
             // RFC 9110 section 10.1.1: of a client that would not know the answer to it.
             Field::Expect if head.is_http10 => {}
             Field::MaxForwards => match head.max_forwards {
-                Some(left) => write_field(out, field.name, left.saturating_sub(1).to_string().as_bytes()),
-                None => write_field(out, field.name, field.value),
+                Some(left) => lines.write(field.name, left.saturating_sub(1).to_string().as_bytes()),
+                None => lines.pass(field),
             },
             Field::ForwardedFor if forwarded.trusted => add_to_list(&mut told.for_, field.value),
             Field::Forwarded if forwarded.trusted => add_to_list(&mut told.forwarded, field.value),
             Field::ForwardedProto if forwarded.trusted => {
                 told.proto = true;
-                write_field(out, field.name, field.value);
+                lines.pass(field);
             }
             Field::ForwardedHost if forwarded.trusted => {
                 told.host = true;
-                write_field(out, field.name, field.value);
+                lines.pass(field);
             }
-            Field::RealIp if forwarded.trusted => write_field(out, field.name, field.value),
+            Field::RealIp if forwarded.trusted => lines.pass(field),
             Field::ForwardedFor | Field::Forwarded | Field::ForwardedProto | Field::ForwardedHost | Field::RealIp => {}
             Field::TraceParent | Field::TraceState if tracer.is_some() => {}
             Field::Other | Field::TraceParent | Field::TraceState
                 if head.names_fields && is_named(head.fields, field.name) => {}
-            _ => write_field(out, field.name, field.value),
+            _ => lines.pass(field),
         }
     }
+    let out = lines.end();
     if trailers {
         out.extend_from_slice(b"TE: trailers\r\n");
     }
@@ -192,21 +194,23 @@ pub(super) fn write_response(
     write_status(out, head.code, head.reason);
     let bodiless = head.code < 200 || head.code == 204;
     let mut dated = bodiless && head.code < 200;
-    for field in head.fields {
-        match Field::of(field.name) {
+    let mut lines = Lines::new(out, head.bytes);
+    for (kind, field) in head.fields.iter() {
+        match kind {
             Field::Connection | Field::HopByHop | Field::Upgrade | Field::TransferEncoding | Field::FramingShadow => {}
             Field::Trailer if !delivery.chunked => {}
             // RFC 9110 section 8.6: not in an answer that cannot have a body.
             Field::ContentLength if bodiless => {}
-            Field::ContentLength => write_field(out, field.name, without_zeros(field.value)),
+            Field::ContentLength => lines.replace(field, without_zeros(field.value)),
             Field::Other if head.names_fields && is_named(head.fields, field.name) => {}
             Field::Date => {
                 dated = true;
-                write_field(out, field.name, field.value);
+                lines.pass(field);
             }
-            _ => write_field(out, field.name, field.value),
+            _ => lines.pass(field),
         }
     }
+    let out = lines.end();
     if !dated {
         write_field(out, "Date", date.as_bytes());
     }
@@ -273,13 +277,6 @@ fn write_persistence(out: &mut Vec<u8>, close: bool, to_http10: bool) {
     }
 }
 
-fn write_field(out: &mut Vec<u8>, name: &str, value: &[u8]) {
-    out.extend_from_slice(name.as_bytes());
-    out.extend_from_slice(b": ");
-    out.extend_from_slice(value);
-    out.extend_from_slice(b"\r\n");
-}
-
 fn version_of(is_http10: bool) -> &'static str {
     if is_http10 { "1.0" } else { "1.1" }
 }
@@ -307,26 +304,24 @@ fn add_to_list(list: &mut Vec<u8>, value: &[u8]) {
 }
 
 /// Whether `Connection` names this field (RFC 9110 section 7.6.1), and may.
-fn is_named(fields: &[Header<'_>], name: &str) -> bool {
+fn is_named(fields: Fields<'_, '_>, name: &str) -> bool {
     if is_end_to_end(name) {
         return false;
     }
-    let lists = fields.iter().filter(|field| Field::of(field.name) == Field::Connection);
-    lists
+    fields
+        .of(Field::Connection)
         .flat_map(|field| field.value.split(|byte| *byte == b','))
         .any(|token| trim(token).eq_ignore_ascii_case(name.as_bytes()))
 }
 
 #[cfg(test)]
 mod tests {
-    use std::mem::MaybeUninit;
-
-    use super::super::http1::{MOST_FIELDS, Parsed, parse_request};
+    use super::super::http1::{Parsed, Room, parse_request};
     use super::{Arrival, Forwarded, write_request};
 
     fn rewritten(peer: &str, fields: &str) -> String {
         let head = format!("GET /p?q HTTP/1.1\r\nHost: a.example\r\n{fields}\r\n");
-        let mut parsed = [const { MaybeUninit::uninit() }; MOST_FIELDS];
+        let mut parsed = Room::new();
         let Ok(Parsed::Complete(head, _)) = parse_request(head.as_bytes(), &mut parsed) else { panic!("valid") };
         let arrival = Arrival { peer: peer.parse().ok(), ..Arrival::default() };
         let forwarded = Forwarded::new(arrival, &["127.0.0.0/8".parse().expect("a network")]);

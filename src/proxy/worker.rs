@@ -43,6 +43,9 @@ pub struct Proxy<L> {
     /// What large bodies pass through. One set per worker as well.
     pub(super) pipes: Rc<Pipes>,
     spare: RefCell<Vec<Vec<u8>>>,
+    /// Those of answers apart from those of requests, which wait for their answers: an answer mostly leaves at once, so
+    /// that the next one is written where the last one was, and not where the caches have forgotten it.
+    spare_for_answers: RefCell<Vec<Vec<u8>>>,
     /// The present second, and until when it is that.
     date: RefCell<(Option<Instant>, String)>,
     pub(super) kept: KeptAnswers,
@@ -96,6 +99,7 @@ impl<L: Local> Proxy<L> {
             scratch: Rc::new(RefCell::new(vec![0; SCRATCH].into_boxed_slice())),
             pipes: Rc::default(),
             spare: RefCell::default(),
+            spare_for_answers: RefCell::default(),
             date: RefCell::default(),
             kept: KeptAnswers::default(),
             bodies: Arc::new(Semaphore::new(MOST_BODIES)),
@@ -130,6 +134,7 @@ impl<L: Local> Proxy<L> {
             scratch: self.scratch.clone(),
             pipes: self.pipes.clone(),
             spare: RefCell::default(),
+            spare_for_answers: RefCell::default(),
             date: RefCell::default(),
             kept: KeptAnswers::default(),
             bodies: self.bodies.clone(),
@@ -163,12 +168,18 @@ impl<L: Local> Proxy<L> {
     }
 
     /// A buffer that is not needed any more.
-    pub(super) fn give_back(&self, mut buffer: Vec<u8>) {
-        let mut spare = self.spare.borrow_mut();
-        if spare.len() < MOST_SPARE && (1..=LARGEST_SPARE).contains(&buffer.capacity()) {
-            buffer.clear();
-            spare.push(buffer);
-        }
+    pub(super) fn give_back(&self, buffer: Vec<u8>) {
+        keep(&self.spare, buffer);
+    }
+
+    /// An empty buffer for an answer.
+    pub(super) fn answer_buffer(&self) -> Vec<u8> {
+        self.spare_for_answers.borrow_mut().pop().unwrap_or_else(|| Vec::with_capacity(NEW_BUFFER))
+    }
+
+    /// A buffer of an answer that is not needed any more.
+    pub(super) fn give_back_answer(&self, buffer: Vec<u8>) {
+        keep(&self.spare_for_answers, buffer);
     }
 
     /// The present second as a Date field says it (RFC 9110 section 5.6.7), made once a second.
@@ -186,6 +197,14 @@ impl<L: Local> Proxy<L> {
     /// Until when the second lasts that was written last.
     pub(super) fn second_ends(&self) -> Option<Instant> {
         self.date.borrow().0
+    }
+}
+
+fn keep(spare: &RefCell<Vec<Vec<u8>>>, mut buffer: Vec<u8>) {
+    let mut spare = spare.borrow_mut();
+    if spare.len() < MOST_SPARE && (1..=LARGEST_SPARE).contains(&buffer.capacity()) {
+        buffer.clear();
+        spare.push(buffer);
     }
 }
 

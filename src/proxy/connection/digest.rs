@@ -1,9 +1,7 @@
-use std::mem::MaybeUninit;
-
 use super::super::admission::Share;
 use super::super::exchange::{Asked, Exchange};
 use super::super::http1::{
-    BodyReader, Expects, Field, Framing, MOST_FIELDS, Malformed, Parsed, RequestHead, has_bare_line_ends, parse_request,
+    BodyReader, Expects, Field, Framing, Malformed, Parsed, RequestHead, Room, has_bare_line_ends, parse_request,
 };
 use super::super::http2::Beginning;
 use super::super::local::{Local, LocalAnswer, LocalRequest};
@@ -62,7 +60,7 @@ impl<L: Local, S: ClientStream> Connection<'_, L, S> {
         // RFC 9112 section 2.2: some clients send an empty line after a body.
         let empty = bytes.chunks_exact(2).take_while(|pair| *pair == b"\r\n").count() * 2;
         let bytes = &mut bytes[empty..];
-        let mut fields = [const { MaybeUninit::uninit() }; MOST_FIELDS];
+        let mut fields = Room::new();
         let (mut head, length) = match parse_request(bytes, &mut fields) {
             Ok(Parsed::Complete(head, length)) if length <= limit => (head, length),
             // No need to wait for the rest.
@@ -140,11 +138,12 @@ impl<L: Local, S: ClientStream> Connection<'_, L, S> {
     /// The answer to a request that is not for the app.
     fn own_answer(&self, head: &RequestHead<'_, '_>, asker: Asker) -> Option<Own> {
         let target = &head.target;
-        let request = LocalRequest::new(head.method, target.path(), target.path_and_query, head.fields);
+        let request = LocalRequest::new(head.method, target.path(), target.path_and_query, head.fields.all);
         let proxy = &self.proxy;
         let plain = request.is_plain() && asker.keep && !asker.is_http10 && self.hub.phase() == Phase::Serving;
         let known = plain && proxy.kept.knows(request.path);
-        if known && let Some(bytes) = proxy.kept.write(&request, &proxy.local, clock::turn(), || proxy.buffer()) {
+        if known && let Some(bytes) = proxy.kept.write(&request, &proxy.local, clock::turn(), || proxy.answer_buffer())
+        {
             return Some(Own::Now(Step::Own(bytes, After::Keep)));
         }
         // Asked for first, so that an answer that has changed meanwhile is kept under the old one and not sent again.
@@ -191,10 +190,7 @@ impl<L: Local, S: ClientStream> Connection<'_, L, S> {
         if limit > 0 && matches!(head.framing, Framing::Length(length) if length > limit) {
             return Err(Rejection::BodyTooLarge);
         }
-        let is_via_us = |field: &httparse::Header<'_>| {
-            Field::of(field.name) == Field::Via && memchr::memmem::find(field.value, &proxy.via).is_some()
-        };
-        if head.fields.iter().any(is_via_us) {
+        if head.fields.of(Field::Via).any(|field| memchr::memmem::find(field.value, &proxy.via).is_some()) {
             return Err(Rejection::Loop);
         }
         proxy.admission.may_send(|| self.forwarded.client(head.fields))
@@ -243,7 +239,7 @@ impl<L: Local, S: ClientStream> Connection<'_, L, S> {
 
     pub(super) fn own(&self, response: &hyper::Response<bytes::Bytes>, asker: Asker) -> Step {
         let close = !asker.keep || self.hub.phase() != Phase::Serving;
-        let mut bytes = self.proxy.buffer();
+        let mut bytes = self.proxy.answer_buffer();
         let delivery = Delivery { close, to_http10: asker.is_http10, chunked: false };
         self.proxy.with_date(|date| write_own(&mut bytes, response, asker.to_head, delivery, date));
         let after = match (close, asker.keep) {

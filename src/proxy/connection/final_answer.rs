@@ -25,8 +25,8 @@ pub(super) fn final_answer(head: &RequestHead<'_, '_>) -> Option<Response<Bytes>
 fn reflected(head: &RequestHead<'_, '_>) -> Vec<u8> {
     let version = if head.is_http10 { "1.0" } else { "1.1" };
     let mut message = format!("{} {} HTTP/{version}\r\n", head.method, head.target.path_and_query).into_bytes();
-    for field in head.fields {
-        if matches!(Field::of(field.name), Field::Host | Field::Via | Field::MaxForwards) {
+    for (kind, field) in head.fields.iter() {
+        if matches!(kind, Field::Host | Field::Via | Field::MaxForwards) {
             message.extend_from_slice(field.name.as_bytes());
             message.extend_from_slice(b": ");
             message.extend_from_slice(field.value);

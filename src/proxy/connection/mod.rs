@@ -242,7 +242,7 @@ impl<'w, L: Local, S: ClientStream> Connection<'w, L, S> {
             })
             .await?;
         }
-        self.proxy.give_back(bytes);
+        self.proxy.give_back_answer(bytes);
         Ok(())
     }
 

@@ -1,4 +1,3 @@
-use std::mem::MaybeUninit;
 use std::pin::pin;
 use std::task::{Context, Poll, Waker};
 
@@ -6,7 +5,7 @@ use http_body_util::{BodyExt as _, Empty};
 use hyper::Request;
 use hyper::body::Body as _;
 
-use super::super::http1::{BodyReader, Framing, MOST_FIELDS, Parsed, parse_response, trim};
+use super::super::http1::{BodyReader, Framing, Parsed, Room, parse_response, trim};
 use super::bytes::Bytes;
 use super::generate::{Input, answers};
 use super::{Documented, Reading, Seen, compare};
@@ -42,7 +41,7 @@ fn ours(input: &Input) -> Reading {
     let mut rest = &input.bytes[..];
     let refused = |reading: Reading, code: &str| Reading { refused: Some(code.to_owned()), ..reading };
     loop {
-        let mut fields = [const { MaybeUninit::uninit() }; MOST_FIELDS];
+        let mut fields = Room::new();
         let (head, length) = match parse_response(rest, &mut fields, input.to_head) {
             Ok(Parsed::Complete(head, length)) => (head, length),
             Ok(Parsed::Partial) => return refused(reading, "incomplete"),
@@ -55,7 +54,7 @@ fn ours(input: &Input) -> Reading {
             _ => {}
         }
         let mut fields: Vec<(String, Vec<u8>)> =
-            head.fields.iter().map(|field| (field.name.to_lowercase(), trim(field.value).to_vec())).collect();
+            head.fields.all.iter().map(|field| (field.name.to_lowercase(), trim(field.value).to_vec())).collect();
         fields.sort_by(|a, b| a.0.cmp(&b.0));
         let mut body = rest.to_vec();
         let (mut reader, mut data) = (BodyReader::new(head.framing, true), Vec::new());

@@ -1,6 +1,5 @@
 use std::cell::RefCell;
 use std::convert::Infallible;
-use std::mem::MaybeUninit;
 use std::pin::pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
@@ -9,7 +8,7 @@ use http_body_util::{BodyExt as _, Empty};
 use hyper::body::{Body as _, Incoming};
 use hyper::{Request, Response};
 
-use super::super::http1::{BodyReader, Framing, MOST_FIELDS, Parsed, parse_request, trim};
+use super::super::http1::{BodyReader, Framing, Parsed, Room, parse_request, trim};
 use super::bytes::Bytes;
 use super::generate::{Input, requests};
 use super::{Documented, Reading, Seen, compare};
@@ -53,7 +52,7 @@ fn ours(input: &Input) -> Reading {
         while bytes.starts_with(b"\r\n") {
             bytes.drain(..2);
         }
-        let mut fields = [const { MaybeUninit::uninit() }; MOST_FIELDS];
+        let mut fields = Room::new();
         let (seen, framing, keep, length) = match parse_request(&bytes, &mut fields) {
             Ok(Parsed::Complete(head, length)) => {
                 if head.method == "CONNECT" {
@@ -61,8 +60,12 @@ fn ours(input: &Input) -> Reading {
                     return reading;
                 }
                 let version = if head.is_http10 { "HTTP/1.0" } else { "HTTP/1.1" };
-                let mut fields: Vec<(String, Vec<u8>)> =
-                    head.fields.iter().map(|field| (field.name.to_lowercase(), trim(field.value).to_vec())).collect();
+                let mut fields: Vec<(String, Vec<u8>)> = head
+                    .fields
+                    .all
+                    .iter()
+                    .map(|field| (field.name.to_lowercase(), trim(field.value).to_vec()))
+                    .collect();
                 fields.sort_by(|a, b| a.0.cmp(&b.0));
                 let seen = Seen {
                     line: format!("{} {} {version}", head.method, head.target.path_and_query),

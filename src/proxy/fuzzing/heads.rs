@@ -1,12 +1,10 @@
-use std::mem::MaybeUninit;
-
-use super::super::http1::{Framing, MOST_FIELDS, Malformed, Parsed, parse_request, parse_response};
+use super::super::http1::{Framing, Malformed, Parsed, Room, parse_request, parse_response};
 use super::choice;
 use super::plain::{Plain, lossy, only_length};
 
 /// What [`request_head`] compares between readings.
 fn request(bytes: &[u8]) -> Result<Option<(usize, String)>, Malformed> {
-    let mut fields = [const { MaybeUninit::uninit() }; MOST_FIELDS];
+    let mut fields = Room::new();
     match parse_request(bytes, &mut fields)? {
         Parsed::Complete(head, length) => Ok(Some((length, format!("{head:?}")))),
         Parsed::Partial => Ok(None),
@@ -14,7 +12,7 @@ fn request(bytes: &[u8]) -> Result<Option<(usize, String)>, Malformed> {
 }
 
 fn response(bytes: &[u8], to_head: bool) -> Result<Option<(usize, String)>, Malformed> {
-    let mut fields = [const { MaybeUninit::uninit() }; MOST_FIELDS];
+    let mut fields = Room::new();
     match parse_response(bytes, &mut fields, to_head)? {
         Parsed::Complete(head, length) => Ok(Some((length, format!("{head:?}")))),
         Parsed::Partial => Ok(None),
@@ -33,7 +31,7 @@ fn ends_where_it_ends(bytes: &[u8], read: impl Fn(&[u8]) -> Result<Option<(usize
 /// Any bytes where a request is expected.
 pub fn request_head(data: &[u8]) {
     ends_where_it_ends(data, request);
-    let mut fields = [const { MaybeUninit::uninit() }; MOST_FIELDS];
+    let mut fields = Room::new();
     let Ok(Parsed::Complete(head, length)) = parse_request(data, &mut fields) else { return };
     // Empty lines before a request are no part of it (RFC 9112 section 2.2).
     let mut text = &data[..length];
@@ -48,8 +46,8 @@ pub fn request_head(data: &[u8]) {
     assert!(words[1].ends_with(head.target.path_and_query.as_bytes()) || head.target.path_and_query.len() == 1);
     assert!(head.target.path_and_query.bytes().all(|byte| byte.is_ascii_graphic()));
 
-    assert_eq!(plain.fields.len(), head.fields.len());
-    for ((name, value), field) in plain.fields.iter().zip(head.fields) {
+    assert_eq!(plain.fields.len(), head.fields.all.len());
+    for ((name, value), field) in plain.fields.iter().zip(head.fields.all) {
         assert_eq!((*name, *value), (field.name.as_bytes(), super::plain::stripped(field.value)));
     }
     let hosts = plain.all("host");
@@ -78,7 +76,7 @@ pub fn response_head(data: &[u8]) {
     let (flags, data) = choice(data);
     let to_head = flags & 1 == 1;
     ends_where_it_ends(data, |bytes| response(bytes, to_head));
-    let mut fields = [const { MaybeUninit::uninit() }; MOST_FIELDS];
+    let mut fields = Room::new();
     let Ok(Parsed::Complete(head, length)) = parse_response(data, &mut fields, to_head) else { return };
     let plain = Plain::read(&data[..length]);
     let is_http10 = plain.first.starts_with(b"HTTP/1.0 ");
@@ -86,7 +84,7 @@ pub fn response_head(data: &[u8]) {
     let code = format!(" {:03}", head.code);
     assert!(plain.first[8..].starts_with(code.as_bytes()) && (100..=599).contains(&head.code));
     assert!(plain.first.len() == 12 || plain.first[12] == b' ', "{:?}", lossy(plain.first));
-    assert_eq!(plain.fields.len(), head.fields.len());
+    assert_eq!(plain.fields.len(), head.fields.all.len());
 
     let codings = plain.all("transfer-encoding");
     let length = only_length(&plain);

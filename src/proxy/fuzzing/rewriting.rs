@@ -1,8 +1,7 @@
-use std::mem::MaybeUninit;
 use std::net::IpAddr;
 
 use super::super::arrival::Arrival;
-use super::super::http1::{Field, Framing, MOST_FIELDS, Parsed, is_end_to_end, parse_request, parse_response};
+use super::super::http1::{Field, Framing, MOST_FIELDS, Parsed, Room, is_end_to_end, parse_request, parse_response};
 use super::super::rewrite::{Forwarded, delivery_of, write_request, write_response};
 use super::choice;
 use super::plain::{Plain, lossy, only_length, stripped};
@@ -27,7 +26,7 @@ const ENDS_HERE: [&str; 10] = [
 /// A request's head, as it goes on to the app. The first byte says who sent it.
 pub fn rewrite_request(data: &[u8]) {
     let (flags, data) = choice(data);
-    let mut fields = [const { MaybeUninit::uninit() }; MOST_FIELDS];
+    let mut fields = Room::new();
     let Ok(Parsed::Complete(head, length)) = parse_request(data, &mut fields) else { return };
     let peer: Option<IpAddr> = ["127.0.0.1", "192.0.2.7", "2001:db8::1", ""][usize::from(flags & 3)].parse().ok();
     let trusted = peer.is_none_or(|peer| peer.is_loopback());
@@ -69,7 +68,7 @@ pub fn rewrite_request(data: &[u8]) {
     kept_in_order(&before, &after);
 
     // Where it fits into what we read ourselves, we would read it the same.
-    let mut fields = [const { MaybeUninit::uninit() }; MOST_FIELDS];
+    let mut fields = Room::new();
     if after.fields.len() <= MOST_FIELDS {
         let Ok(Parsed::Complete(again, length)) = parse_request(&out, &mut fields) else {
             panic!("what we write, we refuse: {:?}", String::from_utf8_lossy(&out))
@@ -114,7 +113,7 @@ fn kept_in_order(before: &Plain<'_>, after: &Plain<'_>) {
 pub fn rewrite_response(data: &[u8]) {
     let (flags, data) = choice(data);
     let (to_head, to_http10, close) = (flags & 1 == 1, flags & 2 == 2, flags & 4 == 4);
-    let mut fields = [const { MaybeUninit::uninit() }; MOST_FIELDS];
+    let mut fields = Room::new();
     let Ok(Parsed::Complete(head, length)) = parse_response(data, &mut fields, to_head) else { return };
     let delivery = delivery_of(head.framing, to_http10, close);
     let mut out = Vec::new();
@@ -142,7 +141,7 @@ pub fn rewrite_response(data: &[u8]) {
     assert_eq!(after.all("upgrade").len(), usize::from(head.code == 101));
     kept_in_order(&before, &after);
 
-    let mut fields = [const { MaybeUninit::uninit() }; MOST_FIELDS];
+    let mut fields = Room::new();
     if after.fields.len() <= MOST_FIELDS {
         let Ok(Parsed::Complete(again, length)) = parse_response(&out, &mut fields, to_head) else {
             panic!("what we write, we refuse: {:?}", String::from_utf8_lossy(&out))

@@ -73,44 +73,36 @@ impl Field {
     /// What the name means, in any case of letters.
     pub(in crate::proxy) fn of(name: &str) -> Self {
         let candidates = KNOWN.get(name.len()).copied().unwrap_or_default();
-        let found = candidates.iter().find_map(|(known, field)| match spelling(known, name) {
-            Spelling::Exact => Some(*field),
-            Spelling::Shadow => Some(match field {
-                Self::ContentLength | Self::TransferEncoding => Self::FramingShadow,
-                _ => Self::Shadow,
-            }),
-            Spelling::Other => None,
-        });
-        found.unwrap_or(Self::Other)
+        // Most fields of a known one's length differ in the first letter.
+        let first = name.bytes().next().unwrap_or_default() | LOWER;
+        let mut alike = candidates.iter().filter(|(known, _)| known.as_bytes().first() == Some(&first));
+        alike.find_map(|(known, field)| Self::spelled(name.as_bytes(), known.as_bytes(), *field)).unwrap_or(Self::Other)
     }
-}
 
-/// How a name relates to a known one of the same length.
-enum Spelling {
-    Exact,
-    /// The same, but for an underscore, or another character that CGI makes one of (RFC 3875 section 4.1.18), where the
-    /// known one has a hyphen.
-    Shadow,
-    Other,
-}
-
-fn spelling(known: &str, name: &str) -> Spelling {
-    // Most fields of a known one's length differ in the first letter.
-    if known.bytes().next() != name.bytes().next().map(|byte| byte.to_ascii_lowercase()) {
-        return Spelling::Other;
-    }
-    if known.eq_ignore_ascii_case(name) {
-        return Spelling::Exact;
-    }
-    let mut spelling = Spelling::Exact;
-    for (known, byte) in known.bytes().zip(name.bytes()) {
-        match byte.to_ascii_lowercase() {
-            byte if byte == known => {}
-            byte if known == b'-' && !byte.is_ascii_alphanumeric() => spelling = Spelling::Shadow,
-            _ => return Spelling::Other,
+    fn spelled(name: &[u8], known: &[u8], field: Self) -> Option<Self> {
+        // All bytes at once: this is how almost every name comes that is known.
+        if known.iter().zip(name).fold(0, |other, (known, byte)| other | (known ^ (byte | LOWER))) == 0 {
+            return Some(field);
+        }
+        match (is_shadow(name, known), field) {
+            (true, Self::ContentLength | Self::TransferEncoding) => Some(Self::FramingShadow),
+            (true, _) => Some(Self::Shadow),
+            (false, _) => None,
         }
     }
-    spelling
+}
+
+/// Makes a small letter of a large one. Of what else a name may consist of (RFC 9110 section 5.6.2), it makes nothing that
+/// a known name has, and leaves `-` and digits as they are.
+const LOWER: u8 = 0x20;
+
+/// Whether it is the known one, but for an underscore, or another character that CGI makes one of (RFC 3875 section
+/// 4.1.18), in the place of a hyphen. Both are of the same length.
+fn is_shadow(name: &[u8], known: &[u8]) -> bool {
+    known
+        .iter()
+        .zip(name)
+        .all(|(known, byte)| byte.to_ascii_lowercase() == *known || (*known == b'-' && !byte.is_ascii_alphanumeric()))
 }
 
 /// Fields that decide who asks for what, for whoever reads the message. No connection has them to itself, whatever

@@ -19,19 +19,26 @@ pub(super) fn is_host(authority: &str) -> bool {
 fn is_name(name: &str) -> bool {
     let mut bytes = name.bytes();
     while let Some(byte) = bytes.next() {
-        let allowed = match byte {
-            b'%' => {
-                [bytes.next(), bytes.next()].iter().all(|digit| digit.is_some_and(|digit| digit.is_ascii_hexdigit()))
-            }
-            b'.' | b'-' | b'_' | b'~' | b'!' | b'$' | b'&'..=b'+' | b';' | b'=' => true,
-            byte => byte.is_ascii_alphanumeric(),
-        };
-        if !allowed {
+        let mut is_hex = || bytes.next().is_some_and(|digit| digit.is_ascii_hexdigit());
+        let mut escapes = |byte: u8| byte == b'%' && is_hex() && is_hex();
+        if !IN_NAMES[usize::from(byte)] && !escapes(byte) {
             return false;
         }
     }
     !name.is_empty()
 }
+
+/// The bytes that a name may have as they are.
+const IN_NAMES: [bool; 256] = {
+    let mut allowed = [false; 256];
+    let mut byte = 0;
+    while byte < allowed.len() {
+        let other = matches!(byte as u8, b'.' | b'-' | b'_' | b'~' | b'!' | b'$' | b'&'..=b'+' | b';' | b'=');
+        allowed[byte] = other || (byte as u8).is_ascii_alphanumeric();
+        byte += 1;
+    }
+    allowed
+};
 
 /// Nothing, or a colon and perhaps a number (RFC 3986 section 3.2.3).
 fn is_port(port: &str) -> bool {

@@ -6,6 +6,7 @@
 mod body;
 mod chunked;
 mod field;
+mod fields;
 mod host;
 mod malformed;
 mod request;
@@ -13,6 +14,7 @@ mod response;
 
 pub(super) use self::body::{BodyReader, Framing, Progress};
 pub(super) use self::field::{Field, is_end_to_end, trim};
+pub(super) use self::fields::{Fields, Room};
 pub use self::malformed::Malformed;
 pub(super) use self::request::{Expects, RequestHead, parse_request};
 pub(super) use self::response::{ResponseHead, parse_response};
@@ -32,5 +34,8 @@ pub(super) enum Parsed<T> {
 /// Whether every line ends in CRLF, and no CR stands alone (RFC 9112 section 2.2 lets a recipient accept a bare LF; what
 /// stands behind us may not).
 pub(super) fn has_bare_line_ends(head: &[u8]) -> bool {
-    memchr::memchr_iter(b'\n', head).any(|at| at == 0 || head[at - 1] != b'\r')
+    let pairs = head.iter().zip(head.iter().skip(1));
+    // Without a way out at the first one, so that many bytes are looked at with each instruction.
+    let bare = pairs.fold(false, |bare, (before, byte)| bare | ((*byte == b'\n') & (*before != b'\r')));
+    bare || head.first() == Some(&b'\n')
 }

@@ -1,9 +1,7 @@
-use std::mem::MaybeUninit;
-
 use httparse::Header;
 
 use super::host::is_host;
-use super::{Field, Framing, MOST_FIELDS, Malformed, Parsed, has_bare_line_ends, trim};
+use super::{Field, Fields, Framing, Malformed, Parsed, Room, has_bare_line_ends, trim};
 
 /// A request's head that keeps to the rules. Borrows from the bytes that it was read from.
 #[derive(Debug)]
@@ -11,7 +9,9 @@ pub(in crate::proxy) struct RequestHead<'h, 'b> {
     pub(in crate::proxy) method: &'b str,
     pub(in crate::proxy) target: Target<'b>,
     pub(in crate::proxy) is_http10: bool,
-    pub(in crate::proxy) fields: &'h [Header<'b>],
+    /// All of it, as it was sent.
+    pub(in crate::proxy) bytes: &'b [u8],
+    pub(in crate::proxy) fields: Fields<'h, 'b>,
     pub(in crate::proxy) framing: Framing,
     /// What the client wants of the connection: kept, unless it says otherwise.
     pub(in crate::proxy) keep_alive: bool,
@@ -54,10 +54,10 @@ impl Target<'_> {
 /// Reads a request's head from the beginning of some bytes.
 pub(in crate::proxy) fn parse_request<'h, 'b>(
     bytes: &'b [u8],
-    fields: &'h mut [MaybeUninit<Header<'b>>; MOST_FIELDS],
+    room: &'h mut Room<'b>,
 ) -> Result<Parsed<RequestHead<'h, 'b>>, Malformed> {
     let mut request = httparse::Request::new(&mut []);
-    let length = match request.parse_with_uninit_headers(bytes, fields) {
+    let length = match request.parse_with_uninit_headers(bytes, &mut room.fields) {
         Ok(httparse::Status::Complete(length)) => length,
         Ok(httparse::Status::Partial) => return Ok(Parsed::Partial),
         Err(error) => return Err(malformed(error)),
@@ -68,15 +68,16 @@ pub(in crate::proxy) fn parse_request<'h, 'b>(
     let (Some(method), Some(target), Some(version)) = (request.method, request.path, request.version) else {
         return Err(Malformed::RequestLine);
     };
-    let fields: &'h [Header<'b>] = request.headers;
     let is_http10 = version == 0;
-    let seen = Seen::of(fields)?;
+    let mut seen = Seen::default();
+    let fields = Fields::look(request.headers, &mut room.kinds, |kind, field| seen.see(kind, field))?;
     let framing = seen.framing(is_http10)?;
     let target = target_of(method, target, seen.host, is_http10)?;
     let head = RequestHead {
         method,
         target,
         is_http10,
+        bytes: &bytes[..length],
         fields,
         framing,
         keep_alive: if is_http10 { seen.keep_alive && !seen.close } else { !seen.close },
@@ -119,40 +120,38 @@ struct Seen<'b> {
 }
 
 impl<'b> Seen<'b> {
-    fn of(fields: &[Header<'b>]) -> Result<Self, Malformed> {
-        let mut seen = Self::default();
-        for field in fields {
-            match Field::of(field.name) {
-                Field::Host => {
-                    let host = std::str::from_utf8(trim(field.value)).map_err(|_| Malformed::Host)?;
-                    if seen.host.replace(host).is_some() {
-                        return Err(Malformed::Host);
-                    }
+    #[inline]
+    fn see(&mut self, kind: Field, field: &Header<'b>) -> Result<(), Malformed> {
+        match kind {
+            Field::Host => {
+                let host = std::str::from_utf8(trim(field.value)).map_err(|_| Malformed::Host)?;
+                if self.host.replace(host).is_some() {
+                    return Err(Malformed::Host);
                 }
-                Field::ContentLength if seen.length.replace(content_length(field.value)?).is_some() => {
-                    return Err(Malformed::ContentLength);
-                }
-                Field::TransferEncoding => {
-                    if seen.chunked || !trim(field.value).eq_ignore_ascii_case(b"chunked") {
-                        return Err(Malformed::TransferEncoding);
-                    }
-                    seen.chunked = true;
-                }
-                Field::Connection => seen.connection(field.value),
-                Field::FramingShadow => return Err(Malformed::TransferEncoding),
-                Field::Expect => {
-                    let known = trim(field.value).eq_ignore_ascii_case(b"100-continue");
-                    let first = seen.expects == Expects::Nothing;
-                    seen.expects = if known && first { Expects::Continue } else { Expects::Other };
-                }
-                Field::MaxForwards => {
-                    seen.several_max_forwards |= seen.max_forwards.replace(field.value).is_some();
-                }
-                Field::Upgrade => seen.websocket = trim(field.value).eq_ignore_ascii_case(b"websocket"),
-                _ => {}
             }
+            Field::ContentLength if self.length.replace(content_length(field.value)?).is_some() => {
+                return Err(Malformed::ContentLength);
+            }
+            Field::TransferEncoding => {
+                if self.chunked || !trim(field.value).eq_ignore_ascii_case(b"chunked") {
+                    return Err(Malformed::TransferEncoding);
+                }
+                self.chunked = true;
+            }
+            Field::Connection => self.connection(field.value),
+            Field::FramingShadow => return Err(Malformed::TransferEncoding),
+            Field::Expect => {
+                let known = trim(field.value).eq_ignore_ascii_case(b"100-continue");
+                let first = self.expects == Expects::Nothing;
+                self.expects = if known && first { Expects::Continue } else { Expects::Other };
+            }
+            Field::MaxForwards => {
+                self.several_max_forwards |= self.max_forwards.replace(field.value).is_some();
+            }
+            Field::Upgrade => self.websocket = trim(field.value).eq_ignore_ascii_case(b"websocket"),
+            _ => {}
         }
-        Ok(seen)
+        Ok(())
     }
 
     fn connection(&mut self, value: &[u8]) {
@@ -244,12 +243,10 @@ fn target_of<'b>(
 
 #[cfg(test)]
 mod tests {
-    use std::mem::MaybeUninit;
-
     use super::{Framing, Malformed, Parsed, parse_request};
 
     fn parse(head: &str) -> Result<(Framing, bool), Malformed> {
-        let mut fields = [const { MaybeUninit::uninit() }; super::MOST_FIELDS];
+        let mut fields = super::Room::new();
         match parse_request(head.as_bytes(), &mut fields)? {
             Parsed::Complete(head, _) => Ok((head.framing, head.keep_alive)),
             Parsed::Partial => panic!("partial: {head:?}"),
@@ -318,7 +315,7 @@ mod tests {
     #[test]
     fn the_absolute_form_names_the_host() {
         let head = "GET http://h:1/p?q HTTP/1.1\r\nHost: other\r\n\r\n";
-        let mut fields = [const { MaybeUninit::uninit() }; super::MOST_FIELDS];
+        let mut fields = super::Room::new();
         let Ok(Parsed::Complete(head, _)) = parse_request(head.as_bytes(), &mut fields) else { panic!("valid") };
         assert_eq!((head.target.host, head.target.path_and_query, head.target.path()), (Some("h:1"), "/p?q", "/p"));
     }

@@ -1,9 +1,5 @@
-use std::mem::MaybeUninit;
-
-use httparse::Header;
-
 use super::request::{content_length, malformed};
-use super::{Field, Framing, MOST_FIELDS, Malformed, Parsed, has_bare_line_ends, trim};
+use super::{Field, Fields, Framing, Malformed, Parsed, Room, has_bare_line_ends, trim};
 
 /// An answer's head that keeps to the rules.
 #[derive(Debug)]
@@ -11,7 +7,9 @@ pub(in crate::proxy) struct ResponseHead<'h, 'b> {
     pub(in crate::proxy) code: u16,
     pub(in crate::proxy) reason: &'b str,
     pub(in crate::proxy) is_http10: bool,
-    pub(in crate::proxy) fields: &'h [Header<'b>],
+    /// All of it, as it was sent.
+    pub(in crate::proxy) bytes: &'b [u8],
+    pub(in crate::proxy) fields: Fields<'h, 'b>,
     pub(in crate::proxy) framing: Framing,
     /// Whether the app will keep the connection.
     pub(in crate::proxy) keep_alive: bool,
@@ -24,7 +22,7 @@ pub(in crate::proxy) struct ResponseHead<'h, 'b> {
 /// Reads an answer's head from the beginning of some bytes; the request's method decides whether there is a body.
 pub(in crate::proxy) fn parse_response<'h, 'b>(
     bytes: &'b [u8],
-    fields: &'h mut [MaybeUninit<Header<'b>>; MOST_FIELDS],
+    room: &'h mut Room<'b>,
     to_head: bool,
 ) -> Result<Parsed<ResponseHead<'h, 'b>>, Malformed> {
     // httparse would skip empty lines, which nobody sends before an answer: they are left over from another one.
@@ -33,7 +31,7 @@ pub(in crate::proxy) fn parse_response<'h, 'b>(
     }
     let mut response = httparse::Response::new(&mut []);
     let config = httparse::ParserConfig::default();
-    let length = match config.parse_response_with_uninit_headers(&mut response, bytes, fields) {
+    let length = match config.parse_response_with_uninit_headers(&mut response, bytes, &mut room.fields) {
         Ok(httparse::Status::Complete(length)) => length,
         Ok(httparse::Status::Partial) => return Ok(Parsed::Partial),
         Err(httparse::Error::Status | httparse::Error::Token) => return Err(Malformed::StatusLine),
@@ -45,12 +43,11 @@ pub(in crate::proxy) fn parse_response<'h, 'b>(
     let (Some(code @ 100..=599), Some(version)) = (response.code, response.version) else {
         return Err(Malformed::StatusLine);
     };
-    let fields: &'h [Header<'b>] = response.headers;
     let mut length_field = None;
     let mut chunked = false;
     let (mut close, mut keep, mut names_fields, mut is_encoded) = (false, false, false, false);
-    for field in fields {
-        match Field::of(field.name) {
+    let fields = Fields::look(response.headers, &mut room.kinds, |kind, field| {
+        match kind {
             Field::ContentLength if length_field.replace(content_length(field.value)?).is_some() => {
                 return Err(Malformed::ContentLength);
             }
@@ -74,18 +71,9 @@ pub(in crate::proxy) fn parse_response<'h, 'b>(
             Field::ContentEncoding => is_encoded = !trim(field.value).eq_ignore_ascii_case(b"identity"),
             _ => {}
         }
-    }
-    // RFC 9112 section 6.3.
-    let framing = match (code, length_field, chunked) {
-        (_, Some(_), true) => return Err(Malformed::TwoLengths),
-        (_, _, true) if version == 0 => return Err(Malformed::ChunkedHttp10),
-        (100..=199 | 204 | 304, ..) => Framing::Empty,
-        _ if to_head => Framing::Empty,
-        (_, _, true) => Framing::Chunked,
-        (_, Some(0), _) => Framing::Empty,
-        (_, Some(length), _) => Framing::Length(length),
-        (_, None, _) => Framing::UntilClose,
-    };
+        Ok(())
+    })?;
+    let framing = framing_of(code, length_field, chunked, to_head, version == 0)?;
     // A length that an answer without a body must not have (RFC 9110 section 8.6, RFC 9112 section 6.1), or one that says
     // what another answer would have: an app that sends that body after all must not have it taken for the next answer.
     let doubtful = matches!(code, 100..=199 | 204 | 304) && (chunked || length_field.is_some_and(|length| length > 0));
@@ -94,6 +82,7 @@ pub(in crate::proxy) fn parse_response<'h, 'b>(
         code,
         reason: response.reason.unwrap_or_default(),
         is_http10: version == 0,
+        bytes: &bytes[..length],
         fields,
         framing,
         keep_alive,
@@ -103,14 +92,32 @@ pub(in crate::proxy) fn parse_response<'h, 'b>(
     Ok(Parsed::Complete(head, length))
 }
 
+/// RFC 9112 section 6.3.
+fn framing_of(
+    code: u16,
+    length: Option<u64>,
+    chunked: bool,
+    to_head: bool,
+    is_http10: bool,
+) -> Result<Framing, Malformed> {
+    Ok(match (code, length, chunked) {
+        (_, Some(_), true) => return Err(Malformed::TwoLengths),
+        (_, _, true) if is_http10 => return Err(Malformed::ChunkedHttp10),
+        (100..=199 | 204 | 304, ..) => Framing::Empty,
+        _ if to_head => Framing::Empty,
+        (_, _, true) => Framing::Chunked,
+        (_, Some(0), _) => Framing::Empty,
+        (_, Some(length), _) => Framing::Length(length),
+        (_, None, _) => Framing::UntilClose,
+    })
+}
+
 #[cfg(test)]
 mod tests {
-    use std::mem::MaybeUninit;
-
     use super::{Framing, Malformed, Parsed, parse_response};
 
     fn parse(head: &str, to_head: bool) -> Result<(u16, Framing, bool), Malformed> {
-        let mut fields = [const { MaybeUninit::uninit() }; super::MOST_FIELDS];
+        let mut fields = super::Room::new();
         match parse_response(head.as_bytes(), &mut fields, to_head)? {
             Parsed::Complete(head, _) => Ok((head.code, head.framing, head.keep_alive)),
             Parsed::Partial => panic!("partial: {head:?}"),

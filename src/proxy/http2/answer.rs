@@ -1,5 +1,4 @@
 use std::io;
-use std::mem::MaybeUninit;
 use std::task::{Context, Poll, ready};
 
 use bytes::{Bytes, BytesMut};
@@ -8,7 +7,7 @@ use h2::{Reason, SendStream};
 use hyper::header::{HeaderMap, HeaderName, HeaderValue};
 use hyper::{Response, StatusCode};
 
-use super::super::http1::{Field, Framing, MOST_FIELDS, Parsed, ResponseHead, parse_response};
+use super::super::http1::{Field, Framing, Parsed, ResponseHead, Room, parse_response};
 use super::chunks::{Chunks, Piece};
 
 /// Takes the engine's answer apart into frames.
@@ -147,7 +146,7 @@ impl Answer {
             owned.extend_from_slice(bytes);
             &owned
         };
-        let mut fields = [const { MaybeUninit::uninit() }; MOST_FIELDS];
+        let mut fields = Room::new();
         let (head, length) = match parse_response(all, &mut fields, self.to_head) {
             Ok(Parsed::Complete(head, length)) => (head, length),
             Ok(Parsed::Partial) => {
@@ -215,12 +214,9 @@ fn response(head: &ResponseHead<'_, '_>, bytes: &[u8]) -> io::Result<Response<()
     // The values share one copy.
     let copy = Bytes::copy_from_slice(bytes);
     let fields = response.headers_mut();
-    fields.reserve(head.fields.len());
-    for field in head.fields {
-        if matches!(
-            Field::of(field.name),
-            Field::Connection | Field::HopByHop | Field::Upgrade | Field::TransferEncoding
-        ) {
+    fields.reserve(head.fields.all.len());
+    for (kind, field) in head.fields.iter() {
+        if matches!(kind, Field::Connection | Field::HopByHop | Field::Upgrade | Field::TransferEncoding) {
             continue;
         }
         let begin = field.value.as_ptr().addr().wrapping_sub(bytes.as_ptr().addr());

@@ -87,12 +87,10 @@ fn write_field(out: &mut Vec<u8>, name: &str, value: &[u8]) {
 
 #[cfg(test)]
 mod tests {
-    use std::mem::MaybeUninit;
-
     use hyper::Request;
     use hyper::http::request::Builder;
 
-    use super::super::super::http1::{Framing, MOST_FIELDS, Malformed, Parsed, parse_request};
+    use super::super::super::http1::{Framing, Malformed, Parsed, Room, parse_request};
     use super::{Carried, write_head};
 
     fn written(builder: Builder, carried: Carried) -> String {
@@ -103,7 +101,7 @@ mod tests {
     }
 
     fn parsed(head: &str) -> Result<Framing, Malformed> {
-        let mut fields = [const { MaybeUninit::uninit() }; MOST_FIELDS];
+        let mut fields = Room::new();
         match parse_request(head.as_bytes(), &mut fields)? {
             Parsed::Complete(head, _) => Ok(head.framing),
             Parsed::Partial => panic!("partial: {head:?}"),

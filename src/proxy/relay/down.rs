@@ -1,11 +1,10 @@
 use std::io;
-use std::mem::MaybeUninit;
 use std::ops::Range;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use super::super::connection::ClientStream;
-use super::super::http1::{BodyReader, Field, Framing, MOST_FIELDS, Parsed, ResponseHead, parse_response, trim};
+use super::super::http1::{BodyReader, Field, Framing, Parsed, ResponseHead, Room, parse_response, trim};
 use super::super::local::Local;
 use super::super::reading::Reading;
 use super::super::rejection::Rejection;
@@ -86,7 +85,7 @@ impl<L: Local, S: ClientStream> Relay<'_, L, S> {
 
     fn take_in_head(&mut self, mut bytes: &mut [u8]) -> Result<(), Step> {
         loop {
-            let mut fields = [const { MaybeUninit::uninit() }; MOST_FIELDS];
+            let mut fields = Room::new();
             let (head, length) = match parse_response(bytes, &mut fields, self.job.to_head) {
                 Ok(Parsed::Complete(head, length)) if length <= LARGEST_HEAD => (head, length),
                 Ok(Parsed::Partial) if bytes.len() <= LARGEST_HEAD => {
@@ -161,7 +160,7 @@ impl<L: Local, S: ClientStream> Relay<'_, L, S> {
             self.client.reset_on_close(true);
         }
         let is_models = self.job.asks_a_model && (200..=299).contains(&head.code);
-        let reading = is_models.then(|| Reading::begin(head.fields, head.is_encoded, self.proxy.traffic.clone()));
+        let reading = is_models.then(|| Reading::begin(head.fields.all, head.is_encoded, self.proxy.traffic.clone()));
         self.down = Down::Body(Download {
             code: head.code,
             reader: BodyReader::new(head.framing, !self.job.is_http10),
@@ -178,7 +177,7 @@ impl<L: Local, S: ClientStream> Relay<'_, L, S> {
         let delivery = delivery_of(head.framing, self.job.is_http10, close);
         // Not before it is needed: waiting for the app then takes one buffer, not two.
         if self.down_out.capacity() == 0 {
-            self.down_out = self.proxy.buffer();
+            self.down_out = self.proxy.answer_buffer();
         }
         let out = &mut self.down_out;
         self.proxy.with_date(|date| write_response(out, head, delivery, date, &self.proxy.via));
@@ -254,6 +253,5 @@ impl<L: Local, S: ClientStream> Relay<'_, L, S> {
 
 /// Whether the app speaks WebSocket from here on, and not something else that was not asked for.
 fn agrees(head: &ResponseHead<'_, '_>) -> bool {
-    let mut upgrades = head.fields.iter().filter(|field| Field::of(field.name) == Field::Upgrade);
-    upgrades.any(|field| trim(field.value).eq_ignore_ascii_case(b"websocket"))
+    head.fields.of(Field::Upgrade).any(|field| trim(field.value).eq_ignore_ascii_case(b"websocket"))
 }

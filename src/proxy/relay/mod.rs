@@ -160,7 +160,7 @@ impl<'a, L: Local, S: ClientStream> Relay<'a, L, S> {
             down_out.drain(..down_written);
             return Ended::Tunnel { lease, head: down_out, first };
         }
-        proxy.give_back(down_out);
+        proxy.give_back_answer(down_out);
         match step {
             Step::Complete => {
                 let whole = job.upload.is_done() && !up.broken;
@@ -190,7 +190,8 @@ impl<'a, L: Local, S: ClientStream> Relay<'a, L, S> {
                 Ok(moved) => moved,
                 Err(step) => return Poll::Ready(step),
             };
-            if !moved {
+            // The way down goes on until it has to wait; so does the way up once all of the request is there.
+            if !moved || self.up.ended.is_some() {
                 return self.poll_deadline(cx);
             }
         }

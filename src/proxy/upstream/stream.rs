@@ -29,6 +29,10 @@ impl AppStream {
     /// Whether nothing has come on an idle connection, not even its end. Costs a system call only if something has.
     pub(super) fn is_quiet(&mut self) -> bool {
         let mut byte = [0];
+        // Without a waker to be registered and replaced again.
+        if let Self::Tcp(stream) = self {
+            return stream.try_read(&mut byte).is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock);
+        }
         let mut buffer = ReadBuf::new(&mut byte);
         Pin::new(self).poll_read(&mut Context::from_waker(Waker::noop()), &mut buffer).is_pending()
     }
