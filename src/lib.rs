@@ -21,6 +21,7 @@
 //! | [`health`] | the pure core: statuses, thresholds, groups, reports; one transition function | use tokio, hyper, serde, a clock or I/O |
 //! | [`clock`] | the one place that reads clocks | hold state |
 //! | [`journal`] | standard error as a queue: whoever logs waits for nobody | know what is logged |
+//! | [`loopback`] | what a connection that never leaves the machine can do without | know what it carries |
 //! | [`llm`] | what a model's answer says of itself, read as it passes | do I/O |
 //! | [`traffic`] | counters of proxied requests | know of HTTP types beyond method and status |
 //! | [`tls`] | certificates and keys from files, by rustls | do I/O on sockets |
@@ -41,6 +42,7 @@ pub mod settings;
 pub mod health;
 pub mod clock;
 pub mod journal;
+pub mod loopback;
 pub mod llm;
 pub mod traffic;
 pub mod tls;

@@ -7,11 +7,12 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Lowest first: a module uses only those before it. `src/lib.rs` lists them in the same order.
-const ORDER: [&str; 19] = [
+const ORDER: [&str; 20] = [
     "settings",
     "health",
     "clock",
     "journal",
+    "loopback",
     "llm",
     "traffic",
     "tls",

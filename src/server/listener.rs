@@ -9,6 +9,7 @@ use socket2::{Domain, SockFilter, SockRef, Socket, Type};
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 
 use super::io::Stream;
+use crate::loopback;
 use crate::settings::Address;
 
 /// Connections that the kernel holds until we accept them.
@@ -146,6 +147,7 @@ fn bind_tcp(address: SocketAddr) -> io::Result<std::net::TcpListener> {
     socket.set_reuse_address(true)?;
     // Answers leave at once. What is accepted has this from its listener: one system call fewer for each.
     socket.set_tcp_nodelay(true)?;
+    loopback::relieve(&socket, address.ip());
     socket.set_nonblocking(true)?;
     socket.bind(&address.into())?;
     socket.listen(BACKLOG)?;

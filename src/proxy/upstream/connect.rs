@@ -1,15 +1,16 @@
 use std::cell::Cell;
 use std::io;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
-use tokio::net::{TcpStream, UnixStream};
+use tokio::net::{TcpSocket, TcpStream, UnixStream};
 
 use super::super::rejection::Rejection;
 use super::race::race;
 use super::resolve::Resolver;
 use super::stream::AppStream;
 use super::target::{Http2, Target};
+use crate::loopback;
 use crate::settings::{Scheme, Url};
 use crate::tls::Distrust;
 
@@ -55,14 +56,19 @@ const NEXT_ADDRESS: Duration = Duration::from_millis(250);
 
 async fn dial(target: &Target, resolver: &Resolver) -> io::Result<TcpStream> {
     let Url { host, port, .. } = &target.url;
-    let stream = if let Ok(address) = host.parse::<IpAddr>() {
-        TcpStream::connect((address, *port)).await?
+    if let Ok(address) = host.parse::<IpAddr>() {
+        dial_at(SocketAddr::new(address, *port)).await
     } else {
         let addresses = resolver.addresses(host, *port).await?;
         let share = target.connect_timeout / (addresses.len() as u32 + 1);
         let pause = if share.is_zero() { NEXT_ADDRESS } else { NEXT_ADDRESS.min(share) };
-        race(addresses, pause, TcpStream::connect).await?
-    };
-    stream.set_nodelay(true)?;
-    Ok(stream)
+        race(addresses, pause, dial_at).await
+    }
+}
+
+async fn dial_at(address: SocketAddr) -> io::Result<TcpStream> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+    socket.set_nodelay(true)?;
+    loopback::relieve(&socket, address.ip());
+    socket.connect(address).await
 }
