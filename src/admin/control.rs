@@ -11,7 +11,7 @@ use serde_json::json;
 use tokio::sync::Semaphore;
 
 use super::Credentials;
-use super::service::{full, problem};
+use super::service::{full, is_certified, problem};
 
 /// What an operator can have the process do, through the endpoints below `/-/`.
 pub trait Control: Send + Sync + Debug {
@@ -116,7 +116,7 @@ impl Operator {
             response.headers_mut().insert(ALLOW, HeaderValue::from_static(allow));
             return ready(response);
         }
-        if !only_waits && !may_control(request.headers(), peer, credentials) {
+        if !only_waits && !may_control(request.headers(), peer, is_certified(request), credentials) {
             let message = "only from this machine or with an API key: X-API-Key, or Authorization: Bearer";
             return ready(problem(403, "forbidden", message));
         }
@@ -186,16 +186,16 @@ impl Operator {
 
 const JSON: &str = "application/json";
 
-/// Whoever can open our Unix sockets, speaks from this machine, or has a key.
+/// Whoever can open our Unix sockets, speaks from this machine, or has a key or a certificate.
 ///
 /// "From this machine" is not enough when somebody else speaks through it: a proxy that says for whom (some meshes let all
 /// of a pod's traffic come from a loopback address), or a browser that says for which page.
-fn may_control(headers: &HeaderMap, peer: Option<IpAddr>, credentials: &Credentials) -> bool {
+fn may_control(headers: &HeaderMap, peer: Option<IpAddr>, certified: bool, credentials: &Credentials) -> bool {
     const FOR_OTHERS: [HeaderName; 5] =
         [FORWARDED, VIA, ORIGIN, HeaderName::from_static("x-forwarded-for"), HeaderName::from_static("sec-fetch-site")];
     let for_itself = FOR_OTHERS.iter().all(|name| !headers.contains_key(name));
     let local = peer.is_none_or(|peer| peer.to_canonical().is_loopback() && for_itself);
-    local || credentials.may_operate(headers)
+    local || credentials.may_operate(headers, certified && for_itself)
 }
 
 fn reloaded(outcome: Result<Vec<String>, Vec<String>>) -> Response<Bytes> {
@@ -268,7 +268,7 @@ mod tests {
                 headers.insert(*name, value.parse().expect("a value"));
             }
             let peer = peer.map(|peer| peer.parse::<IpAddr>().expect("an address"));
-            may_control(&headers, peer, &Credentials::default())
+            may_control(&headers, peer, false, &Credentials::default())
         };
         assert!(may(None, &[]) && may(Some("127.0.0.1"), &[]) && may(Some("::1"), &[]));
         assert!(may(Some("127.0.0.1"), &[("user-agent", "any")]));

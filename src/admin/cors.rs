@@ -1,6 +1,7 @@
 use hyper::header::{
-    ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN, ACCESS_CONTROL_MAX_AGE,
-    ACCESS_CONTROL_REQUEST_METHOD, HeaderMap, HeaderValue, ORIGIN, VARY,
+    ACCESS_CONTROL_ALLOW_CREDENTIALS, ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS,
+    ACCESS_CONTROL_ALLOW_ORIGIN, ACCESS_CONTROL_MAX_AGE, ACCESS_CONTROL_REQUEST_METHOD, HeaderMap, HeaderValue, ORIGIN,
+    VARY,
 };
 use hyper::{Method, Request, Response, StatusCode};
 
@@ -10,6 +11,7 @@ use bytes::Bytes;
 #[derive(Clone, Debug, Default)]
 pub struct Cors {
     origins: Vec<String>,
+    with_credentials: bool,
 }
 
 /// The fields that a page may send: those that an answer depends on.
@@ -19,10 +21,11 @@ const FIELDS: &str = "authorization, content-type, x-api-key";
 const MAX_AGE: &str = "600";
 
 impl Cors {
-    /// Pages of these origins; `*` for all.
+    /// Pages of these origins; `*` for all. A browser sends cookies and certificates along only if that is wanted, and
+    /// never to all.
     #[must_use]
-    pub fn new(origins: Vec<String>) -> Self {
-        Self { origins }
+    pub fn new(origins: Vec<String>, with_credentials: bool) -> Self {
+        Self { origins, with_credentials }
     }
 
     /// Whether a text can be an origin as browsers write it: a scheme, a host, perhaps a port, and nothing after it.
@@ -62,7 +65,9 @@ impl Cors {
             (false, true) => Some("origin"),
             (true, true) => Some("accept, origin"),
         };
-        Mark { origin: self.allowed(asked), vary }
+        let origin = self.allowed(asked);
+        let credentials = self.with_credentials && origin.as_ref().is_some_and(|origin| origin != "*");
+        Mark { origin, credentials, vary }
     }
 
     /// Never an origin that is not listed, not even where all are welcome: "*" is what a browser lets no cookie go to.
@@ -79,6 +84,7 @@ impl Cors {
 #[derive(Debug)]
 pub(super) struct Mark {
     origin: Option<HeaderValue>,
+    credentials: bool,
     vary: Option<&'static str>,
 }
 
@@ -86,6 +92,9 @@ impl Mark {
     pub(super) fn put(self, headers: &mut HeaderMap) {
         if let Some(origin) = self.origin {
             headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, origin);
+        }
+        if self.credentials {
+            headers.insert(ACCESS_CONTROL_ALLOW_CREDENTIALS, HeaderValue::from_static("true"));
         }
         if let Some(vary) = self.vary {
             headers.insert(VARY, HeaderValue::from_static(vary));

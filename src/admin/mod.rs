@@ -18,7 +18,9 @@ mod service;
 mod settings;
 mod waiting;
 
-pub use self::access::{Access, AccessError, Credentials, JwtError, JwtSettings, Keys, Means};
+pub use self::access::{
+    Access, AccessError, Credentials, JwtError, JwtSettings, Keys, Means, SessionError, SessionSettings,
+};
 pub use self::control::{Control, LONGEST_WAIT, Operator, encode};
 pub use self::cors::Cors;
 pub use self::dialects::Dialects;
@@ -28,7 +30,8 @@ pub use self::metrics::Metrics;
 pub use self::reloads::Reloads;
 pub use self::service::{Admin, CurrentAdmin, Management, Target};
 pub use self::settings::{
-    AdminListen, AdminSettings, ControlSettings, ControlSocket, EndpointSettings, MergeFrom, MetricsSettings, Place,
+    AdminListen, AdminSettings, AdminTlsSettings, ControlSettings, ControlSocket, EndpointSettings, MergeFrom,
+    MetricsSettings, Place,
 };
 pub use self::waiting::Waiting;
 

@@ -13,16 +13,17 @@ use hyper::body::Body;
 use hyper::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
 use hyper::{Method, Request, Response, StatusCode};
 
-use super::access::{Verdict, refusal};
+use super::access::{Refusal, Said, Verdict, refuse};
 use super::control::Action;
 use super::cors::Mark;
 use super::report::Asked;
-use super::{Cors, Credentials, Endpoint, Kind, Merge, Metrics, Operator, Port, Waiting};
+use super::{Cors, Credentials, Endpoint, Kind, Means, Merge, Metrics, Operator, Port, Waiting};
 use crate::clock::Clock;
 use crate::dialect::{Call, Dialect, Query, Service as Identity};
 use crate::health::Audience;
 use crate::monitor::Board;
 use crate::proxy::{Later, LocalAnswer};
+use crate::tls::ClientCertificate;
 use crate::traffic::Traffic;
 
 /// Everything that the endpoints are answered from. Shared by both ports and all workers.
@@ -93,6 +94,12 @@ impl Target<'_> {
         matches!(&self.endpoint.kind, Kind::Report(dialects) if dialects.are_several())
     }
 
+    /// Whether the answer depends on `Cookie`.
+    #[must_use]
+    pub fn takes_sessions(&self) -> bool {
+        self.endpoint.access.admits(Means::Session)
+    }
+
     /// The methods that are answered.
     fn methods(&self) -> &'static str {
         let is_called = self.endpoint.called().is_some() && self.below.is_none();
@@ -150,20 +157,58 @@ impl Admin {
         if called.is_none() && request.method() != Method::GET && request.method() != Method::HEAD {
             return LocalAnswer::Now(not_allowed(target.methods()));
         }
-        let verdict = self.credentials.judge(endpoint.access, request.headers(), self.clock.now().unix);
-        if let Some(refusal) = refusal(endpoint.access, verdict) {
-            return LocalAnswer::Now(refusal);
-        }
-        let audience = if let Verdict::Admitted(audience) = verdict { audience } else { Audience::Public };
-        match called {
-            Some(dialect) => LocalAnswer::Later(self.call(endpoint, dialect, audience, request)),
-            None => match (&endpoint.kind, &self.metrics.merge) {
+        let (now, certified) = (self.clock.now().unix, is_certified(request));
+        let audience = match self.credentials.judge(endpoint.access, request.headers(), certified, now) {
+            Verdict::Admitted(audience) => audience,
+            Verdict::Ask(asked, cookies) => {
+                let said = async move { asked.ask(cookies).await };
+                return LocalAnswer::Later(self.after(said, target, request));
+            }
+            Verdict::Refused(refusal) => return LocalAnswer::Now(refuse(endpoint.access, refusal)),
+        };
+        self.admitted(target, audience, request)
+    }
+
+    fn admitted<B>(self: &Arc<Self>, target: Target<'_>, audience: Audience, request: &Request<B>) -> LocalAnswer {
+        let callable = target.endpoint.called().filter(|_| target.below.is_none());
+        match callable.filter(|_| request.method() == Method::POST) {
+            Some(dialect) => LocalAnswer::Later(self.call(target.endpoint, dialect, audience, request)),
+            None => match (&target.endpoint.kind, &self.metrics.merge) {
                 (Kind::Metrics, Some(merge)) => {
                     LocalAnswer::Later(self.merged_metrics(merge.clone(), merge.patience(request.headers())))
                 }
                 _ => LocalAnswer::Now(self.read(target, audience, request)),
             },
         }
+    }
+
+    /// The answer once the app has said what it thinks of the caller's session.
+    fn after<B>(
+        self: &Arc<Self>,
+        said: impl Future<Output = Said> + Send + 'static,
+        target: Target<'_>,
+        request: &Request<B>,
+    ) -> Later {
+        let (admin, endpoint) = (self.clone(), target.endpoint.clone());
+        let below = target.below.map(str::to_owned);
+        let mut again = Request::new(());
+        (*again.method_mut(), *again.uri_mut()) = (request.method().clone(), request.uri().clone());
+        *again.headers_mut() = request.headers().clone();
+        let most_body = if request.method() == Method::POST { LARGEST_CALL } else { 0 };
+        Later::new(most_body, move |body| {
+            let waiting = admin.clone();
+            waiting.waiting.answer(async move {
+                let target = Target { endpoint: &endpoint, below: below.as_deref() };
+                match said.await {
+                    Said::Admits => match admin.admitted(target, Audience::Trusted, &again) {
+                        LocalAnswer::Now(response) => response,
+                        LocalAnswer::Later(later) => later.begin(body).await,
+                    },
+                    Said::Refuses => refuse(endpoint.access, Refusal::Unknown(None)),
+                    Said::Nothing => problem(503, "session_unknown", "the app cannot say whether the session is valid"),
+                }
+            })
+        })
     }
 
     fn read<B>(&self, target: Target<'_>, audience: Audience, request: &Request<B>) -> Response<Bytes> {
@@ -206,6 +251,11 @@ impl Admin {
             Box::pin(ready(full(answer.code, answer.media_type, answer.body)))
         })
     }
+}
+
+/// Whether the caller showed a client certificate, at the management port.
+pub(super) fn is_certified<B>(request: &Request<B>) -> bool {
+    request.extensions().get::<ClientCertificate>().is_some()
 }
 
 /// What every answer says beyond itself.

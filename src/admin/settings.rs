@@ -2,10 +2,11 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::endpoint::{Kind, Ports};
-use super::{Access, Dialects, JwtSettings};
+use super::{Access, Dialects, JwtSettings, SessionSettings};
 use crate::dialect::{Body, DIALECTS, Dialect, StatusCodes, Words};
 use crate::health::Group;
 use crate::settings::{Address, Line, Node, Problems, Reader, Secret, Setting, Url, Value};
+use crate::tls::{ClientAuth, TlsSettings};
 
 crate::settings! {
     /// The management port.
@@ -16,8 +17,35 @@ crate::settings! {
         api_keys: Vec<Secret> = "[]",
         /// Signed tokens that admit to endpoints with `access = ["jwt"]`.
         jwt: Option<JwtSettings>,
+        /// Sessions of the app that admit to endpoints with `access = ["session"]`.
+        session: Option<SessionSettings>,
+        /// TLS for the management port.
+        tls: AdminTlsSettings,
         /// Origins whose pages may read the endpoints: `["https://status.example"]`, or `["*"]`.
         cors_origins: Vec<String> = "[]",
+    }
+}
+
+crate::settings! {
+    /// TLS for the management port: on when there is a certificate.
+    pub struct AdminTlsSettings {
+        /// The certificate with its chain, in PEM form.
+        cert: Option<PathBuf>,
+        /// Its key, in PEM form.
+        key: Option<PathBuf>,
+        /// Certificate authorities in PEM form. A client that shows a certificate of theirs may read what asks for
+        /// `access = ["mtls"]`; one that shows none is served too.
+        client_ca: Option<PathBuf>,
+    }
+}
+
+impl AdminTlsSettings {
+    /// As a server's settings. A probe of Kubernetes shows no certificate, so none is required.
+    #[must_use]
+    pub fn server(&self) -> TlsSettings {
+        let Self { cert, key, client_ca } = self.clone();
+        let client_auth = client_ca.is_some().then_some(ClientAuth::Optional);
+        TlsSettings { cert, key, client_ca, client_auth }
     }
 }
 
@@ -138,7 +166,7 @@ crate::settings! {
         group: Option<Group>,
         /// Whether it shows the parts.
         detail: bool = "false",
-        /// "public", or a list of what admits, each by itself: ["api_key", "jwt"].
+        /// "public", or a list of what admits, each by itself: ["api_key", "jwt", "session", "mtls"].
         access: Access = "public",
         /// The ports that answer it; on the others its path is ordinary traffic.
         ports: Ports = "[\"traffic\", \"admin\"]",

@@ -94,7 +94,7 @@ fn admin(checks: &[(&str, &'static str)]) -> Arc<Admin> {
             configuration: Vec::new(),
         },
         credentials: Credentials::load(&settings, &environment).unwrap(),
-        cors: Cors::new(vec!["https://a.example".into()]),
+        cors: Cors::new(vec!["https://a.example".into()], false),
         clock,
         waiting: Default::default(),
     })

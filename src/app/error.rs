@@ -17,6 +17,8 @@ pub enum StartError {
     Access(AccessError),
     /// Certificate or key cannot be used.
     Tls(TlsError),
+    /// Certificate or key of the management port cannot be used.
+    AdminTls(TlsError),
     /// Certificates or keys for the app cannot be used.
     UpstreamTls(TlsError),
     /// The metrics' namespace is impossible.
@@ -43,6 +45,7 @@ impl fmt::Display for StartError {
             Self::Access(error) => error.fmt(f),
             Self::Launch(error) => error.fmt(f),
             Self::Tls(error) => write!(f, "`proxy.tls`: {error}"),
+            Self::AdminTls(error) => write!(f, "`admin.tls`: {error}"),
             Self::UpstreamTls(error) => write!(f, "`proxy.upstream_tls`: {error}"),
             Self::MergeTls(error) => write!(f, "`metrics.merge`: {error}"),
             Self::Metrics(error) => write!(f, "`metrics.namespace` cannot begin a metric's name: {error}"),

@@ -65,7 +65,7 @@ impl Standing {
                 configuration: service.configuration.0.clone(),
             },
             credentials,
-            cors: Cors::new(config.admin.cors_origins.clone()),
+            cors: Cors::new(config.admin.cors_origins.clone(), config.admin.session.is_some()),
             metrics,
             clock,
             waiting: Default::default(),

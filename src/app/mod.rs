@@ -72,6 +72,7 @@ pub struct App {
     seen: u64,
     pulse: Arc<Pulse>,
     tls: Option<Arc<tls::Server>>,
+    admin_tls: Option<Arc<tls::Server>>,
     level: SetLevel,
     stop: watch::Sender<Stop>,
     reload: ReloadHandle,
@@ -133,7 +134,9 @@ impl App {
             let (monitor, board, handle) = Monitor::new(plan, clock);
             (clock, monitor, board, handle)
         });
-        let tls = tls::Server::new(&config.proxy.tls).map_err(StartError::Tls)?.map(Arc::new);
+        let tls = tls::Server::new(&config.proxy.tls, true).map_err(StartError::Tls)?.map(Arc::new);
+        let admin_tls =
+            tls::Server::new(&config.admin.tls.server(), false).map_err(StartError::AdminTls)?.map(Arc::new);
         let listen = traffic_sockets.first().map(|bound| bound.address().clone());
         let (started, reloads) = (clock.now(), Arc::new(Reloads::new()));
         let merge_counts = Arc::default();
@@ -156,6 +159,7 @@ impl App {
             seen,
             pulse,
             tls,
+            admin_tls,
             level: SetLevel::new(|_| {}),
             stop: watch::Sender::new(Stop::NotYet),
             reload,
@@ -258,6 +262,7 @@ impl App {
         let watcher = watcher::watch(watched.subscribe(), self.seen, self.reload.clone());
         let heartbeats = self.resources.heartbeats.clone();
         let operator = Operator::new(Arc::new(Operated { way: way.clone(), reload: self.reload, heartbeats }));
+        let admin_door = worker::admin_door(self.admin_tls);
         let reject = watch::Sender::new(config.proxy.reject_when_unready);
         let kept = keep_gate(standing.board.clone(), gate, reject.subscribe());
         let reloader = Reloader {
@@ -266,6 +271,7 @@ impl App {
             pulse: self.pulse,
             app: self.child.as_ref().map(Child::status),
             admin: admin.clone(),
+            admin_door: admin_door.clone(),
             planes: fleet.planes.clone(),
             permits: fleet.permits.clone(),
             way,
@@ -284,7 +290,7 @@ impl App {
                 tokio::task::spawn_local(worker::serve_control(socket, admin.clone(), operator.clone()));
             }
             if let Some(socket) = admin_socket {
-                tokio::task::spawn_local(worker::serve_admin(socket, admin, operator));
+                tokio::task::spawn_local(worker::serve_admin(socket, admin, operator, admin_door));
             }
             tokio::task::spawn_local(kept);
             tokio::task::spawn_local(reloader.run(orders));

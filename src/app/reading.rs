@@ -16,6 +16,7 @@ pub(super) struct Read {
     pub(super) config: Config,
     pub(super) target: Target,
     pub(super) tls: Option<Arc<tls::Server>>,
+    pub(super) admin_tls: Option<Arc<tls::Server>>,
     pub(super) resources: Resources,
     pub(super) plan: Plan,
     pub(super) files: Digests,
@@ -39,11 +40,14 @@ impl Read {
             vec![Problem { origin: Origin::Default, message: format!("`{key}`: {error}") }]
         };
         let target = Target::load(&config.proxy).map_err(|error| refused("proxy.upstream_tls", &error))?;
-        let tls = tls::Server::new(&config.proxy.tls).map_err(|error| refused("proxy.tls", &error))?.map(Arc::new);
+        let tls =
+            tls::Server::new(&config.proxy.tls, true).map_err(|error| refused("proxy.tls", &error))?.map(Arc::new);
+        let admin_tls = tls::Server::new(&config.admin.tls.server(), false);
+        let admin_tls = admin_tls.map_err(|error| refused("admin.tls", &error))?.map(Arc::new);
         let upstream = config.proxy.upstream.0.clone();
         let resources = Resources { upstream, upstream_tls: target.tls(), ..resources };
         let plan = plan(&config, &resources, pulse, app)?;
-        Ok(Self { config, target, tls, resources, plan, files })
+        Ok(Self { config, target, tls, admin_tls, resources, plan, files })
     }
 }
 

@@ -10,7 +10,7 @@ use super::lifecycle::Lifecycle as Way;
 use super::management::Standing;
 use super::reading::{Digests, Read};
 use super::watcher::{CAUSE as CHANGED_FILES, Watched};
-use super::worker::Plane;
+use super::worker::{Plane, SharedDoor, admin_door};
 use super::{SetLevel, child};
 use crate::admin::CurrentAdmin;
 use crate::check::{Pulse, Resources};
@@ -69,6 +69,7 @@ pub(super) struct Reloader {
     pub(super) pulse: Arc<Pulse>,
     pub(super) app: Option<Arc<AppStatus>>,
     pub(super) admin: Arc<CurrentAdmin>,
+    pub(super) admin_door: SharedDoor,
     pub(super) planes: watch::Sender<Plane>,
     pub(super) permits: Arc<Semaphore>,
     pub(super) way: Arc<Way>,
@@ -192,7 +193,8 @@ impl Reloader {
 
     /// Nothing in here fails. Connections stay; what has begun ends with what it began with.
     async fn put_into_effect(&mut self, read: Read, mut plane: Plane) {
-        let Read { config, resources, plan, files, .. } = read;
+        let Read { config, resources, plan, files, admin_tls, .. } = read;
+        self.admin_door.swap(&admin_door(admin_tls));
         let workers = config.proxy.threads.0;
         let (taken, mut takers) = mpsc::channel(workers);
         plane.taken = Some(taken);

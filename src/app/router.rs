@@ -44,6 +44,8 @@ pub(super) struct Endpoints(pub(super) Arc<Admin>);
 const LOOKED_AT: [&str; 3] = ["x-api-key", "authorization", "origin"];
 /// The one that it depends on where an endpoint has several dialects.
 const ACCEPT: &str = "accept";
+/// And where a session admits.
+const COOKIE: &str = "cookie";
 
 /// The fields that other answers depend on: what a body is, that an OPTIONS is a browser's question, and how long a scrape
 /// may take.
@@ -64,6 +66,11 @@ impl Local for Endpoints {
                 builder = builder.header(ACCEPT, value);
             }
         }
+        if target.takes_sessions() {
+            for value in request.fields(COOKIE) {
+                builder = builder.header(COOKIE, value);
+            }
+        }
         // Method, target and fields were parsed before, so this always builds.
         let request = builder.body(()).ok()?;
         Some(self.0.answer(target, &request))
@@ -76,7 +83,8 @@ impl Local for Endpoints {
     fn stamp(&self, request: &LocalRequest<'_>) -> Option<u64> {
         let target = self.0.find(Port::Traffic, request.path)?;
         let depends_on_fields = LOOKED_AT.iter().any(|name| request.field(name).is_some())
-            || (target.negotiates() && request.field(ACCEPT).is_some());
+            || (target.negotiates() && request.field(ACCEPT).is_some())
+            || (target.takes_sessions() && request.field(COOKIE).is_some());
         (target.is_report() && !depends_on_fields).then(|| self.0.board.report().number)
     }
 }

@@ -174,20 +174,32 @@ impl Worker {
     }
 }
 
+/// What connections pass before they are served; replaced by a reload.
+pub(super) type SharedDoor = Rc<RefCell<Rc<Door>>>;
+
+/// A TLS handshake at the management port must end by then.
+const ADMIN_HANDSHAKE: std::time::Duration = std::time::Duration::from_secs(10);
+
+/// The door of the management port.
+pub(super) fn admin_door(tls: Option<Arc<tls::Server>>) -> SharedDoor {
+    let door = Door { tls, introducers: None, patience: ADMIN_HANDSHAKE };
+    Rc::new(RefCell::new(Rc::new(door)))
+}
+
 /// Serves the management port on the runtime of the health plane: a saturated data plane never delays it.
-pub(super) async fn serve_admin(socket: Bound, admin: Arc<CurrentAdmin>, operator: Operator) {
+pub(super) async fn serve_admin(socket: Bound, admin: Arc<CurrentAdmin>, operator: Operator, door: SharedDoor) {
     let handler = AdminOnly(Management { admin, port: Port::Admin, operator, peer: None });
-    serve_management(socket, HyperServer { handler, settings: ADMIN_CONNECTION }, ADMIN_CONNECTIONS).await;
+    serve_management(socket, HyperServer { handler, settings: ADMIN_CONNECTION }, ADMIN_CONNECTIONS, door).await;
 }
 
 /// Serves the control socket: the same, for this user alone.
 pub(super) async fn serve_control(socket: Bound, admin: Arc<CurrentAdmin>, operator: Operator) {
     let handler = AdminOnly(Management { admin, port: Port::Admin, operator, peer: None });
     let server = Private(HyperServer { handler, settings: ADMIN_CONNECTION });
-    serve_management(socket, server, CONTROL_CONNECTIONS).await;
+    serve_management(socket, server, CONTROL_CONNECTIONS, SharedDoor::default()).await;
 }
 
-async fn serve_management(socket: Bound, service: impl Serve, connections: usize) {
+async fn serve_management(socket: Bound, service: impl Serve, connections: usize, door: SharedDoor) {
     // Its own phase never changes: it closes last.
     let phases = watch::Sender::new(Phase::Serving);
     let acceptor = Acceptor {
@@ -196,7 +208,7 @@ async fn serve_management(socket: Bound, service: impl Serve, connections: usize
         tally: Arc::default(),
         permits: Arc::new(Semaphore::new(connections)),
         shard: Arc::new(Shard::default()),
-        door: Rc::default(),
+        door,
         phases: phases.subscribe(),
     };
     accept(acceptor, socket).await;

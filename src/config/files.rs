@@ -23,6 +23,7 @@ impl Config {
         let mut files: Vec<PathBuf> = self.sources.file.iter().cloned().collect();
         files.extend(Credentials::files(&self.admin));
         files.extend(self.proxy.tls.files());
+        files.extend(self.admin.tls.server().files());
         files.extend(self.proxy.upstream_tls.files());
         files.extend(self.checks.iter().flat_map(CheckConfig::files));
         files.sort();

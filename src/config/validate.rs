@@ -61,8 +61,11 @@ pub(super) fn validate(config: &Config, tree: &Table, problems: &Problems) {
             "`metrics.merge` leads back to `proxy.listen`: write the path alone, such as \"/metrics\", to ask the app",
         );
     }
-    if let Err(error) = tls::Server::new(&config.proxy.tls) {
+    if let Err(error) = tls::Server::new(&config.proxy.tls, true) {
         problems.add(&origin(&["proxy", "tls"]), format!("`proxy.tls`: {error}"));
+    }
+    if let Err(error) = tls::Server::new(&config.admin.tls.server(), false) {
+        problems.add(&origin(&["admin", "tls"]), format!("`admin.tls`: {error}"));
     }
     if let Some(port) = shared_port(config) {
         let what = "which traffic or the app uses already: give it one of its own, or \"off\"";
@@ -248,7 +251,16 @@ fn endpoints(config: &Config, tree: &Table, groups_are_known: bool, problems: &P
                     "an API key, and `admin.api_keys` has none"
                 }
                 Means::Jwt if !is_written(tree, &["admin", "jwt"]) => "a token, and `admin.jwt` is not set",
-                Means::ApiKey | Means::Jwt => continue,
+                Means::Session if !is_written(tree, &["admin", "session"]) => {
+                    "a session, and `admin.session` is not set"
+                }
+                Means::Certificate if !is_written(tree, &["admin", "tls", "client_ca"]) => {
+                    "a client certificate, and `admin.tls.client_ca` is not set"
+                }
+                Means::Certificate if endpoint.ports.traffic && endpoint.access.means().count() == 1 => {
+                    "a client certificate, which only the management port takes: set `ports = [\"admin\"]`"
+                }
+                Means::ApiKey | Means::Jwt | Means::Session | Means::Certificate => continue,
             };
             let message = format!("`endpoints.{path:?}.access` asks for {lacks}");
             problems.add(&origin(&["endpoints", path, "access"]), message);
@@ -270,6 +282,9 @@ fn endpoints(config: &Config, tree: &Table, groups_are_known: bool, problems: &P
     }
     if let Err(error) = Credentials::check_jwt(&config.admin, &config.environment) {
         problems.add(&origin(&["admin", "jwt"]), format!("`admin.jwt`: {error}"));
+    }
+    if let Err(error) = Credentials::check_session(&config.admin) {
+        problems.add(&origin(&["admin", "session"]), format!("`admin.session`: {error}"));
     }
     if !config.admin.cors_origins.iter().all(|text| Cors::is_origin(text)) {
         problems.add(

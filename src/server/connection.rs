@@ -11,6 +11,7 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 
 use super::{ConnectionSettings, Handler, Io};
+use crate::tls::ClientCertificate;
 
 /// How long a connection whose time is over may take to finish its last answer.
 const LAST_ANSWER: Duration = Duration::from_secs(10);
@@ -18,7 +19,11 @@ const LAST_ANSWER: Duration = Duration::from_secs(10);
 /// Serves one HTTP/1.1 connection to its end, or to the end of its time.
 pub(super) async fn serve<H: Handler>(io: Io, peer: Option<IpAddr>, handler: H, settings: ConnectionSettings) {
     let answering = Cell::new(false);
-    let service = service_fn(|request: Request<Incoming>| {
+    let certified = io.is_certified();
+    let service = service_fn(|mut request: Request<Incoming>| {
+        if certified {
+            request.extensions_mut().insert(ClientCertificate);
+        }
         let handled = handler.handle(request, peer);
         let answering = &answering;
         async move {

@@ -92,6 +92,11 @@ impl Io {
         Ok(Self { stream: Stream::Tls(Box::new(accept(self.stream).await?)), ..self })
     }
 
+    /// Whether the client showed a certificate that was verified.
+    pub(super) fn is_certified(&self) -> bool {
+        if let Stream::Tls(stream) = &self.stream { stream.is_certified() } else { false }
+    }
+
     pub(super) fn channel(&self) -> Channel {
         match &self.stream {
             Stream::Tcp(_) | Stream::Unix(_) => Channel::Plain,

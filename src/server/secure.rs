@@ -29,6 +29,11 @@ impl Secure {
         self.stream.get_ref().1.alpn_protocol() == Some(b"h2")
     }
 
+    /// Whether the client showed a certificate. It was verified then.
+    pub(super) fn is_certified(&self) -> bool {
+        self.stream.get_ref().1.peer_certificates().is_some_and(|chain| !chain.is_empty())
+    }
+
     pub(super) fn reset_on_close(&self, reset: bool) {
         self.cut.set(reset);
         self.stream.get_ref().0.reset_on_close(reset);

@@ -29,6 +29,8 @@ pub enum TlsError {
         /// The key's file.
         key: PathBuf,
     },
+    /// Clients are to be asked for certificates of nobody.
+    NoClientCa,
     /// One of the two is missing from the settings.
     Half,
     /// This system has no certificate authorities.
@@ -73,6 +75,9 @@ impl fmt::Display for TlsError {
                 key.display(),
                 cert.display()
             ),
+            Self::NoClientCa => {
+                f.write_str("`client_auth` has no effect without `client_ca`: name the authorities, or leave it out")
+            }
             Self::Half => f.write_str("a certificate needs its key: set both `cert` and `key`"),
             Self::NoAuthorities => {
                 f.write_str("this system has no certificate authorities: install ca-certificates, or name a file")

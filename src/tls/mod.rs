@@ -4,6 +4,7 @@
 
 mod certificate;
 mod client;
+mod client_certificate;
 mod der;
 mod distrust;
 mod error;
@@ -13,6 +14,7 @@ mod server;
 mod settings;
 
 pub use self::client::{Client, ClientTls, Name};
+pub use self::client_certificate::ClientCertificate;
 pub use self::distrust::Distrust;
 pub use self::error::TlsError;
 pub use self::public_key::PublicKey;

@@ -11,8 +11,8 @@ crate::settings! {
         key: Option<PathBuf>,
         /// Certificate authorities in PEM form, of which clients must have a certificate.
         client_ca: Option<PathBuf>,
-        /// "required", or "optional" to serve clients without a certificate too. With `client_ca` only.
-        client_auth: ClientAuth = "required",
+        /// With `client_ca`: "required", which is the default, or "optional" to serve clients without a certificate too.
+        client_auth: Option<ClientAuth>,
     }
 }
 

@@ -1,6 +1,6 @@
 use std::fmt;
 
-use super::JwtError;
+use super::{JwtError, SessionError};
 use crate::settings::SecretError;
 
 /// Why credentials cannot be checked.
@@ -10,6 +10,8 @@ pub enum AccessError {
     Key(SecretError),
     /// Tokens cannot be verified.
     Jwt(JwtError),
+    /// Sessions cannot be recognized.
+    Session(SessionError),
 }
 
 impl fmt::Display for AccessError {
@@ -17,6 +19,7 @@ impl fmt::Display for AccessError {
         match self {
             Self::Key(error) => write!(f, "`admin.api_keys`: {error}"),
             Self::Jwt(error) => write!(f, "`admin.jwt`: {error}"),
+            Self::Session(error) => write!(f, "`admin.session`: {error}"),
         }
     }
 }

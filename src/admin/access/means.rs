@@ -7,11 +7,15 @@ pub enum Means {
     ApiKey,
     /// A signed token.
     Jwt,
+    /// A session of the app: only where it is asked for, as every user of the app may have one.
+    Session,
+    /// A client certificate, at the management port.
+    Certificate,
 }
 
 impl Means {
     /// All of them.
-    pub const ALL: [Self; 2] = [Self::ApiKey, Self::Jwt];
+    pub const ALL: [Self; 4] = [Self::ApiKey, Self::Jwt, Self::Session, Self::Certificate];
 
     /// The word in the configuration.
     #[must_use]
@@ -19,6 +23,8 @@ impl Means {
         match self {
             Self::ApiKey => "api_key",
             Self::Jwt => "jwt",
+            Self::Session => "session",
+            Self::Certificate => "mtls",
         }
     }
 
@@ -27,6 +33,8 @@ impl Means {
         match self {
             Self::ApiKey => "an API key (X-API-Key, or Authorization: Bearer)",
             Self::Jwt => "a token (Authorization: Bearer)",
+            Self::Session => "a session (Cookie)",
+            Self::Certificate => "a client certificate (at the management port)",
         }
     }
 }
@@ -64,7 +72,7 @@ impl Access {
 }
 
 impl Setting for Access {
-    const EXPECTS: &'static str = "\"public\", or a list of what admits: [\"api_key\", \"jwt\"]";
+    const EXPECTS: &'static str = "\"public\", or a list of what admits: [\"api_key\", \"jwt\", \"session\", \"mtls\"]";
 
     fn read(node: &Node, path: &str, problems: &Problems) -> Option<Self> {
         let items = match &node.value {

@@ -2,7 +2,7 @@ use std::time::Duration;
 
 use hyper::header::HeaderMap;
 
-use super::{Access, Credentials, Means, Refused, Verdict, refusal};
+use super::{Access, Credentials, Means, Refusal, Refused, Verdict, refuse};
 use crate::admin::AdminSettings;
 use crate::health::Audience;
 use crate::settings::{Environment, Node, Origin, Problems, Secret, Setting as _, Table, Value, read_empty};
@@ -36,62 +36,76 @@ fn token() -> String {
     format!("{message}.{}", BASE64URL_NOPAD.encode(ring::hmac::sign(&key, message.as_bytes()).as_ref()))
 }
 
-fn judge(access: Access, fields: &[(&'static str, &str)], now: u64) -> Verdict {
+/// Who may read, or why not.
+fn judge(access: Access, fields: &[(&'static str, &str)], now: u64) -> Result<Audience, Refusal> {
     let mut headers = HeaderMap::new();
     for (name, value) in fields {
         headers.append(*name, value.parse().expect("a value"));
     }
-    credentials().judge(access, &headers, Duration::from_secs(now))
+    match credentials().judge(access, &headers, false, Duration::from_secs(now)) {
+        Verdict::Admitted(audience) => Ok(audience),
+        Verdict::Refused(refusal) => Err(refusal),
+        Verdict::Ask(..) => panic!("nobody is asked"),
+    }
 }
 
 #[test]
 fn what_is_good_admits_where_it_is_asked_for() {
     let (with_token, with_key) = (format!("Bearer {}", token()), "Bearer k1".to_owned());
     let (keys, tokens) = (Access::of(&[Means::ApiKey]), Access::of(&[Means::Jwt]));
-    let both = Access::of(&Means::ALL);
-    let trusted = Verdict::Admitted(Audience::Trusted);
+    let both = Access::of(&[Means::ApiKey, Means::Jwt]);
+    let trusted = Ok(Audience::Trusted);
     for (value, admitted, elsewhere) in [(&with_key, keys, tokens), (&with_token, tokens, keys)] {
         let fields = [("authorization", value.as_str())];
         for access in [Access::PUBLIC, both, admitted] {
             assert_eq!(judge(access, &fields, 0), trusted, "{access:?}");
         }
-        assert_eq!(judge(elsewhere, &fields, 0), Verdict::Elsewhere);
+        assert_eq!(judge(elsewhere, &fields, 0), Err(Refusal::Elsewhere));
     }
     // Each by itself: one that is for the app does no harm.
     assert_eq!(judge(keys, &[("authorization", &with_token), ("x-api-key", "k1")], 0), trusted);
     assert_eq!(judge(tokens, &[("authorization", &with_token), ("x-api-key", "for the app")], 0), trusted);
-    assert_eq!(judge(keys, &[("x-api-key", "wrong"), ("authorization", &with_token)], 0), Verdict::Elsewhere);
+    assert_eq!(judge(keys, &[("x-api-key", "wrong"), ("authorization", &with_token)], 0), Err(Refusal::Elsewhere));
 
     for access in [keys, tokens, both] {
-        assert_eq!(judge(access, &[], 0), Verdict::Unknown(None));
-        assert_eq!(judge(access, &[("authorization", &with_token)], 5000), Verdict::Unknown(Some(Refused::Expired)));
-        assert_eq!(judge(access, &[("authorization", "Basic azE6")], 0), Verdict::Unknown(None));
-        assert_eq!(judge(access, &[("x-api-key", "wrong")], 0), Verdict::Unknown(None));
-        assert_eq!(judge(access, &[("x-api-key", &token())], 0), Verdict::Unknown(None), "a token is no key");
+        assert_eq!(judge(access, &[], 0), Err(Refusal::Unknown(None)));
+        assert_eq!(
+            judge(access, &[("authorization", &with_token)], 5000),
+            Err(Refusal::Unknown(Some(Refused::Expired)))
+        );
+        assert_eq!(judge(access, &[("authorization", "Basic azE6")], 0), Err(Refusal::Unknown(None)));
+        assert_eq!(judge(access, &[("x-api-key", "wrong")], 0), Err(Refusal::Unknown(None)));
+        assert_eq!(judge(access, &[("x-api-key", &token())], 0), Err(Refusal::Unknown(None)), "a token is no key");
     }
     for fields in [&[][..], &[("authorization", "Bearer wrong")], &[("authorization", with_token.as_str())]] {
-        assert_eq!(judge(Access::PUBLIC, fields, 5000), Verdict::Admitted(Audience::Public));
+        assert_eq!(judge(Access::PUBLIC, fields, 5000), Ok(Audience::Public));
     }
 }
 
 #[test]
 fn what_is_refused_is_told_what_would_admit() {
-    let both = Access::of(&Means::ALL);
-    assert!(refusal(both, Verdict::Admitted(Audience::Public)).is_none());
-    let told = |access, verdict| {
-        let (parts, body) = refusal(access, verdict).expect("a refusal").into_parts();
+    let both = Access::of(&[Means::ApiKey, Means::Jwt]);
+    let told = |access, refusal| {
+        let (parts, body) = refuse(access, refusal).into_parts();
         let body: serde_json::Value = serde_json::from_slice(&body).expect("JSON");
         let challenge = parts.headers.get("www-authenticate").map(|value| value.to_str().expect("ASCII").to_owned());
         (parts.status.as_u16(), challenge, body["error"]["message"].as_str().expect("a sentence").to_owned())
     };
-    let (status, challenge, message) = told(both, Verdict::Unknown(None));
+    let (status, challenge, message) = told(both, Refusal::Unknown(None));
     assert_eq!((status, challenge.as_deref()), (401, Some("Bearer realm=\"pulsegate\"")));
     assert!(message.contains("an API key") && message.contains("or a token"), "{message}");
-    let (status, challenge, message) = told(both, Verdict::Unknown(Some(Refused::Expired)));
+    let (status, challenge, message) = told(both, Refusal::Unknown(Some(Refused::Expired)));
     let expected = "Bearer realm=\"pulsegate\", error=\"invalid_token\", error_description=\"the token has expired\"";
     assert_eq!((status, challenge.as_deref()), (401, Some(expected)));
     assert!(message.ends_with("the token has expired"), "{message}");
-    let (status, challenge, message) = told(Access::of(&[Means::Jwt]), Verdict::Elsewhere);
+    let (status, challenge, message) = told(Access::of(&[Means::Jwt]), Refusal::Elsewhere);
     assert_eq!((status, challenge), (403, None));
     assert!(message.contains("a token") && !message.contains("API key"), "{message}");
+    let (status, challenge, _) = told(Access::of(&[Means::Session, Means::Certificate]), Refusal::Unknown(None));
+    assert_eq!((status, challenge.as_deref()), (401, Some("Cookie realm=\"pulsegate\"")));
+    let (status, challenge, message) =
+        told(Access::of(&[Means::Certificate]), Refusal::Unknown(Some(Refused::Expired)));
+    assert_eq!((status, challenge), (403, None), "nothing that HTTP could show would help: {message}");
+    let response = refuse(Access::of(&Means::ALL), Refusal::Unknown(None));
+    assert_eq!(response.headers().get_all("www-authenticate").iter().count(), 2, "one for each that has one");
 }

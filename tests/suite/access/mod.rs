@@ -1,6 +1,8 @@
 //! Who may read an endpoint: keys and tokens, those of a library that is not ours, at both ports (contract, section 5).
 
+mod certificates;
 mod preflight;
+mod session;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
