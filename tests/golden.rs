@@ -172,3 +172,23 @@ fn every_body_keeps_the_rules_of_its_format() {
         }
     }
 }
+
+#[test]
+fn every_dialect_is_in_the_documentation() {
+    let page =
+        fs::read_to_string(PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("docs/dialects.md")).expect("the page");
+    for dialect in DIALECTS {
+        let (name, group) = (dialect.name(), dialect.group());
+        let row = format!("| [{name}](#{name}) | `{}` | {group} | ", dialect.media_type());
+        assert!(page.contains(&row), "{row}");
+        let section = page.split(&format!("\n## {name}\n")).nth(1).and_then(|rest| rest.split("\n## ").next());
+        let section = section.expect("a section for each");
+        for path in dialect.paths() {
+            assert!(section.contains(path.trim_start_matches('/')), "{name}: {path}");
+        }
+        for setting in dialect.settings() {
+            assert!(section.contains(setting), "{name}: {setting}");
+        }
+        assert!(dialect.doc().ends_with('.'), "{name}");
+    }
+}

@@ -1,5 +1,8 @@
 use hyper::header::{ACCEPT, HeaderMap};
 
+/// At most so many ranges are looked at: browsers send half a dozen.
+const MOST_RANGES: usize = 64;
+
 /// Which of several media types a caller likes best; the first, where nothing fits or nothing is said.
 ///
 /// RFC 9110 section 12.5.1: of the ranges that fit a media type the most specific one counts, with its `q`. Among equals
@@ -20,7 +23,7 @@ pub(super) fn choose<'a>(headers: &HeaderMap, media_types: impl Iterator<Item = 
 /// How much a caller likes a media type, in thousandths; 0: not at all.
 fn quality(lines: &[&str], media_type: &str) -> u32 {
     let mut found: Option<(usize, u32)> = None;
-    for range in lines.iter().flat_map(|line| parts(line, ',')) {
+    for range in lines.iter().flat_map(|line| parts(line, ',')).take(MOST_RANGES) {
         let Some((precision, quality)) = fits(range, media_type) else { continue };
         if found.is_none_or(|(known, _)| precision > known) {
             found = Some((precision, quality));
@@ -91,7 +94,7 @@ fn parts(text: &str, separator: char) -> impl Iterator<Item = &str> + Clone {
 mod tests {
     use hyper::header::{ACCEPT, HeaderMap};
 
-    use super::choose;
+    use super::{MOST_RANGES, choose};
 
     const OURS: [&str; 3] = ["application/json", "application/health+json", "text/plain; charset=utf-8"];
 
@@ -145,5 +148,7 @@ mod tests {
         }
         assert_eq!(chosen(&[]), json);
         assert_eq!(chosen(&["image/png", "text/plain"]), text, "lines are one list");
+        assert_eq!(chosen(&[&format!("{}text/plain", "a/b,".repeat(MOST_RANGES - 1))]), text);
+        assert_eq!(chosen(&[&format!("{}text/plain", "a/b,".repeat(MOST_RANGES))]), json, "the list has a bound");
     }
 }

@@ -67,21 +67,20 @@ fn has(dialects: &Dialects, setting: &str) -> bool {
 
 /// What is wrong with the subject of a reference.
 fn unknown(config: &Config, checks: &[&str], reference: &Reference) -> Option<String> {
-    let subject = reference.subject.as_str();
     let own = [Pulse::NAME, AppStatus::CHECK];
-    let is_check = checks.contains(&subject) || own.contains(&subject);
     let groups = Group::BUILT_IN.iter().chain(config.checks.iter().flat_map(|check| &check.settings.groups));
-    let is_group = groups.clone().any(|group| group.name() == subject);
-    match (is_check, is_group) {
-        _ if subject == Reference::SERVICE && !is_check && !is_group => None,
-        (true, false) if subject != Reference::SERVICE => None,
-        (false, true) if subject != Reference::SERVICE => {
-            let fine = reference.is_for_groups();
+    let is_check = |name: &str| checks.contains(&name) || own.contains(&name);
+    let is_group = |name: &str| groups.clone().any(|group| group.name() == name);
+    let (subject, field) = reference.split(is_check);
+    match (is_check(subject), is_group(subject), subject == Reference::SERVICE) {
+        (true, false, false) | (false, false, true) => None,
+        (false, true, false) => {
+            let fine = Reference::is_of_groups(field);
             (!fine).then(|| "names something that a group does not have: it has status, up and error".to_owned())
         }
-        (false, false) => {
+        (false, false, false) => {
             let mut known = checks.to_vec();
-            known.extend(groups.map(Group::name));
+            known.extend(groups.clone().map(Group::name));
             let hint = did_you_mean(subject, &known);
             let hint = if hint.starts_with("; did") { &*hint } else { "" };
             Some(format!("names a check or a group that does not exist{hint}"))

@@ -22,7 +22,7 @@ use std::time::Duration;
 pub use self::checks::{CheckConfig, CheckSettings};
 pub use self::files::digest;
 pub use self::layers::Flag;
-use crate::admin::{AdminSettings, ControlSettings, EndpointSettings, MetricsSettings};
+use crate::admin::{AdminSettings, ControlSettings, EndpointSettings, Kind, MetricsSettings};
 use crate::proxy::{ProxySettings, RequestLogRules};
 use crate::settings::{Environment, Line, Node, Origin, Problem, Problems, Reader, Section, Setting, Table, Value};
 use crate::supervise::AppSettings;
@@ -207,9 +207,19 @@ impl Config {
             for entry in &endpoints.entries {
                 let path = format!("endpoints.{:?}", entry.key);
                 <EndpointSettings as Setting>::dump(&entry.node, &path, &mut lines);
+                lines.extend(self.group_of(&entry.key, &path, &lines));
             }
         }
         lines
+    }
+
+    /// The group of an endpoint that names none, which depends on its dialect.
+    fn group_of(&self, endpoint: &str, path: &str, written: &[Line]) -> Option<Line> {
+        let path = format!("{path}.group");
+        let (_, settings) = self.endpoints.iter().find(|(known, _)| known == endpoint)?;
+        let absent = !written.iter().any(|line| line.path == path) && !matches!(settings.dialect, Kind::Off);
+        let value = format!("{:?}", settings.group().name());
+        absent.then(|| Line { path, value, origin: Origin::Default.to_string() })
     }
 }
 

@@ -3,6 +3,7 @@ use std::sync::Arc;
 use super::{Config, dialects};
 use crate::admin::{AdminListen, Cors, Credentials, Kind, Means, MergeFrom};
 use crate::check::{Pulse, Resources};
+use crate::dialect::Above;
 use crate::health::Group;
 use crate::proxy::Target;
 use crate::settings::{Address, Origin, Problems, Scheme, Size, Table, Url, Value};
@@ -83,10 +84,10 @@ pub(super) fn validate(config: &Config, tree: &Table, problems: &Problems) {
 
 /// Checks of our own, whose names a second one must not have.
 fn built_in_names(config: &Config, problems: &Problems) {
-    let taken = |name: &str| [Pulse::NAME, AppStatus::CHECK].contains(&name);
+    let taken = |name: &str| [Pulse::NAME, AppStatus::CHECK].contains(&name) || Above::NAMES.contains(&name);
     for check in config.checks.iter().filter(|check| taken(&check.name)) {
         let name = &check.name;
-        problems.add(&check.origin, format!("`checks.{name}`: a check of pulsegate's own has this name"));
+        problems.add(&check.origin, format!("`checks.{name}`: something of pulsegate's own has this name"));
     }
 }
 

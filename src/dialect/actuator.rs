@@ -31,7 +31,7 @@ impl Dialect for Actuator {
 
     /// Groups go before checks, and what is neither is 404: all that is below the path is the endpoint's.
     fn below<'a>(&self, report: &Report, group: &Group, rest: &'a str) -> Option<Part<'a>> {
-        let has = |group: &Group, name: &str| report.members(group).any(|check| &*check.name == name);
+        let has = |group: &Group, name: &str| report.members(group).any(|check| check.enabled && &*check.name == name);
         let (first, second) = match rest.split_once('/') {
             Some((first, second)) => (first, Some(second)),
             None => (rest, None),
@@ -93,7 +93,7 @@ fn components(view: &View<'_>) -> Map<String, Value> {
         let component = json!({ "status": whole(view), "details": { "error": above.sentence } });
         components.insert(above.name.to_owned(), component);
     }
-    for check in view.report.members(view.group) {
+    for check in view.parts() {
         components.insert(check.name.to_string(), component(view, check, word(view.part(check))).into());
     }
     components.into_iter().collect()

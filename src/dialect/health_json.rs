@@ -96,7 +96,7 @@ fn checks(view: &View<'_>) -> Map<String, Value> {
         });
         checks.insert(above.name.into(), json!([part]));
     }
-    for check in view.report.members(view.group) {
+    for check in view.parts() {
         checks.insert(format!("{}:responseTime", check.name), json!([part(view, check)]));
     }
     let uptime = json!({

@@ -22,7 +22,7 @@ impl Dialect for HealthChecksUi {
 
     fn render(&self, view: &View<'_>) -> Answer {
         let took = |check: &CheckReport| check.state.last.as_ref().map(|last| last.took);
-        let longest = view.report.members(view.group).filter_map(|check| took(check)).max();
+        let longest = view.parts().filter_map(took).max();
         let mut entries = Map::new();
         if let Some(above) = view.above() {
             let entry = json!({
@@ -34,7 +34,7 @@ impl Dialect for HealthChecksUi {
             });
             entries.insert(above.name.into(), entry);
         }
-        for check in view.report.members(view.group) {
+        for check in view.parts() {
             entries.insert(check.name.to_string(), entry(view, check, took(check).unwrap_or_default()).into());
         }
         let body = json!({

@@ -137,6 +137,10 @@ pub struct Answer {
 /// What an engine that has died or stopped ticking is told as.
 pub(super) const DEAD: &str = "the health engine has stopped";
 
+const ENGINE: &str = "engine";
+const LIFECYCLE: &str = "lifecycle";
+const MAINTENANCE: &str = "maintenance";
+
 /// Something that is above all checks and has a say in the verdict.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Above {
@@ -146,6 +150,11 @@ pub struct Above {
     pub status: Status,
     /// Why.
     pub sentence: Cow<'static, str>,
+}
+
+impl Above {
+    /// The names that no check of the configuration can have.
+    pub const NAMES: [&'static str; 3] = [ENGINE, LIFECYCLE, MAINTENANCE];
 }
 
 impl View<'_> {
@@ -171,22 +180,27 @@ impl View<'_> {
         }
     }
 
+    /// The checks that make up the whole: those of the group that are asked at all.
+    pub fn parts(&self) -> impl Iterator<Item = &CheckReport> {
+        self.report.members(self.group).map(|check| &**check).filter(|check| check.enabled)
+    }
+
     /// What stands above all checks, if it has a say: a dead engine, and for readiness and health a process that is
     /// stopping, an operator's word, or a start that is not over.
     #[must_use]
     pub fn above(&self) -> Option<Above> {
         let above = |name, status, sentence| Some(Above { name, status, sentence });
         if self.report.is_overdue(self.now) {
-            return above("engine", Status::Unhealthy, DEAD.into());
+            return above(ENGINE, Status::Unhealthy, DEAD.into());
         }
         if self.is_draining() {
-            return above("lifecycle", Status::Unhealthy, "shutting down".into());
+            return above(LIFECYCLE, Status::Unhealthy, "shutting down".into());
         }
         if let Some(reason) = self.maintenance() {
-            return above("maintenance", Status::Unhealthy, format!("in maintenance: {reason}").into());
+            return above(MAINTENANCE, Status::Unhealthy, format!("in maintenance: {reason}").into());
         }
         let starting = *self.group == Group::Readiness && self.report.lifecycle == Lifecycle::Starting;
-        if starting { above("lifecycle", Status::Unknown, "starting".into()) } else { None }
+        if starting { above(LIFECYCLE, Status::Unknown, "starting".into()) } else { None }
     }
 
     /// The check that explains a verdict that is not healthy; none where something above the checks does.

@@ -1,5 +1,6 @@
 //! Situations that a caller of an endpoint can meet.
 
+mod seed_001;
 pub(crate) mod shapes;
 
 use std::sync::Arc;
@@ -29,12 +30,13 @@ struct Scene {
     groups: Vec<Group>,
     success_threshold: u32,
     findings: Vec<Finding>,
+    enabled: bool,
 }
 
 impl Scene {
     fn new(name: &'static str, kind: &'static str, findings: Vec<Finding>) -> Self {
         let groups = vec![Group::Readiness, Group::Health];
-        Self { name, kind, on_failure: OnFailure::Unhealthy, groups, success_threshold: 1, findings }
+        Self { name, kind, on_failure: OnFailure::Unhealthy, groups, success_threshold: 1, findings, enabled: true }
     }
 
     /// Plays the runs through the state machine and lets `idle` pass.
@@ -54,7 +56,7 @@ impl Scene {
             on_failure: self.on_failure,
             groups: self.groups,
             tags: Vec::new(),
-            enabled: true,
+            enabled: self.enabled,
             built_in: self.kind == "pulse",
             state,
             runs: [0; 4],
@@ -121,12 +123,22 @@ pub(crate) struct Case {
     idle: u64,
     overdue: bool,
     maintenance: Option<&'static str>,
+    disabled: Option<&'static str>,
 }
 
 impl Case {
     fn new(name: &'static str) -> Self {
         let (findings, lifecycle) = (Vec::new(), Lifecycle::Serving);
-        Self { name, findings, success_threshold: 1, lifecycle, idle: 0, overdue: false, maintenance: None }
+        Self {
+            name,
+            findings,
+            success_threshold: 1,
+            lifecycle,
+            idle: 0,
+            overdue: false,
+            maintenance: None,
+            disabled: None,
+        }
     }
 
     fn found(mut self, check: &'static str, findings: Vec<Finding>) -> Self {
@@ -140,6 +152,7 @@ impl Case {
                 scene.findings = self.findings.remove(index).1;
                 scene.success_threshold = self.success_threshold;
             }
+            scene.enabled = self.disabled != Some(scene.name);
             scene.play(self.idle)
         });
         let checks: Vec<_> = scenes.collect();
@@ -177,6 +190,7 @@ pub(crate) fn cases() -> Vec<Case> {
         Case { lifecycle: Lifecycle::Starting, ..Case::new("starting") }.found("api_server", Vec::new()),
         Case { lifecycle: Lifecycle::Draining, ..Case::new("draining") },
         Case { maintenance: Some("new database"), ..Case::new("maintenance") },
+        Case { disabled: Some("api_server"), ..Case::new("disabled") }.found("api_server", Vec::new()),
         Case { overdue: true, ..Case::new("overdue") },
     ]
 }
@@ -223,6 +237,7 @@ pub(crate) fn options() -> Options {
         ("build.region", "service.configuration.region"),
         ("services.app.status", "api_server.status"),
         ("services.app.up", "api_server.up"),
+        ("services.app.enabled", "api_server.enabled"),
         ("services.app.latency_ms", "api_server.latency_ms"),
         ("services.app.code", "api_server.status_code"),
         ("services.app.error", "api_server.error"),

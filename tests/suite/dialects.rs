@@ -306,3 +306,53 @@ fn who_drains_is_out_of_service_in_the_words_of_each() {
     assert_eq!(sidecar.get("/simple").json()["error"], "shutting down");
     assert_eq!(sidecar.get("/ok").status, 200, "it is alive");
 }
+
+/// The dialects that are documents, and the word of each for a status that is not up.
+const DOCUMENTS: [(&str, &str); 9] = [
+    ("claude-proxy", "unhealthy"),
+    ("ok", "unhealthy"),
+    ("build", "degraded"),
+    ("simple", "error"),
+    ("template", "unhealthy"),
+    ("health-json", "fail"),
+    ("actuator", "DOWN"),
+    ("healthchecks-ui", "Unhealthy"),
+    ("microprofile", "DOWN"),
+];
+
+#[test]
+fn every_document_has_the_codes_of_its_endpoint() {
+    let upstream = Upstream::hello();
+    let sidecar = start(&upstream, |settings| {
+        DOCUMENTS.iter().fold(settings, |settings, (name, _)| {
+            let settings = settings
+                .text(&format!("endpoints.\"/{name}\".dialect"), name)
+                .text(&format!("endpoints.\"/{name}\".group"), "health")
+                .raw(&format!("endpoints.\"/{name}\".codes"), "{ healthy = 218, unhealthy = 530 }");
+            match *name {
+                "template" => settings.text("endpoints.\"/template\".body.status", "health.status"),
+                _ => settings,
+            }
+        })
+    });
+    let all = |code: u16| {
+        for (address, (name, word)) in both(&sidecar).into_iter().flat_map(|at| DOCUMENTS.map(|known| (at, known))) {
+            let (path, kept) = (format!("/{name}"), name == "health-json");
+            let answer = get(address, &path);
+            assert_eq!(answer.status, code, "{name}");
+            assert_eq!(answer.json()["status"] == word, code == 530, "{name}: {}", answer.text());
+            assert_eq!(answer.field("cache-control"), Some(if kept { "max-age=1" } else { "no-store" }), "{name}");
+            let head = ask(address, "HEAD", &path, &[], b"");
+            assert_eq!((head.status, head.text(), media_type(&head)), (code, "", media_type(&answer)), "{name}");
+            for method in ["POST", "PUT", "OPTIONS"] {
+                let refused = ask(address, method, &path, &[], b"");
+                assert_eq!((refused.status, refused.field("allow")), (405, Some("GET, HEAD")), "{name}");
+                assert_eq!(refused.field("cache-control"), Some("no-store"), "{name}");
+            }
+        }
+    };
+    all(218);
+    upstream.set_probe(500);
+    sidecar.await_code("/ok", 530);
+    all(530);
+}

@@ -350,7 +350,7 @@ fn a_configuration_that_cannot_work_is_refused() {
         (settings().raw("app.command", "[\"\"]"), "`app.command` must begin with a program"),
         (
             settings().raw("checks.app_process.http", "{}"),
-            "`checks.app_process`: a check of pulsegate's own has this name",
+            "`checks.app_process`: something of pulsegate's own has this name",
         ),
         (settings().text("app.restart", "sometimes"), "`app.restart` must be one of always, on-failure, never"),
     ] {

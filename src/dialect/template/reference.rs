@@ -9,10 +9,8 @@ use crate::settings::{Origin, Problems, did_you_mean};
 /// Where a template takes a value from: `check.fact`, `check.status`, `group.status`, `service.version`.
 #[derive(Clone, Debug)]
 pub struct Reference {
-    /// The check or group, or `service`.
-    pub subject: String,
-    /// What of it.
-    pub field: String,
+    /// The check or group, or `service`, a dot, and what of it.
+    text: String,
     /// The key that it was written at, for problems.
     pub path: String,
     /// Where it was written.
@@ -56,85 +54,92 @@ impl Reference {
             problems.add(origin, format!("`{path}` names something that `service` does not have{hint}"));
             return None;
         }
-        Some(Self { subject: subject.into(), field: field.into(), path: path.into(), origin: origin.clone() })
+        Some(Self { text: text.into(), path: path.into(), origin: origin.clone() })
     }
 
-    /// Whether a group can answer it.
+    /// Its subject and what of it. Names of checks may have dots in them, as paths within facts have: the longest subject that
+    /// is known is the one.
     #[must_use]
-    pub fn is_for_groups(&self) -> bool {
-        OF_GROUPS.contains(&&*self.field)
+    pub fn split(&self, is_known: impl Fn(&str) -> bool) -> (&str, &str) {
+        let mut dots = self.text.rmatch_indices('.').map(|(at, _)| at);
+        let longest = dots.find(|at| is_known(&self.text[..*at]));
+        let at = longest.or_else(|| self.text.find('.')).unwrap_or(0);
+        (&self.text[..at], self.text.get(at + 1..).unwrap_or_default())
+    }
+
+    /// Whether a group can answer that.
+    #[must_use]
+    pub fn is_of_groups(field: &str) -> bool {
+        OF_GROUPS.contains(&field)
     }
 
     /// What it stands for at this moment.
     pub(super) fn value(&self, view: &View<'_>) -> Value {
-        if self.subject == Self::SERVICE {
-            return self.of_service(view);
-        }
-        match view.report.check(&self.subject) {
-            Some(check) => self.of_check(view, check),
-            None => self.of_group(view),
-        }
-    }
-
-    /// `status` is always the check's own, after thresholds, not what it weighs: the whole stands beside it. A fact goes
-    /// before what every check has, as its kind knows better.
-    fn of_check(&self, view: &View<'_>, check: &CheckReport) -> Value {
-        let status = check.state.status;
-        if self.field == "status" {
-            return view.options.words.of(status).into();
-        }
-        if let Some(fact) = find(view, check, &self.field) {
-            return if self.field == "latency_ms" { whole(fact) } else { value(fact) };
-        }
-        match &*self.field {
-            "up" => up(status),
-            "enabled" => check.enabled.into(),
-            "error" => (check.enabled && status != Status::Healthy).then(|| view.sentence(check)).into(),
-            "last_check" => last_check(check),
-            "latency_ms" => latency_ms(check).map_or(Value::Null, |millis| whole(&Fact::Number(millis))),
-            "consecutive_failures" => check.state.consecutive_failures.into(),
-            "facts" => {
-                facts(view, check).map(|(name, fact)| (name.to_owned(), value(fact))).collect::<Map<_, _>>().into()
-            }
-            _ => Value::Null,
+        let (subject, field) = self.split(|name| view.report.check(name).is_some());
+        match view.report.check(subject) {
+            Some(check) => of_check(view, check, field),
+            None if subject == Self::SERVICE => of_service(view, field),
+            None => of_group(view, subject, field),
         }
     }
+}
 
-    fn of_group(&self, view: &View<'_>) -> Value {
-        let group = Group::of(&self.subject);
-        let view = View { group: &group, ..view.clone() };
-        match &*self.field {
-            "status" => view.options.words.of(view.status()).into(),
-            "up" => up(view.status()),
-            "error" => view.explanation().into(),
-            _ => Value::Null,
-        }
+/// `status` is always the check's own, after thresholds, not what it weighs: the whole stands beside it. A fact goes
+/// before what every check has, as its kind knows better.
+fn of_check(view: &View<'_>, check: &CheckReport, field: &str) -> Value {
+    let status = check.state.status;
+    if field == "status" {
+        return check.enabled.then(|| view.options.words.of(status)).into();
     }
+    if let Some(fact) = find(view, check, field) {
+        return if field == "latency_ms" { whole(fact) } else { value(fact) };
+    }
+    match field {
+        "up" => up(status),
+        "enabled" => check.enabled.into(),
+        "error" => (check.enabled && status != Status::Healthy).then(|| view.sentence(check)).into(),
+        "last_check" => last_check(check),
+        "latency_ms" => latency_ms(check).map_or(Value::Null, |millis| whole(&Fact::Number(millis))),
+        "consecutive_failures" => check.state.consecutive_failures.into(),
+        "facts" => facts(view, check).map(|(name, fact)| (name.to_owned(), value(fact))).collect::<Map<_, _>>().into(),
+        _ => Value::Null,
+    }
+}
 
-    fn of_service(&self, view: &View<'_>) -> Value {
-        let service = view.service;
-        match &*self.field {
-            "name" => service.name.as_str().into(),
-            "version" => service.version.as_str().into(),
-            "build_git_hash" => service.build_git_hash.as_str().into(),
-            "build_timestamp" => service.build_timestamp.as_str().into(),
-            "description" => service.description.as_deref().into(),
-            "uptime_ms" => view.uptime_ms().into(),
-            "uptime_seconds" => (view.uptime_ms() / 1000).into(),
-            "timestamp" => rfc3339(view.now.unix.as_secs()).into(),
-            "lifecycle" => view.report.lifecycle.word().into(),
-            "host" => service.host.as_str().into(),
-            "port" => service.port.into(),
-            "log_level" => service.log_level.as_str().into(),
-            "configuration" => {
-                let texts = service.configuration.iter();
-                texts.map(|(name, text)| (name.clone(), Value::from(text.as_str()))).collect::<Map<_, _>>().into()
-            }
-            other => {
-                let name = other.strip_prefix("configuration.");
-                let found = service.configuration.iter().find(|(known, _)| Some(known.as_str()) == name);
-                found.map(|(_, text)| text.as_str()).into()
-            }
+fn of_group(view: &View<'_>, name: &str, field: &str) -> Value {
+    let group = Group::of(name);
+    let view = View { group: &group, ..view.clone() };
+    match field {
+        "status" => view.options.words.of(view.status()).into(),
+        "up" => up(view.status()),
+        "error" => view.explanation().into(),
+        _ => Value::Null,
+    }
+}
+
+fn of_service(view: &View<'_>, field: &str) -> Value {
+    let service = view.service;
+    match field {
+        "name" => service.name.as_str().into(),
+        "version" => service.version.as_str().into(),
+        "build_git_hash" => service.build_git_hash.as_str().into(),
+        "build_timestamp" => service.build_timestamp.as_str().into(),
+        "description" => service.description.as_deref().into(),
+        "uptime_ms" => view.uptime_ms().into(),
+        "uptime_seconds" => (view.uptime_ms() / 1000).into(),
+        "timestamp" => rfc3339(view.now.unix.as_secs()).into(),
+        "lifecycle" => view.report.lifecycle.word().into(),
+        "host" => service.host.as_str().into(),
+        "port" => service.port.into(),
+        "log_level" => service.log_level.as_str().into(),
+        "configuration" => {
+            let texts = service.configuration.iter();
+            texts.map(|(name, text)| (name.clone(), Value::from(text.as_str()))).collect::<Map<_, _>>().into()
+        }
+        other => {
+            let name = other.strip_prefix("configuration.");
+            let found = service.configuration.iter().find(|(known, _)| Some(known.as_str()) == name);
+            found.map(|(_, text)| text.as_str()).into()
         }
     }
 }
