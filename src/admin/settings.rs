@@ -98,6 +98,7 @@ impl Place {
 
 impl Setting for ControlSocket {
     const EXPECTS: &'static str = "an absolute path, \"auto\" or \"off\"";
+    const SHAPE: crate::settings::Shape = crate::settings::Shape::Text;
 
     fn read(node: &Node, path: &str, problems: &Problems) -> Option<Self> {
         match Reader::text(node, path, problems, Self::EXPECTS)? {
@@ -137,6 +138,7 @@ pub enum MergeFrom {
 impl Setting for MergeFrom {
     const EXPECTS: &'static str =
         "a path of the app such as \"/metrics\", or a URL such as \"http://127.0.0.1:8080/metrics\"";
+    const SHAPE: crate::settings::Shape = crate::settings::Shape::Text;
 
     fn read(node: &Node, path: &str, problems: &Problems) -> Option<Self> {
         let text = Reader::text(node, path, problems, Self::EXPECTS)?;
@@ -215,6 +217,7 @@ pub struct AdminListen(pub Option<Address>);
 
 impl Setting for AdminListen {
     const EXPECTS: &'static str = "an address such as \"127.0.0.1:9000\", or \"off\"";
+    const SHAPE: crate::settings::Shape = crate::settings::Shape::Text;
 
     fn read(node: &Node, path: &str, problems: &Problems) -> Option<Self> {
         match &node.value {
@@ -226,6 +229,7 @@ impl Setting for AdminListen {
 
 impl Setting for Kind {
     const EXPECTS: &'static str = "the name of a dialect, a list of such, \"prometheus\", or \"off\"";
+    const SHAPE: crate::settings::Shape = crate::settings::Shape::List(&crate::settings::Shape::Text);
 
     fn read(node: &Node, path: &str, problems: &Problems) -> Option<Self> {
         match &node.value {
@@ -267,6 +271,8 @@ fn several(items: &[Node], node: &Node, path: &str, problems: &Problems) -> Opti
 
 impl Setting for Ports {
     const EXPECTS: &'static str = "a list of \"traffic\" and \"admin\"";
+    const SHAPE: crate::settings::Shape =
+        crate::settings::Shape::List(&crate::settings::Shape::Words(&["traffic", "admin"]));
 
     fn read(node: &Node, path: &str, problems: &Problems) -> Option<Self> {
         let names = Vec::<String>::read(node, path, problems)?;
@@ -285,6 +291,7 @@ impl Setting for Ports {
 
 impl Setting for Group {
     const EXPECTS: &'static str = "the name of a group";
+    const SHAPE: crate::settings::Shape = crate::settings::Shape::Text;
 
     fn read(node: &Node, path: &str, problems: &Problems) -> Option<Self> {
         let name = String::read(node, path, problems)?;
@@ -312,6 +319,7 @@ crate::settings! {
 
 impl Setting for StatusCodes {
     const EXPECTS: &'static str = "a table from statuses to codes, such as { degraded = 429 }";
+    const SHAPE: crate::settings::Shape = crate::settings::Shape::Table;
     const FIELDS: &'static [crate::settings::Field] = <CodeSettings as Setting>::FIELDS;
 
     fn read(node: &Node, path: &str, problems: &Problems) -> Option<Self> {

@@ -33,6 +33,7 @@ pub(crate) struct Place {
 
 impl Setting for Place {
     const EXPECTS: &'static str = "a check and one of its facts, such as \"identities.count\"";
+    const SHAPE: crate::settings::Shape = crate::settings::Shape::Text;
 
     fn read(node: &Node, path: &str, problems: &Problems) -> Option<Self> {
         let text = Reader::text(node, path, problems, Self::EXPECTS)?;

@@ -35,6 +35,7 @@ pub(crate) struct Glob(Pattern);
 
 impl Setting for Glob {
     const EXPECTS: &'static str = "a pattern for names, such as \"*.py\", without /";
+    const SHAPE: crate::settings::Shape = crate::settings::Shape::Text;
 
     fn read(node: &Node, path: &str, problems: &Problems) -> Option<Self> {
         let text = Reader::text(node, path, problems, Self::EXPECTS)?;

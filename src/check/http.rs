@@ -183,6 +183,8 @@ impl Codes {
 
 impl Setting for Codes {
     const EXPECTS: &'static str = "status codes such as \"2xx\", \"200-399\" or \"200,204\"";
+    const SHAPE: crate::settings::Shape =
+        crate::settings::Shape::Either(&[crate::settings::Shape::Text, crate::settings::Shape::Whole]);
 
     fn read(node: &Node, path: &str, problems: &Problems) -> Option<Self> {
         let text = match &node.value {
@@ -210,6 +212,10 @@ enum HeaderText {
 
 impl Setting for Headers {
     const EXPECTS: &'static str = "a table of fields";
+    const SHAPE: crate::settings::Shape = crate::settings::Shape::Map(&crate::settings::Shape::Either(&[
+        crate::settings::Shape::Text,
+        crate::settings::Shape::Secret,
+    ]));
 
     fn read(node: &Node, path: &str, problems: &Problems) -> Option<Self> {
         let Value::Table(table) = &node.value else {
@@ -259,6 +265,7 @@ impl JsonConditions {
 
 impl Setting for JsonConditions {
     const EXPECTS: &'static str = "a table from JSON pointers to values, such as { \"/status\" = \"ok\" }";
+    const SHAPE: crate::settings::Shape = crate::settings::Shape::Map(&crate::settings::Shape::Any);
 
     fn read(node: &Node, path: &str, problems: &Problems) -> Option<Self> {
         let mut conditions = Vec::new();

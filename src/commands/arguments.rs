@@ -55,6 +55,8 @@ pub enum Command {
     Heartbeat(Heartbeat),
     /// Print the effective configuration and where each value comes from, secrets masked.
     Config,
+    /// Print the configuration's shape as JSON Schema, for editors and generators.
+    Schema,
     /// Start a sample app and a sidecar before it, and show what there is to see.
     Demo(Demo),
     /// What a child of ours does before it is the app.

@@ -7,6 +7,7 @@ mod control;
 mod demo;
 mod probe;
 mod run;
+mod schema;
 mod validate;
 
 use std::fmt::Write as _;
@@ -42,6 +43,7 @@ pub fn dispatch(arguments: Arguments, environment: Environment) -> ExitCode {
         Command::Maintenance(maintenance) => control::maintenance(&maintenance, &sources),
         Command::Heartbeat(heartbeat) => control::heartbeat(&heartbeat, &sources),
         Command::Config => config::config(&sources),
+        Command::Schema => schema::schema(),
         Command::Demo(demo) => demo::demo(&demo, sources),
     };
     journal().flush();

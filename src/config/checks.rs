@@ -45,14 +45,11 @@ crate::settings! {
     }
 }
 
-impl Setting for OnFailure {
-    const EXPECTS: &'static str = "\"unhealthy\", \"degraded\" or \"ignore\"";
-
-    fn read(node: &Node, path: &str, problems: &Problems) -> Option<Self> {
-        let words = [("unhealthy", Self::Unhealthy), ("degraded", Self::Degraded), ("ignore", Self::Ignore)];
-        Reader::word(node, path, problems, &words)
-    }
-}
+crate::words!(OnFailure, "\"unhealthy\", \"degraded\" or \"ignore\"", {
+    "unhealthy" => Self::Unhealthy,
+    "degraded" => Self::Degraded,
+    "ignore" => Self::Ignore,
+});
 
 /// One check of the configuration.
 #[derive(Debug)]

@@ -21,6 +21,7 @@ impl Condition {
 
 impl Setting for Condition {
     const EXPECTS: &'static str = "{ env = \"NAME\" } or { file = \"PATH\" }";
+    const SHAPE: crate::settings::Shape = crate::settings::Shape::Secret;
 
     fn read(node: &Node, path: &str, problems: &Problems) -> Option<Self> {
         let secret = Secret::read(node, path, &Problems::default());

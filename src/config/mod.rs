@@ -14,6 +14,7 @@ pub mod fuzzing;
 mod layers;
 mod preset;
 mod reload;
+mod schema;
 mod validate;
 
 use std::path::PathBuf;
@@ -22,9 +23,12 @@ use std::time::Duration;
 pub use self::checks::{CheckConfig, CheckSettings};
 pub use self::files::digest;
 pub use self::layers::Flag;
+pub use self::schema::schema;
 use crate::admin::{AdminSettings, ControlSettings, EndpointSettings, Kind, MetricsSettings};
 use crate::proxy::{ProxySettings, RequestLogRules};
-use crate::settings::{Environment, Line, Node, Origin, Problem, Problems, Reader, Section, Setting, Table, Value};
+use crate::settings::{
+    Environment, Field, Line, Node, Origin, Problem, Problems, Reader, Section, Setting, Table, Value,
+};
 use crate::supervise::AppSettings;
 
 /// Where a configuration is put together from.
@@ -148,30 +152,19 @@ pub enum LogFormat {
     Json,
 }
 
-impl Setting for LogLevel {
-    const EXPECTS: &'static str = "error, warn, info, debug or trace";
+crate::words!(LogLevel, "error, warn, info, debug or trace", {
+    "error" => Self(tracing::Level::ERROR),
+    "warn" => Self(tracing::Level::WARN),
+    "info" => Self(tracing::Level::INFO),
+    "debug" => Self(tracing::Level::DEBUG),
+    "trace" => Self(tracing::Level::TRACE),
+});
 
-    fn read(node: &Node, path: &str, problems: &Problems) -> Option<Self> {
-        use tracing::Level;
-        let words = [
-            ("error", Self(Level::ERROR)),
-            ("warn", Self(Level::WARN)),
-            ("info", Self(Level::INFO)),
-            ("debug", Self(Level::DEBUG)),
-            ("trace", Self(Level::TRACE)),
-        ];
-        Reader::word(node, path, problems, &words)
-    }
-}
-
-impl Setting for LogFormat {
-    const EXPECTS: &'static str = "auto, text or json";
-
-    fn read(node: &Node, path: &str, problems: &Problems) -> Option<Self> {
-        let words = [("auto", Self::Auto), ("text", Self::Text), ("json", Self::Json)];
-        Reader::word(node, path, problems, &words)
-    }
-}
+crate::words!(LogFormat, "auto, text or json", {
+    "auto" => Self::Auto,
+    "text" => Self::Text,
+    "json" => Self::Json,
+});
 
 impl Config {
     /// Puts the layers together and reads them.
@@ -193,7 +186,7 @@ impl Config {
     #[must_use]
     pub fn dump(&self) -> Vec<Line> {
         let mut lines = Vec::new();
-        for (name, dump) in SECTIONS {
+        for (name, _, dump) in SECTIONS {
             let table = match self.tree.get(name).map(|node| &node.value) {
                 Some(Value::Table(table)) => table.clone(),
                 _ => Table::default(),
@@ -226,16 +219,16 @@ impl Config {
 type Dump = fn(&Table, &str, &mut Vec<Line>);
 
 /// The sections with a fixed set of keys.
-const SECTIONS: [(&str, Dump); 9] = [
-    ("service", <ServiceSettings as Section>::dump),
-    ("proxy", <ProxySettings as Section>::dump),
-    ("admin", <AdminSettings as Section>::dump),
-    ("control", <ControlSettings as Section>::dump),
-    ("metrics", <MetricsSettings as Section>::dump),
-    ("app", <AppSettings as Section>::dump),
-    ("shutdown", <ShutdownSettings as Section>::dump),
-    ("reload", <ReloadSettings as Section>::dump),
-    ("log", <LogSettings as Section>::dump),
+const SECTIONS: [(&str, &[Field], Dump); 9] = [
+    ("service", <ServiceSettings as Section>::FIELDS, <ServiceSettings as Section>::dump),
+    ("proxy", <ProxySettings as Section>::FIELDS, <ProxySettings as Section>::dump),
+    ("admin", <AdminSettings as Section>::FIELDS, <AdminSettings as Section>::dump),
+    ("control", <ControlSettings as Section>::FIELDS, <ControlSettings as Section>::dump),
+    ("metrics", <MetricsSettings as Section>::FIELDS, <MetricsSettings as Section>::dump),
+    ("app", <AppSettings as Section>::FIELDS, <AppSettings as Section>::dump),
+    ("shutdown", <ShutdownSettings as Section>::FIELDS, <ShutdownSettings as Section>::dump),
+    ("reload", <ReloadSettings as Section>::FIELDS, <ReloadSettings as Section>::dump),
+    ("log", <LogSettings as Section>::FIELDS, <LogSettings as Section>::dump),
 ];
 
 fn read(tree: &Table, sources: &Sources, problems: &Problems) -> Option<Config> {

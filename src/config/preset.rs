@@ -1,7 +1,7 @@
 use crate::settings::{Node, Origin, Problems, Reader, Table, Value};
 
 /// The presets by name.
-const PRESETS: [(&str, &str); 2] =
+pub(super) const PRESETS: [(&str, &str); 2] =
     [("claude-proxy", include_str!("presets/claude-proxy.toml")), ("none", include_str!("presets/none.toml"))];
 
 /// The preset when nothing else is asked for.

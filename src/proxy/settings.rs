@@ -121,6 +121,7 @@ pub struct Prefix(pub Option<String>);
 
 impl Setting for Prefix {
     const EXPECTS: &'static str = "a path such as \"/upstream\", without a slash at its end, or \"off\"";
+    const SHAPE: crate::settings::Shape = crate::settings::Shape::Text;
 
     fn read(node: &Node, path: &str, problems: &Problems) -> Option<Self> {
         let text = Reader::text(node, path, problems, Self::EXPECTS)?;
@@ -148,6 +149,8 @@ const MOST_THREADS: usize = 64;
 
 impl Setting for Threads {
     const EXPECTS: &'static str = "\"auto\" or a number from 1 to 64";
+    const SHAPE: crate::settings::Shape =
+        crate::settings::Shape::Either(&[crate::settings::Shape::Words(&["auto"]), crate::settings::Shape::Whole]);
 
     fn read(node: &Node, path: &str, problems: &Problems) -> Option<Self> {
         let count = match &node.value {
@@ -176,6 +179,7 @@ pub struct Upstream(pub Url);
 
 impl Setting for Upstream {
     const EXPECTS: &'static str = "a URL without path, such as \"http://127.0.0.1:8080\" or \"unix:/run/app.sock\"";
+    const SHAPE: crate::settings::Shape = crate::settings::Shape::Text;
 
     fn read(node: &Node, path: &str, problems: &Problems) -> Option<Self> {
         let text = Reader::text(node, path, problems, Self::EXPECTS)?;
@@ -207,6 +211,7 @@ pub struct PerSecond(pub u32);
 
 impl Setting for PerSecond {
     const EXPECTS: &'static str = "a rate such as \"10/s\", or \"0/s\" for none";
+    const SHAPE: crate::settings::Shape = crate::settings::Shape::Text;
 
     fn read(node: &Node, path: &str, problems: &Problems) -> Option<Self> {
         let text = Reader::text(node, path, problems, Self::EXPECTS)?;

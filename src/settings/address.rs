@@ -63,6 +63,7 @@ impl fmt::Display for Address {
 
 impl Setting for Address {
     const EXPECTS: &'static str = "an address such as \"0.0.0.0:8000\", \"[::]:8000\" or \"unix:/run/pulsegate.sock\"";
+    const SHAPE: crate::settings::Shape = crate::settings::Shape::Text;
 
     fn read(node: &Node, path: &str, problems: &Problems) -> Option<Self> {
         let text = String::read(node, path, problems)?;

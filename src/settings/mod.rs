@@ -14,6 +14,7 @@ mod reader;
 mod secret;
 mod section;
 mod setting;
+mod shape;
 mod url;
 
 pub use address::Address;
@@ -25,6 +26,7 @@ pub use secret::{Environment, Secret, SecretError};
 pub use section::table_of;
 pub use section::{Field, Line, Section, read_empty};
 pub use setting::{Ratio, Setting, Size, TextMap};
+pub use shape::Shape;
 pub use url::{Scheme, Url};
 
 #[cfg(test)]

@@ -107,6 +107,7 @@ impl Secret {
 
 impl Setting for Secret {
     const EXPECTS: &'static str = "{ file = \"…\" } or { env = \"…\" }: secrets are not written into the configuration";
+    const SHAPE: crate::settings::Shape = crate::settings::Shape::Secret;
 
     fn read(node: &Node, path: &str, problems: &Problems) -> Option<Self> {
         let Value::Table(_) = &node.value else {

@@ -10,6 +10,8 @@ pub struct Field {
     pub doc: &'static str,
     /// What a value looks like.
     pub expects: &'static str,
+    /// What a schema can say of it.
+    pub shape: super::Shape,
     /// The default in TOML's notation or as bare text; `None`: required, or off when absent.
     pub default: Option<&'static str>,
     /// The fields of a nested table.
@@ -105,6 +107,7 @@ macro_rules! settings {
                     name: stringify!($field),
                     doc: concat!($($fdoc, "\n"),*),
                     expects: <$ty as $crate::settings::Setting>::EXPECTS,
+                    shape: <$ty as $crate::settings::Setting>::SHAPE,
                     default: $crate::settings!(@default $($default)?),
                     nested: <$ty as $crate::settings::Setting>::FIELDS,
                 }, )*
@@ -120,6 +123,7 @@ macro_rules! settings {
 
         impl $crate::settings::Setting for $name {
             const EXPECTS: &'static str = "a table";
+            const SHAPE: $crate::settings::Shape = $crate::settings::Shape::Table;
             const FIELDS: &'static [$crate::settings::Field] = <Self as $crate::settings::Section>::FIELDS;
 
             fn read(

@@ -1,12 +1,15 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::{Field, Line, Node, Problems, Value};
+use super::{Field, Line, Node, Problems, Shape, Value};
 
 /// A type that a setting can have.
 pub trait Setting: Sized {
     /// What a value looks like, as half a sentence: `a duration such as "10s"`.
     const EXPECTS: &'static str;
+
+    /// What a schema can say of a value.
+    const SHAPE: Shape = Shape::Any;
 
     /// The settings of a nested table; empty for plain values.
     const FIELDS: &'static [Field] = &[];
@@ -48,6 +51,7 @@ pub(crate) fn malformed<T: Setting>(node: &Node, path: &str, problems: &Problems
 
 impl<T: Setting> Setting for Option<T> {
     const EXPECTS: &'static str = T::EXPECTS;
+    const SHAPE: Shape = T::SHAPE;
     const FIELDS: &'static [Field] = T::FIELDS;
 
     fn read(node: &Node, path: &str, problems: &Problems) -> Option<Self> {
@@ -65,6 +69,7 @@ impl<T: Setting> Setting for Option<T> {
 
 impl Setting for bool {
     const EXPECTS: &'static str = "true or false";
+    const SHAPE: Shape = Shape::Flag;
 
     fn read(node: &Node, path: &str, problems: &Problems) -> Option<Self> {
         match &node.value {
@@ -76,6 +81,7 @@ impl Setting for bool {
 
 impl Setting for String {
     const EXPECTS: &'static str = "text";
+    const SHAPE: Shape = Shape::Text;
 
     fn read(node: &Node, path: &str, problems: &Problems) -> Option<Self> {
         match &node.value {
@@ -87,6 +93,7 @@ impl Setting for String {
 
 impl Setting for PathBuf {
     const EXPECTS: &'static str = "a path";
+    const SHAPE: Shape = Shape::Text;
 
     fn read(node: &Node, path: &str, problems: &Problems) -> Option<Self> {
         match &node.value {
@@ -101,6 +108,7 @@ macro_rules! whole_number {
     ($($ty:ty => $expects:literal),* $(,)?) => { $(
         impl Setting for $ty {
             const EXPECTS: &'static str = $expects;
+            const SHAPE: Shape = Shape::Whole;
 
             fn read(node: &Node, path: &str, problems: &Problems) -> Option<Self> {
                 match &node.value {
@@ -129,6 +137,7 @@ pub struct Ratio(pub f64);
 
 impl Setting for Ratio {
     const EXPECTS: &'static str = "a number from 0 to 1";
+    const SHAPE: Shape = Shape::Either(&[Shape::Number, Shape::Text]);
 
     fn read(node: &Node, path: &str, problems: &Problems) -> Option<Self> {
         let number = match &node.value {
@@ -147,6 +156,7 @@ const LONGEST: Duration = Duration::from_secs(366 * 24 * 3600);
 
 impl Setting for Duration {
     const EXPECTS: &'static str = "a duration such as \"250ms\", \"10s\" or \"5m\", at most 366 days";
+    const SHAPE: Shape = Shape::Either(&[Shape::Text, Shape::Whole]);
 
     fn read(node: &Node, path: &str, problems: &Problems) -> Option<Self> {
         let duration = match &node.value {
@@ -168,6 +178,7 @@ pub struct Size(pub u64);
 
 impl Setting for Size {
     const EXPECTS: &'static str = "a size such as \"64KiB\" or \"1GiB\"";
+    const SHAPE: Shape = Shape::Either(&[Shape::Text, Shape::Whole]);
 
     fn read(node: &Node, path: &str, problems: &Problems) -> Option<Self> {
         let size = match &node.value {
@@ -200,6 +211,7 @@ fn parse_size(text: &str) -> Option<u64> {
 
 impl<T: Setting> Setting for Vec<T> {
     const EXPECTS: &'static str = "a list";
+    const SHAPE: Shape = Shape::List(&T::SHAPE);
 
     /// One value stands for a list of one.
     fn read(node: &Node, path: &str, problems: &Problems) -> Option<Self> {
@@ -232,6 +244,7 @@ pub struct TextMap(pub Vec<(String, String)>);
 
 impl Setting for TextMap {
     const EXPECTS: &'static str = "a table of texts";
+    const SHAPE: Shape = Shape::Map(&Shape::Text);
 
     fn read(node: &Node, path: &str, problems: &Problems) -> Option<Self> {
         let Value::Table(table) = &node.value else {
@@ -251,6 +264,7 @@ impl Setting for TextMap {
 
 impl Setting for regex_lite::Regex {
     const EXPECTS: &'static str = "a regular expression";
+    const SHAPE: Shape = Shape::Text;
 
     fn read(node: &Node, path: &str, problems: &Problems) -> Option<Self> {
         let text = String::read(node, path, problems)?;
@@ -263,6 +277,7 @@ impl Setting for regex_lite::Regex {
 
 impl Setting for ipnet::IpNet {
     const EXPECTS: &'static str = "a network such as \"10.0.0.0/8\" or an address";
+    const SHAPE: Shape = Shape::Text;
 
     fn read(node: &Node, path: &str, problems: &Problems) -> Option<Self> {
         let text = String::read(node, path, problems)?;

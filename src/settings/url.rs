@@ -102,6 +102,7 @@ impl fmt::Display for Url {
 
 impl Setting for Url {
     const EXPECTS: &'static str = "a URL such as \"http://127.0.0.1:8080\", \"https://host/path\" or \"unix:/run/app.sock\", without user or fragment";
+    const SHAPE: crate::settings::Shape = crate::settings::Shape::Text;
 
     fn read(node: &Node, path: &str, problems: &Problems) -> Option<Self> {
         let text = String::read(node, path, problems)?;

@@ -3,7 +3,7 @@ use std::time::Duration;
 
 use rustix::process::Signal;
 
-use crate::settings::{Node, Problems, Reader, Setting, TextMap};
+use crate::settings::TextMap;
 
 crate::settings! {
     /// The app, where it is started by us.
@@ -44,24 +44,18 @@ pub enum Restart {
     Never,
 }
 
-impl Setting for Restart {
-    const EXPECTS: &'static str = "\"always\", \"on-failure\" or \"never\"";
-
-    fn read(node: &Node, path: &str, problems: &Problems) -> Option<Self> {
-        let words = [("always", Self::Always), ("on-failure", Self::OnFailure), ("never", Self::Never)];
-        Reader::word(node, path, problems, &words)
-    }
-}
+crate::words!(Restart, "\"always\", \"on-failure\" or \"never\"", {
+    "always" => Self::Always,
+    "on-failure" => Self::OnFailure,
+    "never" => Self::Never,
+});
 
 /// A signal that tells the app to stop.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct StopSignal(pub Signal);
 
-impl Setting for StopSignal {
-    const EXPECTS: &'static str = "\"SIGTERM\", \"SIGINT\" or \"SIGQUIT\"";
-
-    fn read(node: &Node, path: &str, problems: &Problems) -> Option<Self> {
-        let words = [("SIGTERM", Self(Signal::TERM)), ("SIGINT", Self(Signal::INT)), ("SIGQUIT", Self(Signal::QUIT))];
-        Reader::word(node, path, problems, &words)
-    }
-}
+crate::words!(StopSignal, "\"SIGTERM\", \"SIGINT\" or \"SIGQUIT\"", {
+    "SIGTERM" => Self(Signal::TERM),
+    "SIGINT" => Self(Signal::INT),
+    "SIGQUIT" => Self(Signal::QUIT),
+});

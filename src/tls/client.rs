@@ -55,6 +55,7 @@ pub struct Name(pub ServerName<'static>);
 
 impl Setting for Name {
     const EXPECTS: &'static str = "a host name or an IP address";
+    const SHAPE: crate::settings::Shape = crate::settings::Shape::Text;
 
     fn read(node: &Node, path: &str, problems: &Problems) -> Option<Self> {
         let text = Reader::text(node, path, problems, Self::EXPECTS)?;

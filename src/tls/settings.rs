@@ -1,7 +1,5 @@
 use std::path::PathBuf;
 
-use crate::settings::{Node, Problems, Reader, Setting};
-
 crate::settings! {
     /// TLS for traffic: on when there is a certificate.
     pub struct TlsSettings {
@@ -33,10 +31,7 @@ pub enum ClientAuth {
     Optional,
 }
 
-impl Setting for ClientAuth {
-    const EXPECTS: &'static str = "\"required\" or \"optional\"";
-
-    fn read(node: &Node, path: &str, problems: &Problems) -> Option<Self> {
-        Reader::word(node, path, problems, &[("required", Self::Required), ("optional", Self::Optional)])
-    }
-}
+crate::words!(ClientAuth, "\"required\" or \"optional\"", {
+    "required" => Self::Required,
+    "optional" => Self::Optional,
+});

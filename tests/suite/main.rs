@@ -51,6 +51,7 @@ mod pushed_checks;
 mod reload;
 mod request_log;
 mod restarts;
+mod schema;
 mod seeds;
 mod soak;
 mod streaming;

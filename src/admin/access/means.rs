@@ -73,6 +73,7 @@ impl Access {
 
 impl Setting for Access {
     const EXPECTS: &'static str = "\"public\", or a list of what admits: [\"api_key\", \"jwt\", \"session\", \"mtls\"]";
+    const SHAPE: crate::settings::Shape = crate::settings::Shape::List(&crate::settings::Shape::Text);
 
     fn read(node: &Node, path: &str, problems: &Problems) -> Option<Self> {
         let items = match &node.value {

@@ -22,7 +22,7 @@ use super::single::Single;
 use super::subprocess::{Output, Subprocess};
 use super::{Check, Defaults, Kind, Prepare, Resources};
 use crate::health::{Facts, Finding, Reason};
-use crate::settings::{Node, Problems, Reader, Scheme, Setting};
+use crate::settings::{Node, Problems, Scheme, Setting};
 
 pub(super) const KIND: Kind = Kind::of::<Cli>(
     "cli",
@@ -68,25 +68,19 @@ pub(crate) enum Through {
     Upstream,
 }
 
-impl Setting for VersionFrom {
-    const EXPECTS: &'static str = "\"command\" or \"package.json\"";
+crate::words!(VersionFrom, "\"command\" or \"package.json\"", {
+    "command" => Self::Command,
+    "package.json" => Self::PackageJson,
+});
 
-    fn read(node: &Node, path: &str, problems: &Problems) -> Option<Self> {
-        let words = [("command", Self::Command), ("package.json", Self::PackageJson)];
-        Reader::word(node, path, problems, &words)
-    }
-}
-
-impl Setting for Through {
-    const EXPECTS: &'static str = "\"self\" or \"upstream\"";
-
-    fn read(node: &Node, path: &str, problems: &Problems) -> Option<Self> {
-        Reader::word(node, path, problems, &[("self", Self::Own), ("upstream", Self::Upstream)])
-    }
-}
+crate::words!(Through, "\"self\" or \"upstream\"", {
+    "self" => Self::Own,
+    "upstream" => Self::Upstream,
+});
 
 impl Setting for Version {
     const EXPECTS: &'static str = "a version such as \"2.1.40\"";
+    const SHAPE: crate::settings::Shape = crate::settings::Shape::Text;
 
     fn read(node: &Node, path: &str, problems: &Problems) -> Option<Self> {
         let text = String::read(node, path, problems)?;

@@ -40,6 +40,7 @@ pub(crate) const CODEX: Preset =
 
 impl Setting for &'static Preset {
     const EXPECTS: &'static str = "\"claude\" or \"codex\"";
+    const SHAPE: crate::settings::Shape = crate::settings::Shape::Words(&["claude", "codex"]);
 
     fn read(node: &Node, path: &str, problems: &Problems) -> Option<Self> {
         Reader::word(node, path, problems, &PRESETS.map(|preset| (preset.name, preset)))

@@ -75,21 +75,15 @@ impl Setting for LoginPreset {
     }
 }
 
-impl Setting for Mode {
-    const EXPECTS: &'static str = "\"file\" or \"command\"";
+crate::words!(Mode, "\"file\" or \"command\"", {
+    "file" => Self::File,
+    "command" => Self::Command,
+});
 
-    fn read(node: &Node, path: &str, problems: &Problems) -> Option<Self> {
-        Reader::word(node, path, problems, &[("file", Self::File), ("command", Self::Command)])
-    }
-}
-
-impl Setting for OnRejection {
-    const EXPECTS: &'static str = "\"warn\" or \"fail\"";
-
-    fn read(node: &Node, path: &str, problems: &Problems) -> Option<Self> {
-        Reader::word(node, path, problems, &[("warn", Self::Warn), ("fail", Self::Fail)])
-    }
-}
+crate::words!(OnRejection, "\"warn\" or \"fail\"", {
+    "warn" => Self::Warn,
+    "fail" => Self::Fail,
+});
 
 impl Prepare for Credentials {
     fn prepare(&self, resources: &Resources) -> Result<Box<dyn Check>, String> {

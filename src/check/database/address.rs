@@ -46,6 +46,8 @@ impl fmt::Debug for DatabaseUrl {
 
 impl Setting for DatabaseUrl {
     const EXPECTS: &'static str = "the URL of a database such as \"postgres://user@host/name\", or { env = \"…\" } or { file = \"…\" } that holds one";
+    const SHAPE: crate::settings::Shape =
+        crate::settings::Shape::Either(&[crate::settings::Shape::Text, crate::settings::Shape::Secret]);
 
     fn read(node: &Node, path: &str, problems: &Problems) -> Option<Self> {
         match &node.value {

@@ -19,6 +19,7 @@ impl Expectations {
 impl Setting for Expectations {
     const EXPECTS: &'static str =
         "a table from names to conditions such as { rows = \">= 1\", role = \"primary\", lag = \"< 5\" }";
+    const SHAPE: crate::settings::Shape = crate::settings::Shape::Map(&crate::settings::Shape::Any);
 
     fn read(node: &Node, path: &str, problems: &Problems) -> Option<Self> {
         let Value::Table(table) = &node.value else {

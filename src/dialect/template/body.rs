@@ -49,6 +49,7 @@ fn collect<'a>(members: &'a [(String, Shape)], found: &mut Vec<&'a Reference>) {
 impl Setting for Body {
     const EXPECTS: &'static str =
         "a table from paths of the output to \"check.fact\", \"group.status\", \"service.version\" or { value = … }";
+    const SHAPE: crate::settings::Shape = crate::settings::Shape::Map(&crate::settings::Shape::Any);
 
     fn read(node: &Node, path: &str, problems: &Problems) -> Option<Self> {
         let Value::Table(table) = &node.value else {

@@ -58,6 +58,7 @@ impl Algorithm {
 
 impl Setting for Algorithm {
     const EXPECTS: &'static str = "one of HS256, RS256, ES256, EdDSA";
+    const SHAPE: crate::settings::Shape = crate::settings::Shape::Words(&["HS256", "RS256", "ES256", "EdDSA"]);
 
     fn read(node: &Node, path: &str, problems: &Problems) -> Option<Self> {
         let all = [Self::Hs256, Self::Rs256, Self::Es256, Self::EdDsa];
