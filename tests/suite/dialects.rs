@@ -356,3 +356,37 @@ fn every_document_has_the_codes_of_its_endpoint() {
     sidecar.await_code("/ok", 530);
     all(530);
 }
+
+#[test]
+fn the_apps_own_answers_below_an_endpoint_are_under_the_prefix() {
+    let upstream = Upstream::hello();
+    let sidecar = start(&upstream, |settings| {
+        settings
+            .text("proxy.passthrough_prefix", "/upstream")
+            .text("endpoints.\"/actuator/health\".dialect", "actuator")
+    });
+    for path in ["/actuator/health", "/actuator/health/db", "/actuator/health/readiness"] {
+        assert_ne!(sidecar.get(path).text(), "hello", "{path}");
+        assert_eq!(sidecar.get(&format!("/upstream{path}")).text(), "hello", "{path}");
+    }
+    let seen: Vec<String> = upstream.seen().into_iter().map(|seen| seen.target).collect();
+    assert_eq!(seen, ["/actuator/health", "/actuator/health/db", "/actuator/health/readiness"]);
+}
+
+/// Names that a stranger makes up must not push the endpoints out of the place for answers that are kept.
+#[test]
+fn paths_that_nobody_has_are_answered_and_forgotten() {
+    let upstream = Upstream::hello();
+    let sidecar = start(&upstream, |settings| settings.text("endpoints.\"/actuator/health\".dialect", "actuator"));
+    for number in 0..40 {
+        assert_eq!(sidecar.get(&format!("/actuator/health/{number}")).status, 404);
+    }
+    for _ in 0..3 {
+        assert_eq!(sidecar.get("/health").json()["status"], "healthy");
+        assert_eq!(sidecar.get("/actuator/health").json()["status"], "UP");
+    }
+    let ranges = "application/json;q=0.1,".repeat(2000);
+    let answer = ask(sidecar.traffic, "GET", "/actuator/health", &[("accept", &ranges)], b"");
+    assert_eq!(answer.status, 200, "nobody reads a list of that length");
+    assert!(upstream.seen().is_empty());
+}
