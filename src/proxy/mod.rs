@@ -8,6 +8,8 @@
 
 mod admission;
 mod arrival;
+#[cfg(feature = "bench")]
+pub mod bench;
 mod connection;
 mod current;
 #[cfg(test)]
