@@ -33,6 +33,13 @@ crate::settings! {
 #[derive(Clone, Debug)]
 pub(crate) struct Glob(Pattern);
 
+impl Glob {
+    /// Whether a name is meant.
+    pub(super) fn matches(&self, name: &str) -> bool {
+        self.0.matches_with(name, AS_SHELLS)
+    }
+}
+
 impl Setting for Glob {
     const EXPECTS: &'static str = "a pattern for names, such as \"*.py\", without /";
     const SHAPE: crate::settings::Shape = crate::settings::Shape::Text;
@@ -86,7 +93,7 @@ impl Directory {
     fn look(&self, cancelled: &Cancelled) -> Option<Finding> {
         let mut facts = Facts::default();
         facts.trusted("path", self.path.display().to_string());
-        let counted = match count(&self.path, &self.glob.0, cancelled) {
+        let counted = match count(&self.path, &self.glob, cancelled) {
             Ok(Counted::Cancelled) => return None,
             Ok(counted) => counted,
             Err(error) => {
@@ -117,7 +124,7 @@ impl Directory {
 
 /// Counts what is not a directory, name by name, in memory that does not grow with their number. The kind of an entry
 /// comes with its name on all usual file systems.
-fn count(path: &Path, pattern: &Pattern, cancelled: &Cancelled) -> std::io::Result<Counted> {
+fn count(path: &Path, pattern: &Glob, cancelled: &Cancelled) -> std::io::Result<Counted> {
     let mut files = 0;
     for (seen, entry) in (0_u64..).zip(std::fs::read_dir(path)?) {
         if cancelled.is_set() {
@@ -127,7 +134,7 @@ fn count(path: &Path, pattern: &Pattern, cancelled: &Cancelled) -> std::io::Resu
             return Ok(Counted::TooMany);
         }
         let entry = entry?;
-        let counts = pattern.matches_with(&entry.file_name().to_string_lossy(), AS_SHELLS)
+        let counts = pattern.matches(&entry.file_name().to_string_lossy())
             // One that has gone meanwhile has gone.
             && entry.file_type().is_ok_and(|kind| !kind.is_dir());
         files += u64::from(counts);
@@ -186,7 +193,7 @@ mod tests {
         std::fs::write(home.path().join("a"), "").expect("a file");
         let (cancel, cancelled) = Cancel::new();
         drop(cancel);
-        let counted = count(home.path(), &Pattern::new("*").expect("a pattern"), &cancelled);
+        let counted = count(home.path(), &Glob(Pattern::new("*").expect("a pattern")), &cancelled);
         assert!(matches!(counted, Ok(Counted::Cancelled)));
     }
 }

@@ -177,6 +177,21 @@ impl Client {
     }
 }
 
+/// The certificates of the system's authorities, or those of a file, for a client that makes its own of them: those that
+/// can be read.
+///
+/// # Errors
+/// The file cannot be used, or there are none.
+pub fn authorities_of(ca: Option<&Path>) -> Result<Vec<Vec<u8>>, TlsError> {
+    let found = match ca {
+        None => rustls_native_certs::load_native_certs().certs,
+        Some(path) => pem::certificates(path)?,
+    };
+    let is_readable = |certificate: &CertificateDer<'static>| RootCertStore::empty().add(certificate.clone()).is_ok();
+    let readable: Vec<Vec<u8>> = found.into_iter().filter(is_readable).map(|found| found.to_vec()).collect();
+    if readable.is_empty() { Err(TlsError::NoAuthorities) } else { Ok(readable) }
+}
+
 /// Authorities of certificates, as far as they can be read: a system's list may hold an odd one.
 fn roots(certificates: Vec<CertificateDer<'static>>) -> Result<RootCertStore, TlsError> {
     let mut roots = RootCertStore::empty();

@@ -13,7 +13,7 @@ mod public_key;
 mod server;
 mod settings;
 
-pub use self::client::{Client, ClientTls, Name};
+pub use self::client::{Client, ClientTls, Name, authorities_of};
 pub use self::client_certificate::ClientCertificate;
 pub use self::distrust::Distrust;
 pub use self::error::TlsError;

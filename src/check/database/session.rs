@@ -4,7 +4,7 @@ use std::time::Duration;
 use futures_util::future::BoxFuture;
 use tokio::time::Instant;
 
-use super::rows::{self, Rows};
+use super::rows::{self, Row, Rows};
 use super::trouble::Trouble;
 use super::{Expectations, Target};
 use crate::check::Check;
@@ -34,6 +34,8 @@ pub(super) trait Session: Sized + Send {
 pub(super) struct Answer {
     /// If there was something to give any.
     pub(super) rows: Option<Rows>,
+    /// What else there is to say, by name.
+    pub(super) more: Row,
     /// The server's.
     pub(super) version: Option<String>,
 }
@@ -58,13 +60,14 @@ impl<S: Session> Check for SessionCheck<S> {
             let mut facts = Facts::default();
             let asked = self.ask(kept).await;
             facts.public("latency_ms", crate::check::millis(begun.elapsed()));
-            let Answer { rows, version } = match asked {
+            let Answer { rows, more, version } = match asked {
                 Ok(answer) => answer,
                 Err(trouble) => return trouble.finding(&self.target.address, facts),
             };
             if let Some(rows) = rows {
                 rows::facts_of(rows, &mut facts);
             }
+            rows::add(more, &mut facts);
             if let Some(version) = version.filter(|_| facts.get("server_version").is_none()) {
                 facts.trusted("server_version", rows::text(&version));
             }

@@ -27,6 +27,8 @@ pub(super) enum Kind {
     Full,
     /// It is starting, stopping or loading its data.
     Starting,
+    /// There is no such table.
+    NoTable,
     /// It does not like the query.
     Query,
     /// It ended the query for taking too long: it was told our timeout.
@@ -52,7 +54,7 @@ impl Kind {
             Self::NoDatabase => "no_database",
             Self::Full => "too_many_connections",
             Self::Starting => "not_ready",
-            Self::Query => "query_failed",
+            Self::NoTable | Self::Query => "query_failed",
             Self::Timeout => "timeout",
             Self::TooLarge => "too_large",
             Self::Missing => "file_missing",
@@ -71,7 +73,7 @@ impl Kind {
             Self::NoDatabase => "has no such database",
             Self::Full => "has no connection left",
             Self::Starting => "is starting or stopping",
-            Self::Query => "refuses the query",
+            Self::NoTable | Self::Query => "refuses the query",
             Self::Timeout => "did not answer in time",
             Self::TooLarge => "answers with more than is looked at",
             Self::Missing => "is not there",
@@ -93,6 +95,17 @@ impl Trouble {
     /// Whether a kept connection may be to blame, so that a new one could do better.
     pub(super) fn may_be_stale(&self) -> bool {
         matches!(self.kind, Kind::Lost | Kind::Protocol | Kind::Starting)
+    }
+
+    /// Whether it is this.
+    pub(super) fn is(&self, kind: Kind) -> bool {
+        self.kind == kind
+    }
+
+    /// The same with a word on where it happened.
+    pub(super) fn during(mut self, what: &str) -> Self {
+        self.detail = format!("{what}: {}", self.detail);
+        self
     }
 
     pub(super) fn finding(&self, address: &Address, facts: Facts) -> Finding {

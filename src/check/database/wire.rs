@@ -85,7 +85,6 @@ pub(super) struct Metered<S> {
 }
 
 impl<S> Metered<S> {
-    #[cfg(test)]
     pub(super) fn new(inner: S, allowance: Arc<Allowance>) -> Self {
         Self { inner, allowance, messages: None }
     }

@@ -1,6 +1,9 @@
 //! Checks of databases against real servers, healthy and broken, and against whatever else may listen at their ports.
 
+mod consistency;
+mod mysql;
 mod postgres;
+mod redis;
 mod sqlite;
 
 use std::io::{Read as _, Write as _};
@@ -126,7 +129,6 @@ fn withstands_impostors(check: impl Fn(u16) -> Settings) {
         (
             "does not answer as such a database does",
             Box::new(|mut stream| {
-                let _ = stream.read(&mut [0; 1024]);
                 let _ = stream.write_all(b"HTTP/1.1 400 Bad Request\r\nserver: x\r\n\r\n");
                 let _ = stream.read_to_end(&mut Vec::new());
             }),
@@ -140,7 +142,10 @@ fn withstands_impostors(check: impl Fn(u16) -> Settings) {
         let port = impostor(serve);
         let begun = std::time::Instant::now();
         let ended = once(&check(port));
-        assert!(ended.stdout.contains(" fail ") && ended.stdout.contains(sentence), "{sentence}: {ended:?}");
+        // Redis' client hangs up at once on an answer that nobody has asked for.
+        let said = ended.stdout.contains(sentence)
+            || ended.stdout.contains("  redis  ") && ended.stdout.contains("closed the connection");
+        assert!(ended.stdout.contains(" fail ") && said, "{sentence}: {ended:?}");
         assert_eq!(ended.code, Some(1), "{ended:?}");
         assert!(begun.elapsed() < PATIENCE, "{ended:?}");
     }

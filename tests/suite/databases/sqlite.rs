@@ -10,7 +10,7 @@ use crate::support::{PATIENCE, Process, eventually, run};
 
 /// Runs a program of Python with `db`, a connection to the file.
 #[track_caller]
-fn python(file: &Path, program: &str) {
+pub(super) fn python(file: &Path, program: &str) {
     let ended = run(&mut script(file, program));
     assert_eq!(ended.code, Some(0), "{program}: {}", ended.stderr);
 }

@@ -22,7 +22,7 @@ use std::time::{Duration, Instant};
 pub(crate) use self::certificates::{AppCertificates, CertificateFiles, Validity};
 pub(crate) use self::clients::ClosedLoop;
 pub(crate) use self::config::Settings;
-pub(crate) use self::databases::{CANARY, PostgresServer, await_line, impostor};
+pub(crate) use self::databases::{CANARY, MariadbServer, PostgresServer, RedisServer, await_line, impostor};
 pub(crate) use self::h2_app::{H2App, H2Exchange, H2Rules, send_all};
 pub(crate) use self::http::{Client, HttpError, Response, ask, get};
 pub(crate) use self::peers::{LITELLM_KEY, Peer};

@@ -9,8 +9,9 @@ use tokio_postgres::tls::NoTlsStream;
 use tokio_postgres::types::Type;
 use tokio_postgres::{Client, Column, Config, Connection, Error, NoTls, SimpleQueryMessage, SimpleQueryRow};
 
-use crate::check::database::rows::{self, MOST_COLUMNS, MOST_ROWS, Row, Rows};
+use crate::check::database::rows::{self, Limits, MOST_COLUMNS, Row, Rows};
 use crate::check::database::session::{Answer, Session};
+use crate::check::database::sql::{Ask, SqlSession};
 use crate::check::database::trouble::{Kind, Trouble};
 use crate::check::database::wire::{self, Allowance, Metered, Stream};
 use crate::check::database::{APPLICATION, Target};
@@ -58,15 +59,12 @@ impl Session for PostgresSession {
         let version = self.link.parameter("server_version").map(str::to_owned);
         let Some(sql) = sql else {
             self.run("select 1").await?;
-            return Ok(Answer { rows: None, version });
+            return Ok(Answer { version, ..Answer::default() });
         };
         self.begin(target, "read committed").await?;
-        let rows = self.rows(sql, MOST_ROWS).await?;
-        if rows.more {
-            return Err(Trouble::new(Kind::TooLarge, format!("more than {MOST_ROWS} rows: count them in SQL")));
-        }
+        let rows = self.rows(sql, Limits::CHECK).await?.of_check()?;
         self.run("commit").await?;
-        Ok(Answer { rows: Some(rows), version })
+        Ok(Answer { rows: Some(rows), version, ..Answer::default() })
     }
 
     async fn close(self) {
@@ -76,10 +74,21 @@ impl Session for PostgresSession {
     }
 }
 
+impl SqlSession for PostgresSession {
+    async fn snapshot(&mut self, target: &Target) -> Result<(), Trouble> {
+        self.allowance.renew();
+        self.begin(target, "repeatable read").await
+    }
+
+    async fn first_rows(&mut self, ask: &Ask) -> Result<Rows, Trouble> {
+        self.rows(&ask.limited(), ask.limits).await
+    }
+}
+
 impl PostgresSession {
     /// Begins a transaction that writes nothing and that the server ends by itself when we have given up. Nothing is set
     /// for longer than it: behind a pooler the next one on this connection may be the app.
-    pub(in crate::check::database) async fn begin(&mut self, target: &Target, isolation: &str) -> Result<(), Trouble> {
+    async fn begin(&mut self, target: &Target, isolation: &str) -> Result<(), Trouble> {
         let timeout = target.timeout_ms();
         // Who does not run any more when its client is gone, from version 14 on, need not wait for the timeout.
         let version = self.link.parameter("server_version").and_then(|version| version.split('.').next()?.parse().ok());
@@ -96,7 +105,7 @@ impl PostgresSession {
     }
 
     /// Runs statements of ours.
-    pub(in crate::check::database) async fn run(&mut self, statements: &str) -> Result<(), Trouble> {
+    async fn run(&mut self, statements: &str) -> Result<(), Trouble> {
         let Self { client, link, allowance } = self;
         drive(link, client.batch_execute(statements)).await.map_err(|error| trouble(&error, allowance))
     }
@@ -105,7 +114,7 @@ impl PostgresSession {
     ///
     /// It is prepared for the types of its columns, then run as text: the server writes each of its types better than we
     /// would. Preparing also refuses several statements in one.
-    pub(in crate::check::database) async fn rows(&mut self, sql: &str, most: usize) -> Result<Rows, Trouble> {
+    async fn rows(&mut self, sql: &str, limits: Limits) -> Result<Rows, Trouble> {
         let Self { client, link, allowance } = self;
         let work = async {
             let statement = client.prepare(sql).await?;
@@ -113,11 +122,9 @@ impl PostgresSession {
             let mut rows = Rows::default();
             while let Some(answer) = answers.try_next().await? {
                 let SimpleQueryMessage::Row(row) = answer else { continue };
-                if rows.first.len() == most {
-                    rows.more = true;
+                if !rows.take(limits, || row_of(statement.columns(), &row)) {
                     break;
                 }
-                rows.first.push(row_of(statement.columns(), &row));
             }
             Ok(rows)
         };
@@ -201,6 +208,7 @@ fn of_server(error: &Error) -> Option<Result<Trouble, String>> {
     let kind = match said.code().code() {
         code if code.starts_with("28") => Kind::Auth,
         "3D000" => Kind::NoDatabase,
+        "42P01" => Kind::NoTable,
         "53300" => Kind::Full,
         "57P01" | "57P02" | "57P03" => Kind::Starting,
         "57014" | "25P03" => Kind::Timeout,

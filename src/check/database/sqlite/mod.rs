@@ -63,8 +63,7 @@ mod running {
 
     use super::{SqliteSession, Turn};
     use crate::check::Check;
-    use crate::check::database::rows::{self, MOST_ROWS};
-    use crate::check::database::trouble::{Kind, Trouble};
+    use crate::check::database::rows::{self, Limits};
     use crate::check::database::{Address, Expectations, session};
     use crate::health::{Facts, Finding};
 
@@ -83,11 +82,7 @@ mod running {
                 let begun = Instant::now();
                 let asked = self.turn.with(&self.address, self.timeout, move |session: &SqliteSession| {
                     let Some(sql) = sql else { return session.look().map(|()| None) };
-                    let rows = session.rows(&sql, MOST_ROWS)?;
-                    if rows.more {
-                        let detail = format!("more than {MOST_ROWS} rows: count them in SQL");
-                        return Err(Trouble::new(Kind::TooLarge, detail));
-                    }
+                    let rows = session.rows(&sql, Limits::CHECK)?.of_check()?;
                     Ok(Some(rows))
                 });
                 let asked = asked.await;

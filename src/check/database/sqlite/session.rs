@@ -10,7 +10,7 @@ use rusqlite::{Connection, Error, ErrorCode, OpenFlags};
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
-use crate::check::database::rows::{self, MOST_COLUMNS, Row, Rows};
+use crate::check::database::rows::{self, Limits, MOST_COLUMNS, Rows};
 use crate::check::database::trouble::{Kind, Trouble};
 use crate::check::database::{Address, Place};
 use crate::health::Fact;
@@ -127,23 +127,29 @@ impl SqliteSession {
         schema.map_err(|error| trouble(&error))
     }
 
-    /// The first rows of one statement.
-    pub(in crate::check::database) fn rows(&self, sql: &str, most: usize) -> Result<Rows, Trouble> {
-        self.try_rows(sql, most).map_err(|error| trouble(&error))
+    /// All that follows sees the same.
+    pub(in crate::check::database) fn begin(&self) -> Result<(), Trouble> {
+        self.connection.execute_batch("begin").map_err(|error| trouble(&error))
     }
 
-    fn try_rows(&self, sql: &str, most: usize) -> Result<Rows, Error> {
+    /// The first rows of one statement.
+    pub(in crate::check::database) fn rows(&self, sql: &str, limits: Limits) -> Result<Rows, Trouble> {
+        self.try_rows(sql, limits).map_err(|error| trouble(&error))
+    }
+
+    fn try_rows(&self, sql: &str, limits: Limits) -> Result<Rows, Error> {
         let mut statement = self.connection.prepare(sql)?;
         let names: Vec<String> = statement.column_names().take(MOST_COLUMNS).map(str::to_owned).collect();
         let mut rows = Rows::default();
         let mut given = statement.query([])?;
         while let Some(row) = given.next()? {
-            if rows.first.len() == most {
-                rows.more = true;
+            let read = |(index, name): (usize, &String)| {
+                // The columns are those of the statement itself: each is there.
+                (name.clone(), row.get_ref(index).map_or(Fact::Null, value))
+            };
+            if !rows.take(limits, || names.iter().enumerate().map(read).collect()) {
                 break;
             }
-            let read = |(index, name): (usize, &String)| Ok((name.clone(), value(row.get_ref(index)?)));
-            rows.first.push(names.iter().enumerate().map(read).collect::<Result<Row, Error>>()?);
         }
         Ok(rows)
     }
@@ -206,6 +212,7 @@ fn trouble(error: &Error) -> Trouble {
         Some(C::DatabaseBusy | C::DatabaseLocked) => Kind::Locked,
         Some(C::NotADatabase | C::DatabaseCorrupt) => Kind::NotADatabase,
         Some(C::OperationInterrupted) => Kind::Timeout,
+        _ if error.to_string().starts_with("no such table") => Kind::NoTable,
         Some(C::TooBig) => Kind::TooLarge,
         Some(C::CannotOpen | C::PermissionDenied | C::SystemIoFailure) => Kind::Connect,
         _ => Kind::Query,
