@@ -7,7 +7,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
-use http_body_util::{BodyExt as _, Empty};
+use http_body_util::{BodyExt as _, Full};
 use hyper::header::{CONNECTION, HOST, HeaderMap, HeaderValue, USER_AGENT};
 use hyper::http::response::Parts;
 use hyper::{Method, Request, StatusCode};
@@ -91,17 +91,32 @@ pub async fn fetch(question: &Question) -> Result<Answer, FetchError> {
 /// No connection, no TLS, or no HTTP.
 pub async fn fetch_up_to(question: &Question, limit: usize) -> Result<Answer, FetchError> {
     match &question.url.scheme {
+        Scheme::H2c => exchange_http2(connect(question).await?, question, limit).await,
+        _ => over_http1(question, Bytes::new(), limit).await,
+    }
+}
+
+/// Sends a body, over HTTP/1.1.
+///
+/// # Errors
+/// No connection, no TLS, or no HTTP.
+pub async fn send(question: &Question, body: Bytes) -> Result<Answer, FetchError> {
+    over_http1(question, body, BODY_LIMIT).await
+}
+
+async fn over_http1(question: &Question, body: Bytes, limit: usize) -> Result<Answer, FetchError> {
+    match &question.url.scheme {
         Scheme::Unix(path) => {
             let stream = UnixStream::connect(path).await.map_err(FetchError::Connect)?;
-            exchange(stream, question, limit).await
+            exchange(stream, question, body, limit).await
         }
-        Scheme::H2c => exchange_http2(connect(question).await?, question, limit).await,
-        Scheme::Http => exchange(connect(question).await?, question, limit).await,
+        Scheme::H2c => Err(FetchError::Url),
+        Scheme::Http => exchange(connect(question).await?, question, body, limit).await,
         Scheme::Https => {
             let stream = connect(question).await?;
             let tls = question.tls.as_ref().ok_or(FetchError::Url)?;
             let stream = tls.connect(&question.url.host, stream, false).await;
-            exchange(stream.map_err(FetchError::Tls)?, question, limit).await
+            exchange(stream.map_err(FetchError::Tls)?, question, body, limit).await
         }
     }
 }
@@ -114,18 +129,18 @@ pub async fn fetch_through<S>(stream: S, question: &Question) -> Result<Answer, 
 where
     S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
 {
-    exchange(stream, question, BODY_LIMIT).await
+    exchange(stream, question, Bytes::new(), BODY_LIMIT).await
 }
 
 async fn connect(question: &Question) -> Result<TcpStream, FetchError> {
     TcpStream::connect((question.url.host.as_str(), question.url.port)).await.map_err(FetchError::Connect)
 }
 
-async fn exchange<S>(stream: S, question: &Question, limit: usize) -> Result<Answer, FetchError>
+async fn exchange<S>(stream: S, question: &Question, body: Bytes, limit: usize) -> Result<Answer, FetchError>
 where
     S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
 {
-    let mut request = Request::new(Empty::<Bytes>::new());
+    let mut request = Request::new(Full::new(body));
     *request.method_mut() = question.method.clone();
     *request.uri_mut() = question.url.path.parse().map_err(|_| FetchError::Url)?;
     let headers = request.headers_mut();
@@ -223,9 +238,9 @@ fn add_fields(headers: &mut HeaderMap, question: &Question) {
 
 /// A connection's sender as a tower service, so that callers can lay middleware over it.
 fn sender_service(
-    mut sender: hyper::client::conn::http1::SendRequest<Empty<Bytes>>,
+    mut sender: hyper::client::conn::http1::SendRequest<Full<Bytes>>,
 ) -> impl tower::Service<
-    Request<Empty<Bytes>>,
+    Request<Full<Bytes>>,
     Response = hyper::Response<hyper::body::Incoming>,
     Error = hyper::Error,
     Future: Send,

@@ -50,6 +50,7 @@ pub mod fetch;
 pub mod check;
 pub mod dialect;
 pub mod monitor;
+pub mod events;
 pub mod drain;
 pub mod supervise;
 pub mod proxy;

@@ -7,7 +7,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Lowest first: a module uses only those before it. `src/lib.rs` lists them in the same order.
-const ORDER: [&str; 20] = [
+const ORDER: [&str; 21] = [
     "settings",
     "health",
     "clock",
@@ -20,6 +20,7 @@ const ORDER: [&str; 20] = [
     "check",
     "dialect",
     "monitor",
+    "events",
     "drain",
     "supervise",
     "proxy",

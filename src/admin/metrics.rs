@@ -5,6 +5,7 @@ use prometheus::proto::{Bucket, Counter, Gauge, Histogram, LabelPair, Metric, Me
 use prometheus::{Encoder as _, Registry, TextEncoder};
 
 use super::{Merge, Reloads};
+use crate::events::EventTotals;
 use crate::health::{CheckReport, Fact, Lifecycle, Moment, Outcome, Report, Status};
 use crate::supervise::AppStatus;
 use crate::tls::Server;
@@ -22,6 +23,7 @@ pub struct Metrics {
     reloads: Arc<Reloads>,
     process: Registry,
     pub(super) merge: Option<Arc<Merge>>,
+    events: Arc<EventTotals>,
 }
 
 impl Metrics {
@@ -50,7 +52,14 @@ impl Metrics {
             reloads,
             process,
             merge: None,
+            events: Arc::default(),
         })
+    }
+
+    /// The same, with what became of events.
+    #[must_use]
+    pub fn telling(self, events: Arc<EventTotals>) -> Self {
+        Self { events, ..self }
     }
 
     /// The same, with the app's own beside them.
@@ -92,6 +101,8 @@ impl Metrics {
             let help = "Lines of the app's metrics that could not stand beside ours.";
             families.counters("metrics_merge_dropped_lines_total", help, dropped);
         }
+        let results = self.events.results().map(|(result, count)| (vec![("result", result)], count));
+        families.counters("events_total", "Messages about changed statuses, by what became of them.", results);
         families.all.extend(self.process.gather());
         let mut text = Vec::new();
         // Writing into memory cannot fail, and a family without series is left out.

@@ -1,6 +1,7 @@
 use std::fmt;
 
 use crate::admin::AccessError;
+use crate::events::WebhookError;
 use crate::server::BindError;
 use crate::settings::Problem;
 use crate::supervise::LaunchError;
@@ -17,6 +18,8 @@ pub enum StartError {
     Access(AccessError),
     /// Certificate or key cannot be used.
     Tls(TlsError),
+    /// Somebody who is to be told of changes cannot be.
+    Webhook(WebhookError),
     /// Certificate or key of the management port cannot be used.
     AdminTls(TlsError),
     /// Certificates or keys for the app cannot be used.
@@ -45,6 +48,7 @@ impl fmt::Display for StartError {
             Self::Access(error) => error.fmt(f),
             Self::Launch(error) => error.fmt(f),
             Self::Tls(error) => write!(f, "`proxy.tls`: {error}"),
+            Self::Webhook(error) => write!(f, "`events.webhooks`: {error}"),
             Self::AdminTls(error) => write!(f, "`admin.tls`: {error}"),
             Self::UpstreamTls(error) => write!(f, "`proxy.upstream_tls`: {error}"),
             Self::MergeTls(error) => write!(f, "`metrics.merge`: {error}"),

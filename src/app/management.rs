@@ -5,6 +5,7 @@ use crate::admin::{Admin, Cors, Credentials, Endpoint, Kind, Merge, MergeCounts,
 use crate::clock::{Clock, rfc3339};
 use crate::config::Config;
 use crate::dialect::Service;
+use crate::events::EventTotals;
 use crate::health::Moment;
 use crate::monitor::Board;
 use crate::settings::{Address, Scheme};
@@ -22,6 +23,7 @@ pub(super) struct Standing {
     pub(super) listen: Option<Address>,
     pub(super) reloads: Arc<Reloads>,
     pub(super) merge_counts: Arc<MergeCounts>,
+    pub(super) event_totals: Arc<EventTotals>,
 }
 
 impl Standing {
@@ -32,13 +34,13 @@ impl Standing {
         tls: Option<Arc<tls::Server>>,
         upstream_tls: Option<Arc<Client>>,
     ) -> Result<Admin, StartError> {
-        let Self { board, traffic, clock, started, listen, reloads, merge_counts } = self.clone();
+        let Self { board, traffic, clock, started, listen, reloads, merge_counts, event_totals } = self.clone();
         let service = &config.service;
         let version = service.version.clone().unwrap_or_else(|| VERSION.to_owned());
         let namespace = config.metrics.namespace.clone().unwrap_or_else(|| service.name.replace(['-', '.'], "_"));
         let metrics =
             Metrics::new(&namespace, VERSION, REVISION, traffic.clone(), tls, reloads).map_err(StartError::Metrics)?;
-        let metrics = metrics.merging(merge(config, upstream_tls, merge_counts)?);
+        let metrics = metrics.merging(merge(config, upstream_tls, merge_counts)?).telling(event_totals);
         let credentials = Credentials::load(&config.admin, &config.environment).map_err(StartError::Access)?;
         let short = credentials.short_keys();
         if short > 0 {

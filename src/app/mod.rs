@@ -38,6 +38,7 @@ use crate::admin::{AdminListen, ControlSocket, CurrentAdmin, Operator, Reloads};
 use crate::check::{Pulse, Resources};
 use crate::clock::Clock;
 use crate::config::{Config, digest};
+use crate::events::{self, Webhook};
 use crate::health::{Group, Lifecycle};
 use crate::monitor::{Board, Monitor, MonitorHandle};
 use crate::proxy::{Admission, Gate, Target};
@@ -65,6 +66,7 @@ pub struct App {
     monitor: Monitor,
     monitor_handle: MonitorHandle,
     standing: Standing,
+    webhooks: watch::Sender<Arc<Vec<Webhook>>>,
     admin: Arc<CurrentAdmin>,
     resources: Resources,
     files: Digests,
@@ -140,7 +142,9 @@ impl App {
         let listen = traffic_sockets.first().map(|bound| bound.address().clone());
         let (started, reloads) = (clock.now(), Arc::new(Reloads::new()));
         let merge_counts = Arc::default();
-        let standing = Standing { board, traffic, clock, started, listen, reloads, merge_counts };
+        let event_totals = Arc::default();
+        let standing = Standing { board, traffic, clock, started, listen, reloads, merge_counts, event_totals };
+        let webhooks = watch::Sender::new(Arc::new(config.webhooks().map_err(StartError::Webhook)?));
         let admin = Arc::new(CurrentAdmin::new(standing.admin(&config, tls.clone(), target.tls())?));
         let (reload, orders) = ReloadHandle::new();
         Ok(Self {
@@ -153,6 +157,7 @@ impl App {
             monitor,
             monitor_handle,
             standing,
+            webhooks,
             admin,
             resources,
             files,
@@ -263,6 +268,8 @@ impl App {
         let heartbeats = self.resources.heartbeats.clone();
         let operator = Operator::new(Arc::new(Operated { way: way.clone(), reload: self.reload, heartbeats }));
         let admin_door = worker::admin_door(self.admin_tls);
+        let (told, totals) = (self.webhooks.subscribe(), standing.event_totals.clone());
+        let telling = events::run(standing.board.clone(), standing.clock, told, totals);
         let reject = watch::Sender::new(config.proxy.reject_when_unready);
         let kept = keep_gate(standing.board.clone(), gate, reject.subscribe());
         let reloader = Reloader {
@@ -272,6 +279,7 @@ impl App {
             app: self.child.as_ref().map(Child::status),
             admin: admin.clone(),
             admin_door: admin_door.clone(),
+            webhooks: self.webhooks,
             planes: fleet.planes.clone(),
             permits: fleet.permits.clone(),
             way,
@@ -293,6 +301,7 @@ impl App {
                 tokio::task::spawn_local(worker::serve_admin(socket, admin, operator, admin_door));
             }
             tokio::task::spawn_local(kept);
+            tokio::task::spawn_local(telling);
             tokio::task::spawn_local(reloader.run(orders));
             tokio::task::spawn_local(watcher);
             if std::process::id() == 1 || child.is_some() {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::plan;
 use crate::check::{Pulse, Resources};
 use crate::config::{Config, Sources, digest};
+use crate::events::Webhook;
 use crate::monitor::Plan;
 use crate::proxy::Target;
 use crate::settings::{Origin, Problem};
@@ -17,6 +18,7 @@ pub(super) struct Read {
     pub(super) target: Target,
     pub(super) tls: Option<Arc<tls::Server>>,
     pub(super) admin_tls: Option<Arc<tls::Server>>,
+    pub(super) webhooks: Vec<Webhook>,
     pub(super) resources: Resources,
     pub(super) plan: Plan,
     pub(super) files: Digests,
@@ -44,10 +46,11 @@ impl Read {
             tls::Server::new(&config.proxy.tls, true).map_err(|error| refused("proxy.tls", &error))?.map(Arc::new);
         let admin_tls = tls::Server::new(&config.admin.tls.server(), false);
         let admin_tls = admin_tls.map_err(|error| refused("admin.tls", &error))?.map(Arc::new);
+        let webhooks = config.webhooks().map_err(|error| refused("events.webhooks", &error))?;
         let upstream = config.proxy.upstream.0.clone();
         let resources = Resources { upstream, upstream_tls: target.tls(), ..resources };
         let plan = plan(&config, &resources, pulse, app)?;
-        Ok(Self { config, target, tls, admin_tls, resources, plan, files })
+        Ok(Self { config, target, tls, admin_tls, webhooks, resources, plan, files })
     }
 }
 

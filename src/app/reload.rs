@@ -15,6 +15,7 @@ use super::{SetLevel, child};
 use crate::admin::CurrentAdmin;
 use crate::check::{Pulse, Resources};
 use crate::config::Config;
+use crate::events::Webhook;
 use crate::proxy::resize;
 use crate::settings::Problem;
 use crate::supervise::AppStatus;
@@ -70,6 +71,7 @@ pub(super) struct Reloader {
     pub(super) app: Option<Arc<AppStatus>>,
     pub(super) admin: Arc<CurrentAdmin>,
     pub(super) admin_door: SharedDoor,
+    pub(super) webhooks: watch::Sender<Arc<Vec<Webhook>>>,
     pub(super) planes: watch::Sender<Plane>,
     pub(super) permits: Arc<Semaphore>,
     pub(super) way: Arc<Way>,
@@ -193,7 +195,8 @@ impl Reloader {
 
     /// Nothing in here fails. Connections stay; what has begun ends with what it began with.
     async fn put_into_effect(&mut self, read: Read, mut plane: Plane) {
-        let Read { config, resources, plan, files, admin_tls, .. } = read;
+        let Read { config, resources, plan, files, admin_tls, webhooks, .. } = read;
+        self.webhooks.send_replace(Arc::new(webhooks));
         self.admin_door.swap(&admin_door(admin_tls));
         let workers = config.proxy.threads.0;
         let (taken, mut takers) = mpsc::channel(workers);

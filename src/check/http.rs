@@ -9,7 +9,7 @@ use regex_lite::Regex;
 use super::{Check, Defaults, Kind, Prepare, Resources};
 use crate::fetch::{Answer, FetchError, Question, fetch};
 use crate::health::{Facts, Finding, Reason};
-use crate::settings::{Line, Node, Problems, Scheme, Secret, Setting, Url, Value};
+use crate::settings::{Environment, Line, Node, Problems, Scheme, Secret, Setting, Url, Value};
 use crate::tls::Client;
 
 pub(super) const KIND: Kind = Kind::of::<Http>(
@@ -42,11 +42,7 @@ crate::settings! {
 
 impl Prepare for Http {
     fn files(&self) -> Vec<PathBuf> {
-        let secrets = self.headers.0.iter().filter_map(|(_, text)| match text {
-            HeaderText::Secret(Secret::File(path)) => Some(path.clone()),
-            _ => None,
-        });
-        self.ca.iter().cloned().chain(secrets).collect()
+        self.ca.iter().cloned().chain(self.headers.files()).collect()
     }
 
     fn asks_the_app(&self) -> bool {
@@ -63,20 +59,7 @@ impl Prepare for Http {
             return Err("`http.path` must begin with / and hold no spaces".into());
         }
         let method = self.method.parse().map_err(|_| "`http.method` is not a method".to_owned())?;
-        let mut headers = HeaderMap::new();
-        for (name, value) in &self.headers.0 {
-            let name = HeaderName::try_from(name.as_str()).map_err(|_| "`http.headers` holds an impossible name")?;
-            let value = match value {
-                HeaderText::Plain(text) => text.clone(),
-                HeaderText::Secret(secret) => {
-                    secret.resolve(&resources.environment).map_err(|error| error.to_string())?
-                }
-            };
-            let mut value = HeaderValue::try_from(value)
-                .map_err(|_| format!("`http.headers.{name}` holds characters that a field cannot"))?;
-            value.set_sensitive(true);
-            headers.append(name, value);
-        }
+        let headers = self.headers.resolve(&resources.environment).map_err(|error| format!("`http.{error}"))?;
         let tls = match url.scheme {
             // The app itself is verified as its traffic is.
             Scheme::Https if self.url.is_none() && self.ca.is_none() => resources.upstream_tls.clone(),
@@ -202,12 +185,41 @@ impl Setting for Codes {
 
 /// Fields to send.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Headers(Vec<(String, HeaderText)>);
+pub struct Headers(Vec<(String, HeaderText)>);
 
 #[derive(Clone, Debug)]
 enum HeaderText {
     Plain(String),
     Secret(Secret),
+}
+
+impl Headers {
+    /// The files of its secrets.
+    pub(crate) fn files(&self) -> impl Iterator<Item = PathBuf> {
+        self.0.iter().filter_map(|(_, text)| match text {
+            HeaderText::Secret(Secret::File(path)) => Some(path.clone()),
+            HeaderText::Secret(Secret::Variable(_)) | HeaderText::Plain(_) => None,
+        })
+    }
+
+    /// The fields, marked as not to be shown; or what is wrong, after the name of this setting.
+    pub(crate) fn resolve(&self, environment: &Environment) -> Result<HeaderMap, String> {
+        let mut headers = HeaderMap::new();
+        for (name, value) in &self.0 {
+            let name = HeaderName::try_from(name.as_str()).map_err(|_| "headers` holds an impossible name")?;
+            let value = match value {
+                HeaderText::Plain(text) => text.clone(),
+                HeaderText::Secret(secret) => {
+                    secret.resolve(environment).map_err(|error| format!("headers.{name}`: {error}"))?
+                }
+            };
+            let mut value = HeaderValue::try_from(value)
+                .map_err(|_| format!("headers.{name}` holds characters that a field cannot"))?;
+            value.set_sensitive(true);
+            headers.append(name, value);
+        }
+        Ok(headers)
+    }
 }
 
 impl Setting for Headers {

@@ -34,6 +34,7 @@ use std::time::Duration;
 use futures_util::future::BoxFuture;
 
 pub use self::heartbeat::Heartbeats;
+pub use self::http::Headers;
 pub use self::kind::{Defaults, Kind};
 pub use self::pulse::Pulse;
 pub use self::subprocess::{Group, reap_orphans, spawn};

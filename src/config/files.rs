@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use super::{CheckConfig, Config};
 use crate::admin::{Credentials, Place};
+use crate::events::WebhookSettings;
 use crate::settings::{Node, Value};
 
 /// More of a file is not looked at: no configuration, key or certificate is so large.
@@ -23,6 +24,7 @@ impl Config {
         let mut files: Vec<PathBuf> = self.sources.file.iter().cloned().collect();
         files.extend(Credentials::files(&self.admin));
         files.extend(self.proxy.tls.files());
+        files.extend(self.events.webhooks.0.iter().flat_map(WebhookSettings::files));
         files.extend(self.admin.tls.server().files());
         files.extend(self.proxy.upstream_tls.files());
         files.extend(self.checks.iter().flat_map(CheckConfig::files));

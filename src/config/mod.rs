@@ -25,6 +25,7 @@ pub use self::files::digest;
 pub use self::layers::Flag;
 pub use self::schema::schema;
 use crate::admin::{AdminSettings, ControlSettings, EndpointSettings, Kind, MetricsSettings};
+use crate::events::{EventsSettings, Webhook, WebhookError};
 use crate::proxy::{ProxySettings, RequestLogRules};
 use crate::settings::{
     Environment, Field, Line, Node, Origin, Problem, Problems, Reader, Section, Setting, Table, Value,
@@ -57,6 +58,8 @@ pub struct Config {
     pub control: ControlSettings,
     /// The metrics.
     pub metrics: MetricsSettings,
+    /// Who is told of changes.
+    pub events: EventsSettings,
     /// The app, where we start it.
     pub app: AppSettings,
     /// How the process ends.
@@ -182,6 +185,15 @@ impl Config {
         }
     }
 
+    /// Who is told of changes, ready to be told.
+    ///
+    /// # Errors
+    /// What one of them lacks.
+    pub fn webhooks(&self) -> Result<Vec<Webhook>, WebhookError> {
+        let hooks = self.events.webhooks.0.iter();
+        hooks.map(|hook| Webhook::new(hook, &self.service.name, &self.environment)).collect()
+    }
+
     /// The effective configuration, a line for each setting, secrets masked.
     #[must_use]
     pub fn dump(&self) -> Vec<Line> {
@@ -219,12 +231,13 @@ impl Config {
 type Dump = fn(&Table, &str, &mut Vec<Line>);
 
 /// The sections with a fixed set of keys.
-const SECTIONS: [(&str, &[Field], Dump); 9] = [
+const SECTIONS: [(&str, &[Field], Dump); 10] = [
     ("service", <ServiceSettings as Section>::FIELDS, <ServiceSettings as Section>::dump),
     ("proxy", <ProxySettings as Section>::FIELDS, <ProxySettings as Section>::dump),
     ("admin", <AdminSettings as Section>::FIELDS, <AdminSettings as Section>::dump),
     ("control", <ControlSettings as Section>::FIELDS, <ControlSettings as Section>::dump),
     ("metrics", <MetricsSettings as Section>::FIELDS, <MetricsSettings as Section>::dump),
+    ("events", <EventsSettings as Section>::FIELDS, <EventsSettings as Section>::dump),
     ("app", <AppSettings as Section>::FIELDS, <AppSettings as Section>::dump),
     ("shutdown", <ShutdownSettings as Section>::FIELDS, <ShutdownSettings as Section>::dump),
     ("reload", <ReloadSettings as Section>::FIELDS, <ReloadSettings as Section>::dump),
@@ -241,6 +254,7 @@ fn read(tree: &Table, sources: &Sources, problems: &Problems) -> Option<Config> 
     let admin = reader.take("admin", None);
     let control = reader.take("control", None);
     let metrics = reader.take("metrics", None);
+    let events = reader.take("events", None);
     let app = reader.take("app", None);
     let shutdown = reader.take("shutdown", None);
     let reload = reader.take("reload", None);
@@ -255,6 +269,7 @@ fn read(tree: &Table, sources: &Sources, problems: &Problems) -> Option<Config> 
         admin: or_default(admin)?,
         control: or_default(control)?,
         metrics: or_default(metrics)?,
+        events: or_default(events)?,
         app: or_default(app)?,
         shutdown: or_default(shutdown)?,
         reload: or_default(reload)?,

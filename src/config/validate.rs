@@ -4,6 +4,7 @@ use super::{Config, dialects};
 use crate::admin::{AdminListen, Cors, Credentials, Kind, Means, MergeFrom};
 use crate::check::{Pulse, Resources};
 use crate::dialect::Above;
+use crate::events::Webhook;
 use crate::health::Group;
 use crate::proxy::Target;
 use crate::settings::{Address, Origin, Problems, Scheme, Size, Table, Url, Value};
@@ -75,11 +76,32 @@ pub(super) fn validate(config: &Config, tree: &Table, problems: &Problems) {
     let all_checks = names(tree, "checks");
     depends_on(config, &all_checks, problems);
     judges(config, &all_checks, problems);
+    events(config, &all_checks, problems, &origin);
     // A group that seems empty may be that of a check with a problem of its own.
     endpoints(config, tree, all_checks.len() == config.checks.len(), problems);
     dialects::validate(config, &all_checks, problems, &origin);
     let tls = upstream_tls(config, problems, &origin);
     prepare(config, tls, problems);
+}
+
+fn events(config: &Config, all_checks: &[&str], problems: &Problems, origin: &impl Fn(&[&str]) -> Origin) {
+    let place = origin(&["events", "webhooks"]);
+    for (index, hook) in config.events.webhooks.0.iter().enumerate() {
+        if let Err(error) = Webhook::new(hook, &config.service.name, &config.environment) {
+            problems.add(&place, format!("`events.webhooks[{index}]`: {error}"));
+        }
+        if hook.checks.iter().any(|name| !all_checks.contains(&name.as_str())) {
+            problems.add(&place, format!("`events.webhooks[{index}].checks` names a check that does not exist"));
+        }
+        let exists = |name: &String| {
+            let group = Group::of(name);
+            !matches!(group, Group::Named(_))
+                || config.checks.iter().any(|check| check.settings.groups.contains(&group))
+        };
+        if all_checks.len() == config.checks.len() && !hook.groups.iter().all(exists) {
+            problems.add(&place, format!("`events.webhooks[{index}].groups` names a group that no check belongs to"));
+        }
+    }
 }
 
 /// Checks of our own, whose names a second one must not have.

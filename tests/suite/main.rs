@@ -26,6 +26,7 @@ mod counters;
 mod databases;
 mod dialects;
 mod endpoints;
+mod events;
 mod failures;
 mod faults;
 mod forwarding;

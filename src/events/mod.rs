@@ -1,0 +1,58 @@
+//! Tells others when a status changes: webhooks.
+//!
+//! Watches the board like everybody else, so health never waits for whoever is told; each receiver has a queue of its own
+//! with a bound, and what does not fit is counted.
+
+mod message;
+mod settings;
+mod totals;
+mod transitions;
+mod webhook;
+
+use std::sync::Arc;
+
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+
+pub use self::message::Event;
+pub use self::settings::{EventsSettings, Template, WebhookError, WebhookSettings, Webhooks};
+pub use self::totals::EventTotals;
+use self::transitions::Transitions;
+use self::webhook::Queue;
+pub use self::webhook::Webhook;
+use crate::clock::Clock;
+use crate::monitor::Board;
+
+/// Tells of every change to who is to be told, until it is dropped.
+pub async fn run(
+    board: Arc<Board>,
+    clock: Clock,
+    mut webhooks: watch::Receiver<Arc<Vec<Webhook>>>,
+    totals: Arc<EventTotals>,
+) {
+    let mut senders = JoinSet::new();
+    let mut queues: Vec<Queue> = Vec::new();
+    let mut transitions = Transitions::default();
+    let mut seen = 0;
+    webhooks.mark_changed();
+    loop {
+        tokio::select! {
+            changed = webhooks.changed() => {
+                if changed.is_err() {
+                    return;
+                }
+                // What waits in the queues of before is still sent.
+                let hooks = webhooks.borrow_and_update().clone();
+                queues = hooks.iter().map(|hook| hook.start(&mut senders, totals.clone())).collect();
+            }
+            report = board.wait_for(|report| report.number != seen) => {
+                seen = report.number;
+                for event in transitions.of(&report, clock.now()) {
+                    queues.iter_mut().for_each(|queue| queue.offer(&event, clock.now()));
+                }
+            }
+            // Nobody asks for their results; they end by themselves.
+            Some(_) = senders.join_next() => {}
+        }
+    }
+}
