@@ -17,7 +17,7 @@ use tokio::net::{TcpStream, UnixStream};
 use tower::ServiceExt as _;
 
 use crate::settings::{Scheme, Url};
-use crate::tls::Client;
+use crate::tls::{Client, expires};
 
 /// At most so many bytes of a body are read, unless the caller wants more; the rest is not needed to judge.
 pub const BODY_LIMIT: usize = 256 * 1024;
@@ -46,6 +46,8 @@ pub struct Answer {
     pub body: Bytes,
     /// Whether the body went on past the limit.
     pub truncated: bool,
+    /// Over TLS: when the server's certificate ends to be valid, in seconds since 1970.
+    pub certificate_expires: Option<u64>,
 }
 
 /// Why no answer came.
@@ -115,8 +117,9 @@ async fn over_http1(question: &Question, body: Bytes, limit: usize) -> Result<An
         Scheme::Https => {
             let stream = connect(question).await?;
             let tls = question.tls.as_ref().ok_or(FetchError::Url)?;
-            let stream = tls.connect(&question.url.host, stream, false).await;
-            exchange(stream.map_err(FetchError::Tls)?, question, body, limit).await
+            let stream = tls.connect(&question.url.host, stream, false).await.map_err(FetchError::Tls)?;
+            let certificate_expires = expires(&stream);
+            exchange(stream, question, body, limit).await.map(|answer| Answer { certificate_expires, ..answer })
         }
     }
 }
@@ -211,15 +214,21 @@ impl Taken {
 
     fn answer(self, parts: Parts) -> Answer {
         let Self { bytes, truncated, .. } = self;
-        Answer { status: parts.status, headers: parts.headers, body: bytes.freeze(), truncated }
+        Answer {
+            status: parts.status,
+            headers: parts.headers,
+            body: bytes.freeze(),
+            truncated,
+            certificate_expires: None,
+        }
     }
 }
 
 /// The connection and the exchange share one task: dropping this future drops the socket.
-async fn together<E>(
-    answer: impl Future<Output = Result<Answer, E>>,
+pub(crate) async fn together<T, E>(
+    answer: impl Future<Output = Result<T, E>>,
     connection: impl Future<Output = Result<(), E>>,
-) -> Result<Answer, E> {
+) -> Result<T, E> {
     tokio::pin!(connection, answer);
     tokio::select! {
         biased;

@@ -90,8 +90,12 @@ impl Metrics {
         );
         families.gauges(
             "certificate_expiry_timestamp_seconds",
-            "When the certificate of the traffic port ends to be valid.",
-            self.tls.iter().filter_map(|tls| tls.expires()).map(|expires| (Vec::new(), expires as f64)),
+            "When a certificate ends to be valid: the traffic port's own, and those that checks were shown.",
+            self.tls
+                .iter()
+                .filter_map(|tls| tls.expires())
+                .map(|expires| (Vec::new(), expires as f64))
+                .chain(shown_certificates(report)),
         );
         if let Some(merge) = &self.merge {
             let counts = merge.counts();
@@ -110,6 +114,15 @@ impl Metrics {
         let _ = TextEncoder::new().encode(&families.all, &mut text);
         String::from_utf8(text).unwrap_or_default()
     }
+}
+
+fn shown_certificates(report: &Report) -> impl Iterator<Item = (Labels<'_>, f64)> {
+    report.checks.iter().filter_map(|check| {
+        match check.state.last.as_ref()?.finding.facts.get("certificate_expires")? {
+            Fact::Time(at) => Some((vec![("check", &*check.name)], *at as f64)),
+            _ => None,
+        }
+    })
 }
 
 fn traffic(families: &mut Families<'_>, totals: &Totals) {

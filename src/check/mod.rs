@@ -10,9 +10,11 @@ mod count_match;
 mod credentials;
 mod database;
 mod directory;
+mod dns;
 mod environment;
 mod executable;
 mod file;
+mod grpc;
 mod heartbeat;
 mod http;
 mod integrity;
@@ -25,6 +27,7 @@ mod single;
 mod subprocess;
 mod system;
 mod tcp;
+mod tls;
 mod traffic;
 
 use std::path::PathBuf;
@@ -47,6 +50,9 @@ use crate::traffic::Traffic;
 pub const KINDS: &[Kind] = &[
     http::KIND,
     tcp::KIND,
+    tls::KIND,
+    dns::KIND,
+    grpc::KIND,
     database::postgres::KIND,
     database::mysql::KIND,
     database::sqlite::KIND,

@@ -1,3 +1,24 @@
+use std::io;
+
+use rustls::{CertificateError, Error};
+use tokio_rustls::client::TlsStream;
+
+/// When the certificate of a server ends to be valid, in seconds since 1970.
+#[must_use]
+pub fn expires<S>(stream: &TlsStream<S>) -> Option<u64> {
+    let presented = stream.get_ref().1.peer_certificates()?;
+    u64::try_from(not_after(presented.first()?)?).ok()
+}
+
+/// When the certificate ended to be valid for which a handshake failed.
+#[must_use]
+pub fn expired_at(error: &io::Error) -> Option<u64> {
+    match error.get_ref()?.downcast_ref::<Error>()? {
+        Error::InvalidCertificate(CertificateError::ExpiredContext { not_after, .. }) => Some(not_after.as_secs()),
+        _ => None,
+    }
+}
+
 use super::der::element;
 
 /// When a certificate in DER form ends to be valid (RFC 5280 section 4.1.2.5), in seconds since 1970. Only for a metric:

@@ -13,6 +13,7 @@ mod public_key;
 mod server;
 mod settings;
 
+pub use self::certificate::{expired_at, expires};
 pub use self::client::{Client, ClientTls, Name, authorities_of};
 pub use self::client_certificate::ClientCertificate;
 pub use self::distrust::Distrust;

@@ -42,6 +42,7 @@ mod local_checks;
 mod login;
 mod machine_checks;
 mod models;
+mod network_checks;
 mod overload;
 mod pipes;
 mod others;

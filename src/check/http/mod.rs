@@ -1,3 +1,7 @@
+//! `http`: a URL, and what it answers.
+
+mod health;
+
 use std::path::PathBuf;
 use std::sync::Arc;
 use tokio::time::Instant;
@@ -6,9 +10,10 @@ use futures_util::future::BoxFuture;
 use hyper::header::{HeaderMap, HeaderName, HeaderValue};
 use regex_lite::Regex;
 
+use self::health::{Health, Told};
 use super::{Check, Defaults, Kind, Prepare, Resources};
 use crate::fetch::{Answer, FetchError, Question, fetch};
-use crate::health::{Facts, Finding, Reason};
+use crate::health::{Fact, Facts, Finding, Outcome, Reason};
 use crate::settings::{Environment, Line, Node, Problems, Scheme, Secret, Setting, Url, Value};
 use crate::tls::Client;
 
@@ -37,6 +42,8 @@ crate::settings! {
         expect_json: Option<JsonConditions>,
         /// For https: a file of certificate authorities to trust in place of the system's.
         ca: Option<PathBuf>,
+        /// The body tells of health, in any dialect that we speak: judge that too.
+        health: bool = "false",
     }
 }
 
@@ -74,6 +81,7 @@ impl Prepare for Http {
             expect_status: self.expect_status.clone(),
             expect_body: self.expect_body.clone(),
             expect_json: self.expect_json.clone(),
+            health: self.health,
         }))
     }
 }
@@ -83,6 +91,7 @@ struct HttpCheck {
     expect_status: Codes,
     expect_body: Option<Regex>,
     expect_json: Option<JsonConditions>,
+    health: bool,
 }
 
 impl Check for HttpCheck {
@@ -95,9 +104,17 @@ impl Check for HttpCheck {
             match answer {
                 Ok(answer) => {
                     facts.public("status_code", u64::from(answer.status.as_u16()));
-                    match self.judge(&answer) {
-                        None => Finding::pass(facts),
-                        Some(reason) => Finding::fail(reason, facts),
+                    if self.question.tls.is_some() {
+                        facts.public("certificate_expires", answer.certificate_expires.map_or(Fact::Null, Fact::Time));
+                    }
+                    let told = if self.health { told(&answer, &mut facts) } else { None };
+                    match (told, self.judge(&answer)) {
+                        // What it says of itself explains its code.
+                        (Some(told), refused) if told.outcome == Outcome::Fail || refused.is_none() => {
+                            Finding { facts, ..told }
+                        }
+                        (_, Some(reason)) => Finding::fail(reason, facts),
+                        (_, None) => Finding::pass(facts),
                     }
                 }
                 Err(error) => Finding::fail(self.unreachable(&error), facts),
@@ -138,6 +155,37 @@ impl HttpCheck {
             }),
         }
     }
+}
+
+/// What a dependency says of its own health, as facts, and what is wrong with that, if something is. An answer without a
+/// body is judged by its code alone.
+fn told(answer: &Answer, facts: &mut Facts) -> Option<Finding> {
+    let told = if answer.truncated { None } else { health::read(&answer.body) };
+    facts.public("health", told.as_ref().map_or(Fact::Null, |told| told.health.word().into()));
+    let parts = |told: &Told| {
+        let words = told.parts.iter().map(|(name, health)| (name.clone(), Fact::from(health.word())));
+        Fact::Record(words.collect())
+    };
+    facts.trusted("components", told.as_ref().map_or(Fact::Null, parts));
+    let finding = |outcome, reason| Some(Finding { outcome, reason: Some(reason), facts: Facts::default() });
+    let Some(told) = told else {
+        let reason = match (answer.truncated, answer.body.is_empty()) {
+            (false, true) => return None,
+            (true, _) => Reason::new("body_too_large", "answers with a body of more than 256 KiB"),
+            (false, false) => Reason::new("health_unreadable", "does not tell of its health in a way that is known"),
+        };
+        return finding(Outcome::Fail, reason);
+    };
+    let (outcome, code, sentence) = match told.health {
+        Health::Healthy => return None,
+        Health::Degraded => (Outcome::Warn, "dependency_degraded", "says that it is degraded"),
+        Health::Unknown => (Outcome::Inconclusive, "dependency_unknown", "does not know how it is"),
+        Health::Unhealthy => (Outcome::Fail, "dependency_unhealthy", "says that it is unhealthy"),
+    };
+    let unwell = told.parts.iter().filter(|(_, health)| *health != Health::Healthy);
+    let private: Vec<String> = unwell.map(|(name, health)| format!("{name} {}", health.word())).collect();
+    let reason = Reason::new(code, sentence);
+    finding(outcome, if private.is_empty() { reason } else { reason.with_private(private.join(", ")) })
 }
 
 /// Sets of codes: `2xx`, `200-299`, `200,204`.
