@@ -17,6 +17,8 @@ pub(super) struct Asker {
     pub(super) id: u64,
     pub(super) name: Arc<str>,
     pub(super) schedule: Schedule,
+    /// So many passes in a row, and it is asked at its usual interval.
+    pub(super) passes_wanted: u32,
     pub(super) depends_on: Vec<Arc<str>>,
     pub(super) check: Box<dyn Check>,
     pub(super) board: Arc<Board>,
@@ -30,6 +32,7 @@ impl Asker {
         let jitter = RandomState::new();
         let others: Arc<dyn Others> = self.board.clone();
         self.check.meet(&others);
+        let mut passes = 0_u32;
         for round in 0_u64.. {
             let observation = self.ask().await;
             let outcome = observation.finding.outcome;
@@ -39,10 +42,10 @@ impl Asker {
             if self.schedule.run_until_pass && outcome == Outcome::Pass {
                 return;
             }
-            let interval = match outcome {
-                Outcome::Pass | Outcome::Warn => self.schedule.interval,
-                Outcome::Fail | Outcome::Inconclusive => self.schedule.fast_interval,
-            };
+            let passed = matches!(outcome, Outcome::Pass | Outcome::Warn);
+            passes = if passed { passes.saturating_add(1) } else { 0 };
+            let interval =
+                if passes >= self.passes_wanted.max(1) { self.schedule.interval } else { self.schedule.fast_interval };
             tokio::time::sleep(jittered(interval, jitter.hash_one(round))).await;
         }
     }

@@ -184,7 +184,8 @@ impl Keeper {
         let due = check.is_some().then_some(due);
         let (clock, board, results) = (self.clock, self.board.clone(), self.results.clone());
         let _asker = check.map(|check| {
-            let asker = Asker { id, name, schedule, depends_on, check, board, clock, results };
+            let passes_wanted = policy.success_threshold;
+            let asker = Asker { id, name, schedule, passes_wanted, depends_on, check, board, clock, results };
             Asking(self.askers.spawn(asker.run()))
         });
         Kept { id, identity, policy, schedule, due, report: Arc::new(report), _asker }

@@ -169,6 +169,21 @@ async fn the_interval_is_quicker_while_it_does_not_pass() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn the_interval_stays_quick_until_it_has_passed_often_enough() {
+    use Outcome::{Fail, Inconclusive, Pass, Warn};
+    let outcomes = [Pass, Warn, Pass, Fail, Pass, Inconclusive, Pass, Pass, Pass];
+    let quick = [true, false, false, true, true, true, true, false, false];
+    let mut rig = Rig::new();
+    let (planned, asked) = rig.script("app", &outcomes);
+    planned.policy.success_threshold = 2;
+    let running = rig.start();
+    running.until(|report| one(report, "app").runs.iter().sum::<u64>() == 10).await;
+    for (round, (gap, quick)) in gaps(&asked).into_iter().zip(quick).enumerate() {
+        assert!(is_about(gap, if quick { FAST } else { INTERVAL }), "{gap:?} after {:?}", outcomes[round]);
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn jitter_stays_within_a_tenth_and_is_not_always_the_same() {
     let mut rig = Rig::new();
     let (_, asked) = rig.script("app", &[Outcome::Pass]);
