@@ -14,7 +14,7 @@ crate::settings! {
     pub struct CheckSettings {
         /// Between two runs, give or take a tenth.
         interval: Duration = "10s",
-        /// Between two runs while it does not pass. Default: a fifth of the interval, at least 1s.
+        /// Between two runs until it has passed `success_threshold` times in a row. Default: a fifth of the interval, at least 1s.
         fast_interval: Option<Duration>,
         /// For one run; not longer than the interval.
         timeout: Duration = "5s",

@@ -54,7 +54,7 @@ pub struct Identity {
 pub struct Schedule {
     /// Between two runs, give or take a tenth, so that the pods of a fleet do not ask in step.
     pub interval: Duration,
-    /// Between two runs while it does not pass.
+    /// Between two runs until it has passed as often in a row as its policy wants.
     pub fast_interval: Duration,
     /// For one run.
     pub timeout: Duration,

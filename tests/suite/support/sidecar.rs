@@ -87,6 +87,12 @@ impl Sidecar {
     pub(crate) fn start_in(home: TempDir, settings: &Settings, change: impl FnOnce(&mut Command)) -> Self {
         let mut command = Self::command(home.path(), settings);
         change(&mut command);
+        Self::launch(home, command)
+    }
+
+    /// Runs a command that starts one in a home, with logs in JSON, and waits until it says where it listens.
+    #[track_caller]
+    pub(crate) fn launch(home: TempDir, mut command: Command) -> Self {
         let mut process = Process::start(&mut command);
         let started = eventually_some(PATIENCE, "the sidecar says that it has started", || {
             let said = process.said();
