@@ -1,4 +1,5 @@
 use std::borrow::Cow;
+use std::cmp::Reverse;
 
 use bytes::Bytes;
 
@@ -209,7 +210,8 @@ impl View<'_> {
         if self.above().is_some_and(|above| above.status == Status::Unhealthy) {
             return None;
         }
-        self.report.weightiest(self.group).map(|check| &**check)
+        // The first among equals, as the configuration has them.
+        self.parts().filter(|check| self.part(check) > Status::Healthy).min_by_key(|check| Reverse(self.part(check)))
     }
 
     /// Why the verdict is not healthy, in a sentence that anybody may read.

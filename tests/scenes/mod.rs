@@ -1,5 +1,6 @@
 //! Situations that a caller of an endpoint can meet.
 
+mod liveness;
 mod seed_001;
 pub(crate) mod shapes;
 
