@@ -29,6 +29,7 @@
 //! | [`check`] | `trait Check`, the table of kinds, one file per kind | know of dialects or of the proxy |
 //! | [`dialect`] | `trait Dialect`, the table of dialects, one file per dialect: pure functions from report to answer | do I/O |
 //! | [`monitor`] | schedules checks; the only writer of health state; publishes the report | serve requests |
+//! | [`events`] | tells others when a status changes, by webhooks | hold up health |
 //! | [`drain`] | how far the process is on its way to the end, and who must end before it may | decide when |
 //! | [`supervise`] | the app as a child of ours: started, watched, started again, told to stop | know of the proxy |
 //! | [`proxy`] | HTTP forwarding: pool, header fields, upgrades, limits, errors | know of health |
