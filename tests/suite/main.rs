@@ -16,6 +16,7 @@ mod answers;
 mod avalanche;
 mod bad_input;
 mod bodies;
+mod canaries;
 mod ccproxy;
 mod cli;
 mod codes;

@@ -1,0 +1,303 @@
+//! Canary secrets in every place a secret can be, and a look at everything that is said: bodies of every dialect, metrics,
+//! the log at its most talkative, and what the commands print. None of them, no half of one, none in base64.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
+use std::process::Command;
+
+use serde_json::json;
+
+use crate::support::{
+    Ended, PATIENCE, Settings, Sidecar, Upstream, ask, eventually, free_port, home_with_login, http2, run,
+};
+
+/// Planted here, by what it is.
+const CANARIES: [(&str, &str); 24] = [
+    ("api key of a variable", "Qh7xvR2mWk9LpZ3tYd8s"),
+    ("api key of a file", "Bn4cJf6gTz1XqV5hMr0w"),
+    ("secret of tokens", "kUo3Ey8aPi6DsLc2GvNb7HxWtQz5RmJf"),
+    ("token of a caller", "Wz9kTq3vLm7Xr1Jd5PbY"),
+    ("header of a check, from a variable", "Fp2sVx8nHc4KgR6yZt0J"),
+    ("header of a check, from a file", "Lr6bQm1dNw3XjT9vGk5H"),
+    ("header of a check, inline", "Ty8gCz2kSf5RnB7xDq4M"),
+    ("query of a check", "Mv3hXr9pJk1WtL6cZs8D"),
+    ("password of postgres", "Gd5wNq7zVb2YkP4mFx9R"),
+    ("password of an address", "Xk1tRf8jLh6CvS3nQw7Z"),
+    ("body of the app", "Js4mPz6xTd9HgW2rKb8N"),
+    ("field of the app", "Cq7vLw5nXk3FyB1tRm6G"),
+    ("output of a command", "Zt9rGk4bMx2NdV8sHp6J"),
+    ("errors of a command", "Hn6yDf1wQc7TrL3zXj5V"),
+    ("output of the CLI", "Vb2xKs8hPm5JwZ4gNt9Q"),
+    ("access token", "Rf8jTw3kYn6XdM1vCb7L"),
+    ("refresh token", "Nx5pHz9gBq2KtS7mWr4F"),
+    ("variable of the environment", "Dm1kVt6zRj8WsG3xLp9C"),
+    ("query of traffic", "Sw7nCb4rFx9KzQ2tHv6P"),
+    ("authorization of traffic", "Pk3zMj8vWd5NrX1gTy7B"),
+    ("cookie of traffic", "Yg6tLn2xSb9VfH4kJq8R"),
+    ("body of traffic", "Kc8wZr5mQt1DxN7jPv3G"),
+    ("cookie of a session", "Tj2hWx7kGn4RzC9sMb6V"),
+    ("credentials file that is damaged", "Ls9vRd3pXm6KqT1wFz5H"),
+];
+
+fn canary(what: &str) -> &'static str {
+    CANARIES.iter().find(|(known, _)| *known == what).map(|(_, canary)| *canary).expect("a canary")
+}
+
+/// What must not be found: the whole, its halves, and both in base64 as far as that does not depend on what is around.
+fn needles(canary: &str) -> Vec<String> {
+    let (first, second) = canary.split_at(canary.len() / 2);
+    let mut needles = vec![canary.to_owned(), first.to_owned(), second.to_owned()];
+    for lead in 0..3 {
+        // Base64 of a text at each of the three places where it can begin, without its blurred ends.
+        let text = [vec![b' '; lead], canary.as_bytes().to_vec()].concat();
+        let encoded = base64(&text);
+        needles.push(encoded[4..encoded.len() - 4].to_owned());
+    }
+    needles
+}
+
+fn base64(bytes: &[u8]) -> String {
+    const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let digit = |value: u32| char::from(DIGITS[(value & 63) as usize]);
+    let mut text = String::new();
+    for chunk in bytes.chunks(3) {
+        let word = chunk.iter().fold(0, |word, byte| word << 8 | u32::from(*byte)) << (8 * (3 - chunk.len()));
+        text.extend([18, 12, 6, 0].map(|shift| digit(word >> shift)));
+    }
+    text
+}
+
+/// Everything that was said, by who said it.
+#[derive(Default)]
+struct Said(BTreeMap<String, String>);
+
+impl Said {
+    fn take(&mut self, by: impl Into<String>, what: impl Into<String>) {
+        self.0.insert(by.into(), what.into());
+    }
+
+    fn take_command(&mut self, by: &str, ended: &Ended) {
+        self.take(by, format!("{}{}", ended.stdout, ended.stderr));
+    }
+
+    #[track_caller]
+    fn assert_silent(&self) {
+        let mut found = Vec::new();
+        for (what, canary) in CANARIES {
+            for needle in needles(canary) {
+                for (by, said) in self.0.iter().filter(|(_, said)| said.contains(&needle)) {
+                    let line = said.lines().find(|line| line.contains(&needle)).unwrap_or_default();
+                    found.push(format!("{what} in {by}: {line}"));
+                }
+            }
+        }
+        assert!(found.is_empty(), "{}", found.join("\n"));
+    }
+}
+
+/// An app that tells its secrets: it fails its check with one in the body and one in a field.
+fn app() -> Upstream {
+    let (body, field) = (canary("body of the app"), canary("field of the app"));
+    Upstream::start(move |exchange| {
+        exchange.read_body();
+        let text = format!("{{\"status\": \"{body}\", \"password\": \"{body}\"}}");
+        exchange.answer(
+            if exchange.seen.target.starts_with("/auth") { 500 } else { 200 },
+            &[("x-secret", field)],
+            text.as_bytes(),
+        )
+    })
+}
+
+const DIALECTS: [&str; 10] = [
+    "claude-proxy",
+    "kubernetes",
+    "ok",
+    "build",
+    "simple",
+    "health-json",
+    "actuator",
+    "healthchecks-ui",
+    "microprofile",
+    "avalanche",
+];
+
+fn settings(app: &Upstream, home: &Path) -> Settings {
+    let file = |name: &str, what: &str| {
+        std::fs::write(home.join(name), canary(what)).expect("a file");
+        home.join(name).display().to_string()
+    };
+    let cli = home.join("claude");
+    std::fs::write(&cli, format!("#!/bin/sh\necho '{0}'\necho '{0}' >&2\nexit 3\n", canary("output of the CLI")))
+        .and_then(|()| std::fs::set_permissions(&cli, std::fs::Permissions::from_mode(0o755)))
+        .expect("a script");
+    let talks = format!("echo {}; echo {} >&2; exit 1", canary("output of a command"), canary("errors of a command"));
+    std::fs::write(home.join("talks.sh"), talks).expect("a script");
+    let talks = home.join("talks.sh").display().to_string();
+    let url = |path: &str| format!("http://127.0.0.1:{}{path}", app.port());
+    let mut settings = Sidecar::full(app)
+        .text("log.level", "trace")
+        .raw("log.access", "true")
+        .raw("admin.api_keys", &format!("[{{ env = \"KEY\" }}, {{ file = {:?} }}]", file("key", "api key of a file")))
+        .text("admin.jwt.algorithm", "HS256")
+        .raw("admin.jwt.secret", "{ env = \"TOKENS\" }")
+        .text("admin.session.url", &url("/auth"))
+        .text("checks.claude_cli.cli.path", &cli.display().to_string())
+        .text("checks.asked.http.url", &url(&format!("/asked?token={}", canary("query of a check"))))
+        .raw("checks.asked.http.expect_json", "{ \"/status\" = \"fine\" }")
+        .raw(
+            "checks.asked.http.headers",
+            &format!(
+                "{{ \"x-one\" = {{ env = \"ONE\" }}, \"x-two\" = {{ file = {:?} }}, authorization = \"Bearer {}\" }}",
+                file("two", "header of a check, from a file"),
+                canary("header of a check, inline"),
+            ),
+        )
+        .raw("checks.said.command.argv", &format!("[\"sh\", {talks:?}]"))
+        .text("checks.said.interval", "200ms")
+        .text("checks.said.timeout", "200ms")
+        .text("checks.asked.interval", "200ms")
+        .text("checks.asked.timeout", "200ms")
+        .raw("checks.database.postgres.url", "{ env = \"DATABASE_URL\" }")
+        .raw(
+            "checks.damaged",
+            &format!(
+                "{{ credentials.preset = \"claude\", credentials.config_dir = {:?} }}",
+                home.join("damaged").display().to_string()
+            ),
+        )
+        .raw("endpoints.\"/session\"", "{ dialect = \"ok\", access = [\"session\", \"jwt\"] }");
+    for dialect in DIALECTS {
+        let endpoint = format!("{{ dialect = {dialect:?}, detail = true, group = \"health\" }}");
+        settings = settings.raw(&format!("endpoints.\"/as/{dialect}\""), &endpoint);
+    }
+    settings
+}
+
+fn environment(command: &mut Command, port: u16) {
+    let password = canary("password of postgres");
+    command
+        .env("KEY", canary("api key of a variable"))
+        .env("TOKENS", canary("secret of tokens"))
+        .env("ONE", canary("header of a check, from a variable"))
+        .env("SOMETHING_ELSE", canary("variable of the environment"))
+        .env("DATABASE_URL", format!("postgres://reader:{password}@127.0.0.1:{port}/app"))
+        .env("RUST_BACKTRACE", "1");
+}
+
+/// What clients of all kinds send: good, wrong and malformed.
+fn traffic(sidecar: &Sidecar) {
+    let query = format!("/v1/messages?key={}", canary("query of traffic"));
+    let bearer = format!("Bearer {}", canary("authorization of traffic"));
+    let cookie = format!("session={}", canary("cookie of traffic"));
+    let fields = [("authorization", &*bearer), ("cookie", &*cookie), ("x-api-key", canary("authorization of traffic"))];
+    for method in ["POST", "GET", "DELETE"] {
+        ask(sidecar.traffic, method, &query, &fields, canary("body of traffic").as_bytes());
+    }
+    let target = format!("/x?{} y HTTP/1.1", canary("query of traffic"));
+    let mut client = crate::support::Client::connect(sidecar.traffic);
+    let _ = client.send(format!("GET {target}\r\nhost: a\r\nx: {bearer}\r\n\r\n").as_bytes());
+    let _ = client.read_to_end();
+    http2::with_http2(sidecar.traffic, async |mut sender| {
+        let mut request = hyper::Request::get(format!("http://a{query}"));
+        for (name, value) in fields {
+            request = request.header(name, value);
+        }
+        let (answer, _) = sender.send_request(request.body(()).expect("a request"), true).expect("a stream");
+        assert_eq!(answer.await.expect("an answer").status(), 200);
+    });
+}
+
+fn bodies(said: &mut Said, address: SocketAddr) {
+    let token = format!("Bearer {0}.{0}.{0}", canary("token of a caller"));
+    let session = format!("session={}", canary("cookie of a session"));
+    let key = canary("api key of a variable");
+    let callers: [(&str, &[(&str, &str)]); 5] = [
+        ("a stranger", &[]),
+        ("who has a key", &[("x-api-key", key)]),
+        ("who has a wrong token", &[("authorization", &token)]),
+        ("who has a session", &[("cookie", &session)]),
+        ("who has a wrong key", &[("x-api-key", canary("token of a caller"))]),
+    ];
+    let paths =
+        ["/health", "/health/detailed", "/metrics", "/livez", "/readyz", "/readyz?verbose", "/startupz", "/session"];
+    let of_dialects = DIALECTS.map(|dialect| format!("/as/{dialect}?verbose"));
+    for (who, fields) in callers {
+        for path in paths.into_iter().chain(of_dialects.iter().map(String::as_str)) {
+            let answer = ask(address, "GET", path, fields, b"");
+            said.take(format!("{path} of {address} for {who}"), format!("{:?}\n{}", answer.fields, answer.text()));
+        }
+        let call = json!({ "jsonrpc": "2.0", "id": 1, "method": "health.health", "params": { "tags": [canary("token of a caller")] } });
+        let fields = [fields, &[("content-type", "application/json")]].concat();
+        let answer = ask(address, "POST", "/as/avalanche", &fields, call.to_string().as_bytes());
+        said.take(format!("a call at {address} for {who}"), answer.text());
+    }
+}
+
+#[test]
+fn no_secret_is_said_anywhere() {
+    let (app, home) = (app(), home_with_login());
+    let login = json!({ "claudeAiOauth": {
+        "accessToken": canary("access token"), "refreshToken": canary("refresh token"),
+        "expiresAt": 4_000_000_000_000_u64, "scopes": ["x"],
+    }});
+    std::fs::write(home.path().join(".claude/.credentials.json"), login.to_string()).expect("a login");
+    std::fs::create_dir(home.path().join("damaged")).expect("a directory");
+    let damaged = format!("{{\"claudeAiOauth\": {{\"accessToken\": \"{}", canary("credentials file that is damaged"));
+    std::fs::write(home.path().join("damaged/.credentials.json"), damaged).expect("a damaged login");
+    let (settings, port) = (settings(&app, home.path()), free_port());
+    let mut said = Said::default();
+    for arguments in [&["config"][..], &["validate"], &["check"], &["check", "database"], &["check", "asked"]] {
+        let mut command = Sidecar::command(home.path(), &settings);
+        environment(&mut command, port);
+        said.take_command(&arguments.join(" "), &run(command.args(arguments)));
+    }
+    let password = canary("password of an address");
+    for wrong in [
+        ("proxy.upstream", format!("\"http://user:{password}@127.0.0.1:1\"")),
+        ("checks.asked.http.url", format!("\"https://user:{password}@127.0.0.1:1/\"")),
+        ("checks.database.postgres.url", format!("\"postgres://user:{password}@127.0.0.1:none/x\"")),
+        ("checks.database.postgres.url", format!("\"{password}\"")),
+        ("admin.api_keys", format!("[{{ file = \"{password}\" }}]")),
+        ("admin.jwt.secret", format!("\"{password}\"")),
+        ("admin.jwt.secret", format!("{{ env = \"{password}\" }}")),
+        ("admin.session.url", format!("\"http://{password}@127.0.0.1:1\"")),
+    ] {
+        for command_name in ["config", "validate", "run", "check"] {
+            let mut command = Sidecar::command(home.path(), &settings.clone().raw(wrong.0, &wrong.1));
+            environment(&mut command, port);
+            let ended = run(command.arg(command_name));
+            assert_eq!(ended.code, Some(2), "{command_name} with {}: {ended:?}", wrong.0);
+            said.take_command(&format!("{command_name} with {} = {}", wrong.0, wrong.1.len()), &ended);
+        }
+    }
+    let sidecar = Sidecar::start_in(home, &settings, |command| environment(command, port));
+    let unhealthy = |name: &str| sidecar.detailed()["components"][name]["status"] == "unhealthy";
+    for check in ["asked", "said", "database"] {
+        eventually(PATIENCE, check, || unhealthy(check));
+    }
+    traffic(&sidecar);
+    for address in [sidecar.traffic, sidecar.admin] {
+        bodies(&mut said, address);
+    }
+    let asked = app.seen().iter().any(|seen| {
+        seen.field("x-one") == Some(canary("header of a check, from a variable"))
+            && seen.target.contains(canary("query of a check"))
+    });
+    assert!(asked, "the canaries were where they must be");
+    said.take("the log", sidecar.log());
+    assert!(said.0["the log"].contains("/v1/messages"), "requests are logged");
+    said.assert_silent();
+}
+
+#[test]
+fn a_canary_would_be_found() {
+    let whole = canary("access token");
+    for leak in
+        [whole.to_owned(), whole[2..].to_owned(), base64(format!("user:{whole}").as_bytes()), format!("a{whole}")]
+    {
+        assert!(needles(whole).iter().any(|needle| leak.contains(needle)), "{leak}");
+    }
+}
