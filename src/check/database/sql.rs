@@ -60,7 +60,15 @@ impl Script {
         &self.target
     }
 
+    /// Without a client there is no script: see [`Self::new`].
+    #[cfg(not(any(feature = "mysql", feature = "postgres", feature = "sqlite")))]
+    #[expect(clippy::unused_self, reason = "the same call as with a client")]
+    pub(super) fn run(&self, _: Arc<[Ask]>) -> std::future::Ready<Result<Vec<Told>, Trouble>> {
+        std::future::ready(Err(Trouble::new(Kind::Query, "there is no client")))
+    }
+
     /// Runs them, one after the other, and closes the connection.
+    #[cfg(any(feature = "mysql", feature = "postgres", feature = "sqlite"))]
     pub(super) async fn run(&self, asks: Arc<[Ask]>) -> Result<Vec<Told>, Trouble> {
         let target = &self.target;
         match target.address.engine {
