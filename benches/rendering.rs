@@ -57,6 +57,8 @@ fn admin(fleet: &Fleet) -> Admin {
         cors: Cors::default(),
         clock: fleet.clock,
         waiting: Default::default(),
+        agent_group: Group::Readiness,
+        grpc: true,
     }
 }
 

@@ -6,10 +6,12 @@
 
 mod accept;
 mod access;
+mod agent;
 mod control;
 mod dialects;
 mod cors;
 mod endpoint;
+mod grpc;
 mod merge;
 mod metrics;
 mod reloads;
@@ -21,14 +23,16 @@ mod waiting;
 pub use self::access::{
     Access, AccessError, Credentials, JwtError, JwtSettings, Keys, Means, SessionError, SessionSettings,
 };
+pub use self::agent::{AgentCheck, AgentCheckSettings};
 pub use self::control::{Control, LONGEST_WAIT, Operator, encode};
 pub use self::cors::Cors;
 pub use self::dialects::Dialects;
 pub use self::endpoint::{Endpoint, Kind, Port, Ports};
+pub use self::grpc::{GrpcBody, GrpcHealth, Watched};
 pub use self::merge::{Merge, MergeCounts};
 pub use self::metrics::Metrics;
 pub use self::reloads::Reloads;
-pub use self::service::{Admin, CurrentAdmin, Management, Target};
+pub use self::service::{Admin, CurrentAdmin, Management, Payload, Target};
 pub use self::settings::{
     AdminListen, AdminSettings, AdminTlsSettings, ControlSettings, ControlSocket, EndpointSettings, MergeFrom,
     MetricsSettings, Place,

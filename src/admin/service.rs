@@ -17,10 +17,10 @@ use super::access::{Refusal, Said, Verdict, refuse};
 use super::control::Action;
 use super::cors::Mark;
 use super::report::Asked;
-use super::{Cors, Credentials, Endpoint, Kind, Means, Merge, Metrics, Operator, Port, Waiting};
+use super::{Cors, Credentials, Endpoint, GrpcBody, GrpcHealth, Kind, Means, Merge, Metrics, Operator, Port, Waiting};
 use crate::clock::Clock;
 use crate::dialect::{Call, Dialect, Query, Service as Identity};
-use crate::health::Audience;
+use crate::health::{Audience, Group};
 use crate::monitor::Board;
 use crate::proxy::{Later, LocalAnswer};
 use crate::tls::ClientCertificate;
@@ -47,6 +47,10 @@ pub struct Admin {
     pub clock: Clock,
     /// What answers wait for.
     pub waiting: Waiting,
+    /// What HAProxy's agent-check speaks of.
+    pub agent_group: Group,
+    /// Whether the management port answers gRPC.
+    pub grpc: bool,
 }
 
 /// The endpoints as the configuration has them now: replaced when it is reloaded.
@@ -303,14 +307,19 @@ pub struct Management {
     pub operator: Operator,
     /// Who asks; `None` over a Unix socket.
     pub peer: Option<IpAddr>,
+    /// The health service.
+    pub health: GrpcHealth,
 }
+
+/// What answers of the management port are made of.
+pub type Payload = http_body_util::Either<Full<Bytes>, GrpcBody>;
 
 impl<B> tower::Service<Request<B>> for Management
 where
     B: Body<Data = Bytes> + Send + 'static,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
-    type Response = Response<Full<Bytes>>;
+    type Response = Response<Payload>;
     type Error = Infallible;
     type Future =
         Either<Ready<Result<Self::Response, Infallible>>, BoxFuture<'static, Result<Self::Response, Infallible>>>;
@@ -325,14 +334,18 @@ where
             && let Some(action) = Action::at(request.uri().path())
         {
             let answer = self.operator.answer(action, &request, self.peer, &admin.credentials);
-            return Either::Right(Box::pin(async move { Ok(answer.await.map(Full::new)) }));
+            return Either::Right(Box::pin(async move { Ok(answer.await.map(whole)) }));
+        }
+        if self.port == Port::Admin && GrpcHealth::is_call(&request) {
+            let answer = self.health.clone().answer(self.admin.clone(), request);
+            return Either::Right(Box::pin(async move { Ok(answer.await.map(Payload::Right)) }));
         }
         let answer = match admin.find(self.port, request.uri().path()) {
             Some(target) => admin.answer(target, &request),
             None => LocalAnswer::Now(problem(404, "not_found", "there is no such endpoint on this port")),
         };
         match answer {
-            LocalAnswer::Now(response) => Either::Left(ready(Ok(response.map(Full::new)))),
+            LocalAnswer::Now(response) => Either::Left(ready(Ok(response.map(whole)))),
             LocalAnswer::Later(later) => Either::Right(Box::pin(async move {
                 let body = match later.most_body() {
                     0 => Ok(Bytes::new()),
@@ -342,8 +355,12 @@ where
                     Ok(body) => later.begin(body).await,
                     Err(refused) => refused,
                 };
-                Ok(response.map(Full::new))
+                Ok(response.map(whole))
             })),
         }
     }
+}
+
+fn whole(body: Bytes) -> Payload {
+    Payload::Left(Full::new(body))
 }

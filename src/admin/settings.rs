@@ -13,6 +13,8 @@ crate::settings! {
     pub struct AdminSettings {
         /// Where it listens; "off": endpoints are on the traffic port only.
         listen: AdminListen = "127.0.0.1:9000",
+        /// Whether it answers `grpc.health.v1` too.
+        grpc: bool = "true",
         /// Keys that admit to endpoints with `access = ["api_key"]`: [{ file = "…" }, { env = "…" }].
         api_keys: Vec<Secret> = "[]",
         /// Signed tokens that admit to endpoints with `access = ["jwt"]`.

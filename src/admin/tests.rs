@@ -97,6 +97,8 @@ fn admin(checks: &[(&str, &'static str)]) -> Arc<Admin> {
         cors: Cors::new(vec!["https://a.example".into()], false),
         clock,
         waiting: Default::default(),
+        agent_group: Group::Readiness,
+        grpc: true,
     })
 }
 

@@ -71,6 +71,8 @@ impl Standing {
             metrics,
             clock,
             waiting: Default::default(),
+            agent_group: config.agent_check.group.clone(),
+            grpc: config.admin.grpc,
         })
     }
 }

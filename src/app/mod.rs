@@ -33,7 +33,7 @@ pub use self::reload::ReloadHandle;
 use self::reload::Reloader;
 use self::stop::Stopping;
 pub use self::stop::{Stop, StopHandle};
-use self::worker::{Fleet, Plane};
+use self::worker::{Fleet, Plane, Sockets};
 use crate::admin::{AdminListen, ControlSocket, CurrentAdmin, Operator, Reloads};
 use crate::check::{Pulse, Resources};
 use crate::clock::Clock;
@@ -61,6 +61,7 @@ pub struct App {
     traffic_sockets: Vec<Bound>,
     admin_socket: Option<Bound>,
     control_socket: Option<Bound>,
+    agent_socket: Option<Bound>,
     config: Config,
     target: Target,
     monitor: Monitor,
@@ -116,6 +117,7 @@ impl App {
             AdminListen(None) => None,
         };
         let control_socket = bind_control(&config)?;
+        let agent_socket = config.agent_check.listen.as_ref().map(Bound::bind).transpose().map_err(StartError::Bind)?;
         let runtime = Builder::new_current_thread()
             .enable_all()
             .max_blocking_threads(MOST_BLOCKING_THREADS)
@@ -136,9 +138,8 @@ impl App {
             let (monitor, board, handle) = Monitor::new(plan, clock);
             (clock, monitor, board, handle)
         });
-        let tls = tls::Server::new(&config.proxy.tls, true).map_err(StartError::Tls)?.map(Arc::new);
-        let admin_tls =
-            tls::Server::new(&config.admin.tls.server(), false).map_err(StartError::AdminTls)?.map(Arc::new);
+        let tls = tls::Server::new(&config.proxy.tls).map_err(StartError::Tls)?.map(Arc::new);
+        let admin_tls = tls::Server::new(&config.admin.tls.server()).map_err(StartError::AdminTls)?.map(Arc::new);
         let listen = traffic_sockets.first().map(|bound| bound.address().clone());
         let (started, reloads) = (clock.now(), Arc::new(Reloads::new()));
         let merge_counts = Arc::default();
@@ -152,6 +153,7 @@ impl App {
             traffic_sockets,
             admin_socket,
             control_socket,
+            agent_socket,
             config,
             target,
             monitor,
@@ -241,7 +243,9 @@ impl App {
     /// A worker cannot be started.
     #[expect(clippy::disallowed_methods, reason = "these tasks end with the runtime, which ends with this function")]
     pub fn run(self) -> Result<u8, StartError> {
-        let Self { runtime, traffic_sockets, admin_socket, control_socket, config, target, monitor, .. } = self;
+        let Self {
+            runtime, traffic_sockets, admin_socket, control_socket, agent_socket, config, target, monitor, ..
+        } = self;
         let (standing, admin) = (self.standing, self.admin);
         let gate = Arc::new(Gate::default());
         let plane = Plane {
@@ -294,12 +298,8 @@ impl App {
         let child = self.child;
         let code = runtime.block_on(async move {
             tokio::task::spawn_local(monitor.run());
-            if let Some(socket) = control_socket {
-                tokio::task::spawn_local(worker::serve_control(socket, admin.clone(), operator.clone()));
-            }
-            if let Some(socket) = admin_socket {
-                tokio::task::spawn_local(worker::serve_admin(socket, admin, operator, admin_door));
-            }
+            let sockets = Sockets { control: control_socket, agent: agent_socket, admin: admin_socket };
+            sockets.serve(admin, operator, admin_door);
             tokio::task::spawn_local(kept);
             tokio::task::spawn_local(telling);
             tokio::task::spawn_local(reloader.run(orders));

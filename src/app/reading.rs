@@ -42,9 +42,8 @@ impl Read {
             vec![Problem { origin: Origin::Default, message: format!("`{key}`: {error}") }]
         };
         let target = Target::load(&config.proxy).map_err(|error| refused("proxy.upstream_tls", &error))?;
-        let tls =
-            tls::Server::new(&config.proxy.tls, true).map_err(|error| refused("proxy.tls", &error))?.map(Arc::new);
-        let admin_tls = tls::Server::new(&config.admin.tls.server(), false);
+        let tls = tls::Server::new(&config.proxy.tls).map_err(|error| refused("proxy.tls", &error))?.map(Arc::new);
+        let admin_tls = tls::Server::new(&config.admin.tls.server());
         let admin_tls = admin_tls.map_err(|error| refused("admin.tls", &error))?.map(Arc::new);
         let webhooks = config.webhooks().map_err(|error| refused("events.webhooks", &error))?;
         let upstream = config.proxy.upstream.0.clone();

@@ -1,17 +1,17 @@
 use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
-use bytes::Bytes;
-use http_body_util::Full;
 use hyper::body::Incoming;
 use hyper::{Request, Response};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tower::ServiceExt as _;
 
-use crate::admin::{Admin, Management, Port};
+use crate::admin::{Admin, AgentCheck, Management, Payload, Port, Watched};
 use crate::proxy::{Arrival, ClientStream, Current, Local, LocalAnswer, LocalRequest};
-use crate::server::{Channel, Client, Handler, Io, Serve};
+use crate::server::{Channel, Client, Endless, Handler, Io, Serve};
 
 /// The traffic port.
 #[derive(Clone)]
@@ -94,11 +94,40 @@ impl Local for Endpoints {
 pub(super) struct AdminOnly(pub(super) Management);
 
 impl Handler for AdminOnly {
-    async fn handle(&self, request: Request<Incoming>, peer: Option<IpAddr>) -> Response<Full<Bytes>> {
+    type Body = Payload;
+
+    async fn handle(&self, request: Request<Incoming>, peer: Option<IpAddr>) -> Response<Payload> {
         let management = Management { peer, ..self.0.clone() };
         match management.oneshot(request).await {
-            Ok(response) => response,
+            Ok(mut response) => {
+                if response.extensions().get::<Watched>().is_some() {
+                    response.extensions_mut().insert(Endless);
+                }
+                response
+            }
             Err(never) => match never {},
         }
+    }
+}
+
+/// HAProxy's agent-check: a line for each connection.
+#[derive(Clone)]
+pub(super) struct AgentLines(pub(super) AgentCheck);
+
+/// For so long a client may take to take its line, and to close then.
+const LINE_PATIENCE: Duration = Duration::from_secs(2);
+
+/// At most so much is read of what a client has to say (`agent-send`): unread, it would reset the line away.
+const MOST_SAID: u64 = 4096;
+
+impl Serve for AgentLines {
+    async fn serve(self, mut io: Io, _: Client) {
+        let told = async {
+            io.write_all(self.0.line().as_bytes()).await?;
+            io.shutdown().await?;
+            tokio::io::copy(&mut io.take(MOST_SAID), &mut tokio::io::sink()).await
+        };
+        // Who does not want it has gone.
+        let _ = tokio::time::timeout(LINE_PATIENCE, told).await;
     }
 }

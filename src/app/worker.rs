@@ -7,8 +7,8 @@ use tokio::runtime::{Builder, LocalOptions};
 use tokio::sync::{Semaphore, mpsc, watch};
 
 use super::StartError;
-use super::router::{AdminOnly, Endpoints, Traffic};
-use crate::admin::{Admin, CurrentAdmin, Management, Operator, Port};
+use super::router::{AdminOnly, AgentLines, Endpoints, Traffic};
+use crate::admin::{Admin, AgentCheck, CurrentAdmin, GrpcHealth, Management, Operator, Port};
 use crate::check::Pulse;
 use crate::drain::{Hub, Phase, Seat, Tally};
 use crate::proxy::{Admission, Current, Gate, Proxy, ProxySettings, RequestLogRules, Target};
@@ -186,17 +186,47 @@ pub(super) fn admin_door(tls: Option<Arc<tls::Server>>) -> SharedDoor {
     Rc::new(RefCell::new(Rc::new(door)))
 }
 
+/// What the main thread listens at.
+pub(super) struct Sockets {
+    pub(super) control: Option<Bound>,
+    pub(super) agent: Option<Bound>,
+    pub(super) admin: Option<Bound>,
+}
+
+impl Sockets {
+    /// Serves each of them, for as long as the runtime lives.
+    #[expect(clippy::disallowed_methods, reason = "these tasks end with the runtime, which is the main thread's")]
+    pub(super) fn serve(self, admin: Arc<CurrentAdmin>, operator: Operator, door: SharedDoor) {
+        if let Some(socket) = self.control {
+            tokio::task::spawn_local(serve_control(socket, admin.clone(), operator.clone()));
+        }
+        if let Some(socket) = self.agent {
+            tokio::task::spawn_local(serve_agent(socket, AgentCheck(admin.clone())));
+        }
+        if let Some(socket) = self.admin {
+            tokio::task::spawn_local(serve_admin(socket, admin, operator, door));
+        }
+    }
+}
+
 /// Serves the management port on the runtime of the health plane: a saturated data plane never delays it.
-pub(super) async fn serve_admin(socket: Bound, admin: Arc<CurrentAdmin>, operator: Operator, door: SharedDoor) {
-    let handler = AdminOnly(Management { admin, port: Port::Admin, operator, peer: None });
+async fn serve_admin(socket: Bound, admin: Arc<CurrentAdmin>, operator: Operator, door: SharedDoor) {
+    let handler =
+        AdminOnly(Management { admin, port: Port::Admin, operator, peer: None, health: GrpcHealth::default() });
     serve_management(socket, HyperServer { handler, settings: ADMIN_CONNECTION }, ADMIN_CONNECTIONS, door).await;
 }
 
 /// Serves the control socket: the same, for this user alone.
-pub(super) async fn serve_control(socket: Bound, admin: Arc<CurrentAdmin>, operator: Operator) {
-    let handler = AdminOnly(Management { admin, port: Port::Admin, operator, peer: None });
+async fn serve_control(socket: Bound, admin: Arc<CurrentAdmin>, operator: Operator) {
+    let handler =
+        AdminOnly(Management { admin, port: Port::Admin, operator, peer: None, health: GrpcHealth::default() });
     let server = Private(HyperServer { handler, settings: ADMIN_CONNECTION });
     serve_management(socket, server, CONTROL_CONNECTIONS, SharedDoor::default()).await;
+}
+
+/// Serves HAProxy's agent-check, on the runtime of the health plane as well.
+async fn serve_agent(socket: Bound, agent: AgentCheck) {
+    serve_management(socket, AgentLines(agent), AGENT_CONNECTIONS, SharedDoor::default()).await;
 }
 
 async fn serve_management(socket: Bound, service: impl Serve, connections: usize, door: SharedDoor) {
@@ -223,6 +253,9 @@ async fn accept<S: Serve>(acceptor: Acceptor<S>, socket: Bound) {
 
 /// Connections of the management port at the same time: kubelet, Prometheus, a load balancer, a few people.
 const ADMIN_CONNECTIONS: usize = 256;
+
+/// Connections of the agent-check at the same time: each lasts for as long as a line takes.
+const AGENT_CONNECTIONS: usize = 64;
 
 /// Connections of the control socket at the same time: so that nobody who hangs at the management port locks operators
 /// out.

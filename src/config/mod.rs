@@ -24,7 +24,7 @@ pub use self::checks::{CheckConfig, CheckSettings};
 pub use self::files::digest;
 pub use self::layers::Flag;
 pub use self::schema::schema;
-use crate::admin::{AdminSettings, ControlSettings, EndpointSettings, Kind, MetricsSettings};
+use crate::admin::{AdminSettings, AgentCheckSettings, ControlSettings, EndpointSettings, Kind, MetricsSettings};
 use crate::events::{EventsSettings, Webhook, WebhookError};
 use crate::proxy::{ProxySettings, RequestLogRules};
 use crate::settings::{
@@ -56,6 +56,8 @@ pub struct Config {
     pub admin: AdminSettings,
     /// How operators reach the process.
     pub control: ControlSettings,
+    /// HAProxy's agent-check.
+    pub agent_check: AgentCheckSettings,
     /// The metrics.
     pub metrics: MetricsSettings,
     /// Who is told of changes.
@@ -231,11 +233,12 @@ impl Config {
 type Dump = fn(&Table, &str, &mut Vec<Line>);
 
 /// The sections with a fixed set of keys.
-const SECTIONS: [(&str, &[Field], Dump); 10] = [
+const SECTIONS: [(&str, &[Field], Dump); 11] = [
     ("service", <ServiceSettings as Section>::FIELDS, <ServiceSettings as Section>::dump),
     ("proxy", <ProxySettings as Section>::FIELDS, <ProxySettings as Section>::dump),
     ("admin", <AdminSettings as Section>::FIELDS, <AdminSettings as Section>::dump),
     ("control", <ControlSettings as Section>::FIELDS, <ControlSettings as Section>::dump),
+    ("agent_check", <AgentCheckSettings as Section>::FIELDS, <AgentCheckSettings as Section>::dump),
     ("metrics", <MetricsSettings as Section>::FIELDS, <MetricsSettings as Section>::dump),
     ("events", <EventsSettings as Section>::FIELDS, <EventsSettings as Section>::dump),
     ("app", <AppSettings as Section>::FIELDS, <AppSettings as Section>::dump),
@@ -253,6 +256,7 @@ fn read(tree: &Table, sources: &Sources, problems: &Problems) -> Option<Config> 
     let proxy = reader.take("proxy", None);
     let admin = reader.take("admin", None);
     let control = reader.take("control", None);
+    let agent_check = reader.take("agent_check", None);
     let metrics = reader.take("metrics", None);
     let events = reader.take("events", None);
     let app = reader.take("app", None);
@@ -268,6 +272,7 @@ fn read(tree: &Table, sources: &Sources, problems: &Problems) -> Option<Config> 
         proxy: or_default(proxy)?,
         admin: or_default(admin)?,
         control: or_default(control)?,
+        agent_check: or_default(agent_check)?,
         metrics: or_default(metrics)?,
         events: or_default(events)?,
         app: or_default(app)?,

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use proptest::prelude::*;
 
 use super::{CheckSettings, Config, Flag, LogSettings, ServiceSettings, ShutdownSettings, Sources};
-use crate::admin::{AdminSettings, EndpointSettings, MetricsSettings};
+use crate::admin::{AdminSettings, AgentCheckSettings, EndpointSettings, MetricsSettings};
 use crate::check::KINDS;
 use crate::proxy::ProxySettings;
 use crate::settings::{Environment, Field, Section, Setting};
@@ -57,6 +57,7 @@ fn every_path() -> Vec<String> {
         ("proxy", <ProxySettings as Section>::FIELDS),
         ("admin", <AdminSettings as Section>::FIELDS),
         ("metrics", <MetricsSettings as Section>::FIELDS),
+        ("agent_check", <AgentCheckSettings as Section>::FIELDS),
         ("shutdown", <ShutdownSettings as Section>::FIELDS),
         ("log", <LogSettings as Section>::FIELDS),
         ("checks.x", <CheckSettings as Section>::FIELDS),

@@ -63,10 +63,10 @@ pub(super) fn validate(config: &Config, tree: &Table, problems: &Problems) {
             "`metrics.merge` leads back to `proxy.listen`: write the path alone, such as \"/metrics\", to ask the app",
         );
     }
-    if let Err(error) = tls::Server::new(&config.proxy.tls, true) {
+    if let Err(error) = tls::Server::new(&config.proxy.tls) {
         problems.add(&origin(&["proxy", "tls"]), format!("`proxy.tls`: {error}"));
     }
-    if let Err(error) = tls::Server::new(&config.admin.tls.server(), false) {
+    if let Err(error) = tls::Server::new(&config.admin.tls.server()) {
         problems.add(&origin(&["admin", "tls"]), format!("`admin.tls`: {error}"));
     }
     if let Some(port) = shared_port(config) {
@@ -297,6 +297,13 @@ fn endpoints(config: &Config, tree: &Table, groups_are_known: bool, problems: &P
                 format!("`endpoints.{path:?}.group` names a group that no check belongs to"),
             );
         }
+    }
+    let group = &config.agent_check.group;
+    let known = !groups_are_known
+        || !matches!(group, Group::Named(_))
+        || config.checks.iter().any(|check| check.settings.groups.contains(group));
+    if !known {
+        problems.add(&origin(&["agent_check", "group"]), "`agent_check.group` names a group that no check belongs to");
     }
     for (index, secret) in config.admin.api_keys.iter().enumerate() {
         if let Err(error) = secret.resolve(&config.environment) {

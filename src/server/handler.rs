@@ -1,20 +1,27 @@
 use std::net::IpAddr;
 
 use bytes::Bytes;
-use http_body_util::Full;
-use hyper::body::Incoming;
+use hyper::body::{Body, Incoming};
 use hyper::{Request, Response};
 
 use super::connection::serve;
-use super::{Client, ConnectionSettings, Io, Serve};
+use super::{Channel, Client, ConnectionSettings, Io, Serve};
 
-/// What answers requests with bodies that are there already.
+/// What answers requests.
 pub trait Handler: Clone + 'static {
+    /// What answers are made of.
+    type Body: Body<Data = Bytes, Error: Into<Box<dyn std::error::Error + Send + Sync>>> + Unpin + 'static;
+
     /// Answers one request of a peer; `None` over a Unix socket.
-    fn handle(&self, request: Request<Incoming>, peer: Option<IpAddr>) -> impl Future<Output = Response<Full<Bytes>>>;
+    fn handle(&self, request: Request<Incoming>, peer: Option<IpAddr>) -> impl Future<Output = Response<Self::Body>>;
 }
 
-/// An HTTP/1.1 server on hyper.
+/// Marks an answer, as an extension, whose body goes on for as long as somebody takes it: its connection is not ended for
+/// its age alone.
+#[derive(Clone, Copy, Debug)]
+pub struct Endless;
+
+/// A server of HTTP/1.1 and HTTP/2 on hyper.
 #[derive(Clone, Debug)]
 pub struct HyperServer<H> {
     /// What answers.
@@ -25,6 +32,7 @@ pub struct HyperServer<H> {
 
 impl<H: Handler> Serve for HyperServer<H> {
     fn serve(self, io: Io, client: Client) -> impl Future<Output = ()> + 'static {
-        serve(io, client.peer, self.handler, self.settings)
+        let agreed = client.channel == Channel::Tls { http2: true };
+        serve(io, client.peer, agreed, self.handler, self.settings)
     }
 }

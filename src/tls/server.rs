@@ -27,19 +27,17 @@ struct Files {
     key: PathBuf,
     client_ca: Option<PathBuf>,
     client_auth: Option<ClientAuth>,
-    protocols: &'static [&'static [u8]],
 }
 
 /// The protocols that are spoken over TLS, the better one first (RFC 7301).
-const BOTH: &[&[u8]] = &[b"h2", b"http/1.1"];
-const HTTP1: &[&[u8]] = &[b"http/1.1"];
+const PROTOCOLS: [&[u8]; 2] = [b"h2", b"http/1.1"];
 
 impl Server {
-    /// Reads the files that the settings name; `None` if they name none: no TLS. With `http2` that is offered too.
+    /// Reads the files that the settings name; `None` if they name none: no TLS.
     ///
     /// # Errors
     /// A file cannot be read, or what is in it cannot be used.
-    pub fn new(settings: &TlsSettings, http2: bool) -> Result<Option<Self>, TlsError> {
+    pub fn new(settings: &TlsSettings) -> Result<Option<Self>, TlsError> {
         if settings.client_auth.is_some() && settings.client_ca.is_none() {
             return Err(TlsError::NoClientCa);
         }
@@ -49,8 +47,7 @@ impl Server {
             _ => return Err(TlsError::Half),
         };
         let (client_ca, client_auth) = (settings.client_ca.clone(), settings.client_auth);
-        let protocols = if http2 { BOTH } else { HTTP1 };
-        let files = Files { cert, key, client_ca, client_auth, protocols };
+        let files = Files { cert, key, client_ca, client_auth };
         let (config, expires) = files.load()?;
         Ok(Some(Self { files, config, expires }))
     }
@@ -87,7 +84,7 @@ impl Files {
             None => builder.with_no_client_auth(),
         };
         let mut config = builder.with_cert_resolver(Arc::new(SingleCertAndKey::from(certified)));
-        config.alpn_protocols = self.protocols.iter().map(|name| name.to_vec()).collect();
+        config.alpn_protocols = PROTOCOLS.map(<[u8]>::to_vec).to_vec();
         // Tickets end with this: who was let in by an authority of the past shows its certificate again.
         config.ticketer = Ticketer::new().map_err(TlsError::Other)?;
         Ok((Arc::new(config), expires))

@@ -29,7 +29,7 @@ const NEVER: &str = "0001-01-01T00:00:00Z";
 /// The results of a group's checks, those with one of the tags if there are any, and the status that they make together.
 pub(super) fn results<T: AsRef<str>>(view: &View<'_>, tags: &[T], shape: Shape) -> (Status, Value) {
     let (mut checks, mut status) = (Map::new(), Status::Healthy);
-    for check in view.parts().filter(|check| is_selected(check, tags)) {
+    for check in view.parts().filter(|check| check.enabled && is_selected(check, tags)) {
         let part = view.part(check);
         status = status.max(part);
         // What is part of the program is no news while it is well.
