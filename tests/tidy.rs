@@ -132,7 +132,11 @@ fn used_modules(code: &str) -> BTreeSet<String> {
             let rest = &code[at + prefix.len()..];
             match rest.strip_prefix('{') {
                 None => {
-                    used.insert(rest.chars().take_while(|c| is_word(*c)).collect());
+                    let name: String = rest.chars().take_while(|c| is_word(*c)).collect();
+                    // A macro stands at the root, whichever module declares it.
+                    if !rest[name.len()..].starts_with('!') {
+                        used.insert(name);
+                    }
                 }
                 Some(list) => used.extend(first_names(list)),
             }
