@@ -2,6 +2,7 @@
 
 mod blockchain_node;
 mod claude_proxy;
+mod media_pipeline;
 mod platform_api;
 mod voice_agent;
 
@@ -80,6 +81,12 @@ impl Example {
     fn often(self, check: &str) -> Self {
         let path = format!("checks.{check}");
         self.set(&format!("{path}.interval"), "300ms").set(&format!("{path}.fast_interval"), "100ms")
+    }
+
+    /// Starts it in another folder, for paths that are relative.
+    fn directory(mut self, directory: &Path) -> Self {
+        self.command.current_dir(directory);
+        self
     }
 
     /// The app that pulsegate starts.
@@ -171,9 +178,14 @@ fn shell(line: &str, variables: &[(&str, &str)]) -> Ended {
 /// a type that the document allows: null), such as times; everything else must be as printed, and nothing beside it.
 #[track_caller]
 fn assert_as_printed(document: &Value, ours: &Value, other: &[&str]) {
+    let differences = differences(document, ours, other);
+    assert!(differences.is_empty(), "{differences:#?}\nin {ours:#}");
+}
+
+fn differences(document: &Value, ours: &Value, other: &[&str]) -> Vec<String> {
     let mut differences = Vec::new();
     compare(document, ours, "", other, &mut differences);
-    assert!(differences.is_empty(), "{differences:#?}\nin {ours:#}");
+    differences
 }
 
 fn compare(document: &Value, ours: &Value, path: &str, other: &[&str], differences: &mut Vec<String>) {
@@ -211,10 +223,8 @@ fn compare(document: &Value, ours: &Value, path: &str, other: &[&str], differenc
 fn a_difference_is_told() {
     let printed = serde_json::json!({ "a": 1, "b": { "c": [true] }, "at": "then", "gone": 0 });
     let ours = serde_json::json!({ "a": 2, "b": { "c": [false] }, "at": 5, "more": 0 });
-    let mut told = Vec::new();
-    compare(&printed, &ours, "", &["/at"], &mut told);
     assert_eq!(
-        told,
+        differences(&printed, &ours, &["/at"]),
         [
             "/a is 2, not 1",
             "/b/c/0 is false, not true",
@@ -225,20 +235,35 @@ fn a_difference_is_told() {
     );
 }
 
+/// Secrets that the examples' files name, invented.
+const SECRETS: [(&str, &str); 5] = [
+    ("api_key", "an-invented-key-of-nobody"),
+    ("api_key_next", "another-invented-key-of-nobody"),
+    ("jwt", "an-invented-secret-of-thirty-two-bytes"),
+    ("database_url", "postgres://nobody:invented@127.0.0.1:5432/postgres"),
+    ("redis_url", "redis://:invented@127.0.0.1:6379/0"),
+];
+
 /// Every example, also one that nobody has written a test for yet.
 #[test]
 fn every_configuration_is_valid() {
+    let home = home_with_login();
+    std::fs::create_dir(home.path().join("secrets")).expect("a folder");
+    for (name, secret) in SECRETS {
+        std::fs::write(home.path().join("secrets").join(name), secret).expect("a secret");
+    }
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples");
-    let mut names: Vec<_> =
-        std::fs::read_dir(root).expect("the examples").map(|entry| entry.expect("one").path()).collect();
-    names.sort();
-    assert!(names.len() >= 3, "{names:?}");
-    for directory in names {
-        let home = home_with_login();
+    let entries = std::fs::read_dir(root).expect("the examples").map(|entry| entry.expect("one").path());
+    let examples: Vec<PathBuf> = entries.collect();
+    assert!(examples.len() >= 5, "{examples:?}");
+    let contents = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md")).expect("README.md");
+    for directory in examples {
+        let name = directory.file_name().expect("a name").to_string_lossy();
         let mut command = Command::new(PULSEGATE);
         command.env_clear().env("PATH", SYSTEM_PATH).env("HOME", home.path()).current_dir(home.path());
         let ended = run(command.arg("validate").arg("--config").arg(directory.join("pulsegate.toml")));
-        assert_eq!(ended.code, Some(0), "{}: {ended:?}", directory.display());
-        assert!(directory.join("README.md").exists(), "{} says nothing about itself", directory.display());
+        assert_eq!(ended.code, Some(0), "{name}: {ended:?}");
+        assert!(directory.join("README.md").exists(), "{name} says nothing about itself");
+        assert!(contents.contains(&format!("(examples/{name})")), "README.md does not tell of {name}");
     }
 }
