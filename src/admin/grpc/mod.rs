@@ -1,6 +1,6 @@
 //! `grpc.health.v1` at the management port: Check, Watch and List, over HTTP/2.
 //!
-//! Decision 0016 says why its messages are written by hand.
+//! Decision 0019 says why its messages are written by hand.
 
 mod message;
 mod reply;
