@@ -53,13 +53,17 @@ fn differences(place: &str, text: &str, properties: &Value) -> Vec<String> {
             }
             continue;
         };
-        let bare = |text: &str| text.replace([' ', '`'], "");
+        let bare = |text: &str| text.replace([' ', '`', '"'], "");
         let default = &property["default"];
-        if cell.starts_with('`') && !default.is_null() && !bare(cell).starts_with(&bare(&default.to_string())) {
+        let is_the_same = cell.starts_with('`') && !cell.contains("preset") && !default.is_null();
+        if is_the_same && !bare(cell).starts_with(&bare(&default.to_string())) {
             found.push(format!("{place}: the default of `{name}` is {default}, not {cell}"));
         }
     }
-    for (name, _) in said.iter().filter(|(name, _)| !declared.contains_key(name)) {
+    // Tables in a list are described with the list.
+    let items = declared.values().filter_map(|property| property["anyOf"][0]["items"]["properties"].as_object());
+    let known: Vec<&String> = declared.keys().chain(items.flat_map(|item| item.keys())).collect();
+    for (name, _) in said.iter().filter(|(name, _)| !known.contains(&name)) {
         found.push(format!("{place}: there is no `{name}`"));
     }
     found

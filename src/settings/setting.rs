@@ -212,6 +212,7 @@ fn parse_size(text: &str) -> Option<u64> {
 impl<T: Setting> Setting for Vec<T> {
     const EXPECTS: &'static str = "a list";
     const SHAPE: Shape = Shape::List(&T::SHAPE);
+    const FIELDS: &'static [Field] = T::FIELDS;
 
     /// One value stands for a list of one.
     fn read(node: &Node, path: &str, problems: &Problems) -> Option<Self> {
