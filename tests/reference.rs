@@ -40,6 +40,10 @@ fn settings(text: &str) -> Vec<(String, String)> {
     .collect()
 }
 
+fn is_list_of_tables(property: &Value) -> bool {
+    property["anyOf"][0]["type"] == "array" && !property["anyOf"][1]["properties"].is_null()
+}
+
 /// What is missing or wrong in a text about some settings. A default that is said in words is for people to judge.
 fn differences(place: &str, text: &str, properties: &Value) -> Vec<String> {
     let said = settings(text);
@@ -47,8 +51,9 @@ fn differences(place: &str, text: &str, properties: &Value) -> Vec<String> {
     let mut found = Vec::new();
     for (name, property) in declared {
         let Some((_, cell)) = said.iter().find(|(said, _)| said == name) else {
-            // A table of its own has a section of its own.
-            if property["type"] != "object" || property["properties"].is_null() {
+            // A table of its own has a section of its own; one in a list is described in its list's place.
+            let is_table = !property["properties"].is_null() || is_list_of_tables(property);
+            if !is_table {
                 found.push(format!("{place}: `{name}` is not there"));
             }
             continue;
@@ -61,7 +66,8 @@ fn differences(place: &str, text: &str, properties: &Value) -> Vec<String> {
         }
     }
     // Tables in a list are described with the list.
-    let items = declared.values().filter_map(|property| property["anyOf"][0]["items"]["properties"].as_object());
+    let items = declared.values().filter(|property| is_list_of_tables(property));
+    let items = items.filter_map(|property| property["anyOf"][1]["properties"].as_object());
     let known: Vec<&String> = declared.keys().chain(items.flat_map(|item| item.keys())).collect();
     for (name, _) in said.iter().filter(|(name, _)| !known.contains(&name)) {
         found.push(format!("{place}: there is no `{name}`"));

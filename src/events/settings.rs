@@ -120,6 +120,8 @@ const MOST_WEBHOOKS: usize = 16;
 
 impl Setting for Webhooks {
     const EXPECTS: &'static str = "a list of tables, [[events.webhooks]], at most 16";
+    const SHAPE: crate::settings::Shape = <Vec<WebhookSettings> as Setting>::SHAPE;
+    const FIELDS: &'static [crate::settings::Field] = <Vec<WebhookSettings> as Setting>::FIELDS;
 
     fn read(node: &Node, path: &str, problems: &Problems) -> Option<Self> {
         let hooks = Vec::<WebhookSettings>::read(node, path, problems)?;
