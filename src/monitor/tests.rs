@@ -2,17 +2,17 @@
 
 mod rig;
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
-use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use tokio::time::{advance, sleep};
 
-use self::rig::{FAST, HOUR, INTERVAL, Rig, SLACK, TIMEOUT, code, found, gaps, is_about, one, secs};
-use super::PlannedCheck;
+use self::rig::{Answer, FAST, HOUR, INTERVAL, Rig, SLACK, Scripted, TIMEOUT, code, found, gaps, is_about, one, secs};
 use crate::check::Check;
-use crate::health::{Facts, Finding, Group, Lifecycle, Outcome, Reason, Status};
+use crate::clock::Clock;
+use crate::health::{Facts, Finding, Group, Lifecycle, Outcome, Reason, Report, Status};
 
 #[tokio::test(start_paused = true)]
 async fn the_interval_is_quicker_until_it_has_passed_often_enough() {

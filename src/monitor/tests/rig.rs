@@ -31,10 +31,10 @@ pub(super) type Answer = Box<dyn FnMut(usize) -> BoxFuture<'static, Finding> + S
 
 /// A check that answers by a script and notes when it was asked.
 pub(super) struct Scripted {
-    clock: Clock,
-    asked: Arc<Mutex<Vec<Duration>>>,
-    answer: Answer,
-    late: Option<Finding>,
+    pub(super) clock: Clock,
+    pub(super) asked: Arc<Mutex<Vec<Duration>>>,
+    pub(super) answer: Answer,
+    pub(super) late: Option<Finding>,
 }
 
 impl Check for Scripted {
