@@ -70,7 +70,7 @@ fn properties_of(fields: &[Field]) -> Map<String, Value> {
 fn property(field: &Field) -> Value {
     let mut property = match field.shape {
         Shape::Table => table(field.nested),
-        Shape::List(Shape::Table) => one_or_more(table(field.nested)),
+        Shape::List(Shape::Table) => one_or_more(&table(field.nested)),
         shape => rule(shape),
     };
     if let Value::Object(members) = &mut property {
@@ -95,14 +95,14 @@ fn rule(shape: Shape) -> Value {
         Shape::Text => json!({ "type": "string" }),
         Shape::Words(words) => json!({ "enum": words }),
         Shape::Secret => json!({ "$ref": "#/$defs/secret" }),
-        Shape::List(item) => one_or_more(rule(*item)),
+        Shape::List(item) => one_or_more(&rule(*item)),
         Shape::Map(value) => json!({ "type": "object", "additionalProperties": rule(*value) }),
         Shape::Either(shapes) => json!({ "anyOf": shapes.iter().map(|shape| rule(*shape)).collect::<Vec<_>>() }),
     }
 }
 
-fn one_or_more(item: Value) -> Value {
-    json!({ "anyOf": [{ "type": "array", "items": item.clone() }, item] })
+fn one_or_more(item: &Value) -> Value {
+    json!({ "anyOf": [{ "type": "array", "items": item }, item] })
 }
 
 /// A default as the declaration writes it: TOML's notation, or bare text.
