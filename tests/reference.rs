@@ -2,6 +2,8 @@
 //!
 //! `UPDATE_DOCS=1` writes the table of kinds anew; prose is for people to write.
 
+#![expect(clippy::expect_used, clippy::disallowed_methods, reason = "a test: it may panic, and it reads UPDATE_DOCS")]
+
 use std::fs;
 use std::path::PathBuf;
 
