@@ -272,7 +272,8 @@ fn a_reason_cannot_split_an_answer() {
     for reason in ["OK\r\nSet-Cookie: a=1", "OK\rSet-Cookie: a=1", "OK\nSet-Cookie: a=1", "\u{560a}Set-Cookie: a=1"] {
         let bytes = format!("HTTP/1.1 200 {reason}\r\nContent-Length: 2\r\n\r\nok");
         let mut client = Client::connect(sidecar.traffic);
-        let answer = answered(&mut client, "/x", bytes.as_bytes()).expect("an answer");
+        // The app keeps its connections: a POST may meet the end of one otherwise, and is not sent again.
+        let answer = answered(&mut client, "/keep", bytes.as_bytes()).expect("an answer");
         // With a proper line end it is a field like any other, and everybody agrees on that.
         let is_field = reason.contains("\r\n");
         assert_eq!(answer.field("set-cookie").is_some(), is_field, "{reason:?}");

@@ -175,11 +175,11 @@ fn a_refused_stream_is_tried_again_whatever_it_asked() {
 
 #[test]
 fn connections_that_the_app_ends_in_an_orderly_way_cost_no_request() {
-    let app = H2App::start_with(H2Rules { goaway_after: Some(7), ..H2Rules::default() }, |mut exchange| async move {
+    let app = H2App::start_with(H2Rules { goaway_after: Some(20), ..H2Rules::default() }, |mut exchange| async move {
         let (body, _) = exchange.read().await;
         exchange.answer(200, &[], &body).await;
     });
-    // A further attempt may meet a connection that the app ends just then, too.
+    // Few enough refusals for the retry budget. A further attempt may meet a connection that the app ends just then, too.
     let sidecar = Sidecar::start(&settings(&app).raw("proxy.retry.attempts", "5"));
     let clients = ClosedLoop::start(sidecar.traffic, 8, |client| client.ask("POST", "/", &[], b"not to be lost"));
     eventually(PATIENCE, "a few hundred answers", || clients.answered() >= 400);
