@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::support::{Settings, Sidecar, Upstream, ask, eventually, home_with_login};
+use crate::support::{Settings, Sidecar, Upstream, ask, await_value, eventually, home_with_login};
 
 const KEY: &str = "invented-key";
 
@@ -36,16 +36,7 @@ pub(crate) fn told(sidecar: &Sidecar, name: &str) -> Value {
 /// Waits until what is told of a check satisfies the condition, and returns it.
 #[track_caller]
 pub(crate) fn await_told(sidecar: &Sidecar, name: &str, condition: impl Fn(&Value) -> bool) -> Value {
-    let mut last = Value::Null;
-    let begun = std::time::Instant::now();
-    while begun.elapsed() < Duration::from_secs(20) {
-        last = told(sidecar, name);
-        if condition(&last) {
-            return last;
-        }
-        std::thread::sleep(Duration::from_millis(10));
-    }
-    panic!("{name} is not as it should be; the last was {last:#}");
+    await_value(name, || told(sidecar, name), condition)
 }
 
 #[track_caller]

@@ -9,12 +9,11 @@ mod sqlite;
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
 use std::process::Command;
-use std::time::Duration;
 
 use serde_json::Value;
 
 use crate::support::{
-    CANARY, Ended, PATIENCE, Settings, Sidecar, ask, eventually_some, get, home_with_login, impostor, run,
+    CANARY, Ended, PATIENCE, Settings, Sidecar, ask, await_value, eventually_some, get, home_with_login, impostor, run,
 };
 
 /// The key of those who may see more.
@@ -64,16 +63,7 @@ impl Watch {
 
     #[track_caller]
     fn await_shown(&self, what: &str, is_it: impl Fn(&Value) -> bool) -> Value {
-        let mut last = Value::Null;
-        let begun = std::time::Instant::now();
-        while begun.elapsed() < PATIENCE {
-            last = self.shown();
-            if is_it(&last) {
-                return last;
-            }
-            std::thread::sleep(Duration::from_millis(20));
-        }
-        panic!("not within {PATIENCE:?}: {what}; the last was {last:#}");
+        await_value(what, || self.shown(), is_it)
     }
 
     /// Waits until the check fails for this reason.

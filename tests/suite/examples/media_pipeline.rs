@@ -11,7 +11,8 @@ use tempfile::TempDir;
 
 use super::{Example, assert_as_printed, differences, document, file, python, shell};
 use crate::support::{
-    PATIENCE, Process, Response, SYSTEM_PATH, Sidecar, ask, eventually, free_port, home_with_login, run, tool,
+    PATIENCE, Process, Response, SYSTEM_PATH, Sidecar, ask, await_value, eventually, free_port, home_with_login, run,
+    tool,
 };
 
 /// How long PostgreSQL may take to start on a machine that is busy with other tests.
@@ -118,6 +119,7 @@ impl Drop for Services {
     fn drop(&mut self) {
         if self.process.status().is_none() {
             self.process.signal(Signal::TERM);
+            // Without `eventually`, which panics: a second panic would end all tests.
             let ends = std::time::Instant::now() + PATIENCE;
             while self.process.status().is_none() && std::time::Instant::now() < ends {
                 std::thread::sleep(Duration::from_millis(20));
@@ -145,16 +147,7 @@ impl Pipeline {
     /// An endpoint's body once it is so.
     #[track_caller]
     fn await_body(&self, path: &str, what: &str, is_it: impl Fn(&Value) -> bool) -> Value {
-        let mut last = Value::Null;
-        let begun = std::time::Instant::now();
-        while begun.elapsed() < PATIENCE {
-            last = self.ask(path).json();
-            if is_it(&last) {
-                return last;
-            }
-            std::thread::sleep(Duration::from_millis(50));
-        }
-        panic!("not within {PATIENCE:?}: {what}; the last was {last:#}");
+        await_value(what, || self.ask(path).json(), is_it)
     }
 
     /// `/health/detailed` once the value at a JSON pointer is this one.
@@ -168,17 +161,9 @@ impl Pipeline {
     #[track_caller]
     fn await_well(&self) -> Value {
         let printed = document("media-pipeline", "detailed.json");
-        let mut body = Value::Null;
-        let begun = std::time::Instant::now();
-        while begun.elapsed() < PATIENCE {
-            body = self.ask("/health/detailed").json();
-            if differences(&printed, &body, &OTHER).is_empty() {
-                return body;
-            }
-            std::thread::sleep(Duration::from_millis(50));
-        }
-        assert_as_printed(&printed, &body, &OTHER);
-        body
+        self.await_body("/health/detailed", "all is as the document prints it", |body| {
+            differences(&printed, body, &OTHER).is_empty()
+        })
     }
 
     /// A line of the document, with its variables.

@@ -19,6 +19,8 @@ mod wire;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::time::{Duration, Instant};
 
+use serde_json::Value;
+
 pub(crate) use self::certificates::{AppCertificates, CertificateFiles, Validity};
 pub(crate) use self::clients::ClosedLoop;
 pub(crate) use self::config::Settings;
@@ -38,6 +40,20 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Between two looks.
 const GLANCE: Duration = Duration::from_millis(10);
+
+/// Looks again and again until what is seen is so; fails with what was seen last.
+#[track_caller]
+pub(crate) fn await_value(what: &str, mut look: impl FnMut() -> Value, is_it: impl Fn(&Value) -> bool) -> Value {
+    let begun = Instant::now();
+    loop {
+        let seen = look();
+        if is_it(&seen) {
+            return seen;
+        }
+        assert!(begun.elapsed() < PATIENCE, "not within {PATIENCE:?}: {what}; the last was {seen:#}");
+        std::thread::sleep(GLANCE);
+    }
+}
 
 /// Looks again and again until there is something to see; fails when there is nothing by the deadline.
 #[track_caller]
