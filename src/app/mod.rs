@@ -52,7 +52,7 @@ pub const VERSION: &str = env!("CARGO_PKG_VERSION");
 /// The revision that it was built from.
 pub const REVISION: &str = env!("PULSEGATE_REVISION");
 /// The time of that revision, in seconds since 1970; empty if it is not known.
-const BUILT: &str = env!("PULSEGATE_BUILT");
+pub const BUILT: &str = env!("PULSEGATE_BUILT");
 
 /// A process that is bound and ready to run.
 #[derive(Debug)]

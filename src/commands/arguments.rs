@@ -2,7 +2,8 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
+use clap_complete::Shell;
 
 use crate::config::{Flag, Sources};
 use crate::settings::Environment;
@@ -22,7 +23,7 @@ pub struct Arguments {
     settings: SettingFlags,
 }
 
-const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), " (", env!("PULSEGATE_REVISION"), ")");
+pub(super) const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), " (", env!("PULSEGATE_REVISION"), ")");
 
 const AFTER_HELP: &str = "\
 Every setting can also come from the environment: PULSEGATE_PROXY__UPSTREAM=http://127.0.0.1:8080 is
@@ -57,6 +58,10 @@ pub enum Command {
     Config,
     /// Print the configuration's shape as JSON Schema, for editors and generators.
     Schema,
+    /// Print what a shell needs to complete this command line.
+    Completions(Completions),
+    /// Print a manual page, for man -l; or write all of them.
+    Man(ManPages),
     /// Start a sample app and a sidecar before it, and show what there is to see.
     Demo(Demo),
     /// What a child of ours does before it is the app.
@@ -99,7 +104,7 @@ pub struct Probe {
 pub struct Reach {
     /// Its control socket: a path, or @NAME as its log names it. Default: what --admin-listen or control.socket names,
     /// or the one that is found
-    #[arg(long, value_name = "SOCKET")]
+    #[arg(long, value_name = "SOCKET", value_hint = ValueHint::FilePath)]
     pub socket: Option<String>,
 }
 
@@ -147,6 +152,25 @@ pub struct Heartbeat {
     pub(super) reach: Reach,
 }
 
+/// Arguments of `completions`.
+#[derive(Args, Debug)]
+pub struct Completions {
+    /// The shell: bash, elvish, fish, powershell or zsh
+    #[arg(hide_possible_values = true)]
+    pub shell: Shell,
+}
+
+/// Arguments of `man`.
+#[derive(Args, Debug)]
+pub struct ManPages {
+    /// The command whose page it is. Default: the program's own
+    #[arg(value_name = "COMMAND")]
+    pub name: Option<String>,
+    /// Write every page into this folder
+    #[arg(long, value_name = "DIR", conflicts_with = "name", value_hint = ValueHint::DirPath)]
+    pub directory: Option<PathBuf>,
+}
+
 /// Arguments of `demo`.
 #[derive(Args, Debug)]
 pub struct Demo {
@@ -158,7 +182,7 @@ pub struct Demo {
 #[derive(Args, Debug)]
 struct SettingFlags {
     /// The configuration file (also PULSEGATE_CONFIG); without one, the preset alone
-    #[arg(short, long, global = true, value_name = "FILE")]
+    #[arg(short, long, global = true, value_name = "FILE", value_hint = ValueHint::FilePath)]
     config: Option<PathBuf>,
     /// "claude-proxy" (the default) or "none"
     #[arg(long, global = true, value_name = "NAME")]

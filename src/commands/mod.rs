@@ -2,9 +2,11 @@
 
 mod arguments;
 mod check;
+mod completions;
 mod config;
 mod control;
 mod demo;
+mod man;
 mod probe;
 mod run;
 mod schema;
@@ -44,6 +46,8 @@ pub fn dispatch(arguments: Arguments, environment: Environment) -> ExitCode {
         Command::Heartbeat(heartbeat) => control::heartbeat(&heartbeat, &sources),
         Command::Config => config::config(&sources),
         Command::Schema => schema::schema(),
+        Command::Completions(completions) => completions::completions(&completions),
+        Command::Man(pages) => man::man(&pages),
         Command::Demo(demo) => demo::demo(&demo, sources),
     };
     journal().flush();

@@ -59,6 +59,7 @@ mod reload;
 mod request_log;
 mod restarts;
 mod schema;
+mod shells;
 mod soak;
 mod streaming;
 mod supervise;
