@@ -1,18 +1,20 @@
 //! The reference pages say what the code says: every kind, every setting, every default.
 //!
-//! `UPDATE_DOCS=1` writes the table of kinds anew; prose is for people to write.
+//! `UPDATE_DOCS=1` writes the tables of kinds and of metrics anew; prose is for people to write.
 
 #![expect(clippy::expect_used, clippy::disallowed_methods, reason = "a test: it may panic, and it reads UPDATE_DOCS")]
 
 use std::fs;
 use std::path::PathBuf;
 
+use prometheus::core::Collector as _;
+use prometheus::process_collector::ProcessCollector;
+use prometheus::proto::MetricType;
+use pulsegate::admin::{Declared, Label, METRICS, Shape, Values};
 use pulsegate::check::KINDS;
 use pulsegate::config::schema;
+use pulsegate::traffic::BOUNDS;
 use serde_json::Value;
-
-const BEGIN: &str = "<!-- kinds -->\n";
-const END: &str = "<!-- /kinds -->";
 
 fn page(name: &str) -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("docs").join(name)
@@ -107,14 +109,104 @@ fn the_table_of_kinds_is_that_of_the_code() {
         let (interval, timeout, threshold, weight) = (by.interval, by.timeout, by.failure_threshold, by.on_failure);
         table.push_str(&format!("| [{name}](#{name}) | {doc} | {interval} | {timeout} | {threshold} | {weight} |\n"));
     }
-    let text = read("checks.md");
-    let begin = text.find(BEGIN).expect("where the table begins") + BEGIN.len();
-    let end = text.find(END).expect("where the table ends");
+    generated("checks.md", "kinds", &table);
+}
+
+/// Holds the part of a page between its marks equal to what the code says, or writes it anew.
+fn generated(name: &str, part: &str, expected: &str) {
+    let text = read(name);
+    let (first, last) = (format!("<!-- {part} -->\n"), format!("<!-- /{part} -->"));
+    let begin = text.find(&first).expect("where the part begins") + first.len();
+    let end = text.find(&last).expect("where the part ends");
     if std::env::var_os("UPDATE_DOCS").is_some() {
-        fs::write(page("checks.md"), [&text[..begin], &table, &text[end..]].concat()).expect("the page");
+        fs::write(page(name), [&text[..begin], expected, &text[end..]].concat()).expect("the page");
         return;
     }
-    assert_eq!(text[begin..end], table, "UPDATE_DOCS=1 cargo test --test reference writes docs/checks.md anew");
+    assert_eq!(text[begin..end], *expected, "UPDATE_DOCS=1 cargo test --test reference writes docs/{name} anew");
+}
+
+/// Series of a histogram: its buckets, that of everything, the sum and the count.
+const OF_A_HISTOGRAM: usize = BOUNDS.len() + 3;
+
+/// How many series a metric has at most: so many, for each of what the configuration names.
+fn series(metric: &Declared) -> (usize, Option<&'static str>) {
+    let alone = if metric.shape == Shape::Histogram { OF_A_HISTOGRAM } else { 1 };
+    metric.labels.iter().fold((alone, None), |(count, each), label| match label.values {
+        Values::Of(words) => (count * words().len(), each),
+        Values::Most(most, _) => (count * most, each),
+        Values::Each(what) => (count, Some(what)),
+        Values::One(_) | Values::Follows(_) => (count, each),
+    })
+}
+
+fn unit(name: &str) -> &'static str {
+    let base = name.trim_end_matches("_total");
+    match () {
+        () if base.ends_with("_timestamp_seconds") || base == "process_start_time_seconds" => "Unix time, s",
+        () if base.ends_with("_seconds") => "s",
+        () if base.ends_with("bytes") => "bytes",
+        () => "",
+    }
+}
+
+fn row_of(metric: &Declared) -> String {
+    let labels: Vec<String> = metric.labels.iter().map(|label| format!("`{}`", label.name)).collect();
+    let (count, each) = series(metric);
+    let count = each.map_or_else(|| count.to_string(), |each| format!("{count} for each {each}"));
+    let kind = match metric.shape {
+        Shape::Counter => "counter",
+        Shape::Gauge => "gauge",
+        Shape::Histogram => "histogram",
+    };
+    let when = metric.when.map(|when| format!(". Only there: {when}")).unwrap_or_default();
+    let (name, labels, help) = (metric.name, labels.join(", "), metric.help);
+    format!("| `{name}` | {kind} | {} | {labels} | {count} | {help}{when} |\n", unit(name))
+}
+
+fn row_of_label(metric: &Declared, label: &Label) -> String {
+    let words = |words: fn() -> Vec<&'static str>| {
+        let words: Vec<String> = words().iter().map(|word| format!("`{word}`")).collect();
+        words.join(", ")
+    };
+    let (values, most) = match label.values {
+        Values::Of(list) => (words(list), list().len().to_string()),
+        Values::One(list) => (words(list), "1 at a time".to_owned()),
+        Values::Most(most, text) => (text.to_owned(), most.to_string()),
+        Values::Each(what) => (format!("the name of a {what}"), format!("each {what}")),
+        Values::Follows(text) => (text.to_owned(), "1 at a time".to_owned()),
+    };
+    format!("| `{}` | `{}` | {values} | {most} |\n", metric.name, label.name)
+}
+
+#[test]
+fn the_table_of_metrics_is_that_of_the_code() {
+    let head = "| metric | type | unit | labels | series at most | means |\n|---|---|---|---|---|---|\n";
+    let mut table = head.to_owned() + &METRICS.iter().map(row_of).collect::<String>();
+    for family in ProcessCollector::for_self().collect() {
+        let kind = if family.get_field_type() == MetricType::COUNTER { "counter" } else { "gauge" };
+        let (name, help) = (family.name(), family.help().trim_end_matches('.'));
+        table.push_str(&format!("| `{name}` | {kind} | {} | | 1 | {help} |\n", unit(name)));
+    }
+    generated("metrics.md", "metrics", &table);
+
+    let mut table = "| metric | label | values | at most |\n|---|---|---|---|\n".to_owned();
+    let labels = METRICS.iter().flat_map(|metric| metric.labels.iter().map(move |label| (metric, label)));
+    table.extend(labels.map(|(metric, label)| row_of_label(metric, label)));
+    generated("metrics.md", "labels", &table);
+
+    let sum = |each: Option<&str>| {
+        METRICS.iter().map(series).filter(|(_, of)| *of == each).map(|(count, _)| count).sum::<usize>()
+    };
+    let process = ProcessCollector::for_self().collect().len();
+    let requests = series(&METRICS[0]).0;
+    let sentence = format!(
+        "At most {} series for the process, {} for each check and {} for each group. Of the first, {requests} are those \
+         of `requests_total`, which begin with their first request.\n",
+        sum(None) + process,
+        sum(Some("check")),
+        sum(Some("group")),
+    );
+    generated("metrics.md", "sum", &sentence);
 }
 
 #[test]

@@ -30,7 +30,7 @@ pub use self::dialects::Dialects;
 pub use self::endpoint::{Endpoint, Kind, Port, Ports};
 pub use self::grpc::{GrpcBody, GrpcHealth, Watched};
 pub use self::merge::{Merge, MergeCounts};
-pub use self::metrics::Metrics;
+pub use self::metrics::{Declared, Label, METRICS, Metrics, Shape, Values};
 pub use self::reloads::Reloads;
 pub use self::service::{Admin, CurrentAdmin, Management, Payload, Target};
 pub use self::settings::{

@@ -40,7 +40,10 @@ impl Standing {
         let namespace = config.metrics.namespace.clone().unwrap_or_else(|| service.name.replace(['-', '.'], "_"));
         let metrics =
             Metrics::new(&namespace, VERSION, REVISION, traffic.clone(), tls, reloads).map_err(StartError::Metrics)?;
-        let metrics = metrics.merging(merge(config, upstream_tls, merge_counts)?).telling(event_totals);
+        let metrics = metrics
+            .merging(merge(config, upstream_tls, merge_counts)?)
+            .telling(event_totals)
+            .limited(config.proxy.limits.connections);
         let credentials = Credentials::load(&config.admin, &config.environment).map_err(StartError::Access)?;
         let short = credentials.short_keys();
         if short > 0 {

@@ -3,7 +3,7 @@ use std::sync::atomic::Ordering::Relaxed;
 
 /// What became of events so far, for each receiver one.
 #[derive(Debug, Default)]
-pub struct EventTotals([AtomicU64; 3]);
+pub struct EventTotals([AtomicU64; Self::RESULTS.len()]);
 
 /// What becomes of an event.
 #[derive(Clone, Copy, Debug)]
@@ -17,12 +17,15 @@ pub(super) enum Outcome {
 }
 
 impl EventTotals {
+    /// What can become of one, as labels, in the order of their indices.
+    pub const RESULTS: [&'static str; 3] = ["sent", "failed", "dropped"];
+
     pub(super) fn count(&self, outcome: Outcome) {
         self.0[outcome as usize].fetch_add(1, Relaxed);
     }
 
     /// The numbers with their names.
     pub fn results(&self) -> impl Iterator<Item = (&'static str, u64)> {
-        ["sent", "failed", "dropped"].into_iter().zip(self.0.iter().map(|count| count.load(Relaxed)))
+        Self::RESULTS.into_iter().zip(self.0.iter().map(|count| count.load(Relaxed)))
     }
 }

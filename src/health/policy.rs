@@ -44,6 +44,19 @@ pub enum OnFailure {
 }
 
 impl OnFailure {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Unhealthy, Self::Degraded, Self::Ignore];
+
+    /// The lower-case word for metric labels.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Unhealthy => "unhealthy",
+            Self::Degraded => "degraded",
+            Self::Ignore => "ignore",
+        }
+    }
+
     /// What a status counts for in a group.
     #[must_use]
     pub fn weigh(self, status: Status) -> Status {

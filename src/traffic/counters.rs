@@ -6,7 +6,8 @@ use super::{Histogram, Login, Method, Models, Totals};
 
 /// The codes that have a counter: 100 to 599. Others are refused before they can be counted.
 pub(super) const FIRST_CODE: u16 = 100;
-pub(super) const CODES: usize = 500;
+/// So many codes can be counted.
+pub const CODES: usize = 500;
 
 /// Why a request failed. One failed request counts in exactly one of these.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -126,6 +127,10 @@ pub struct Shard {
     pub retries: AtomicU64,
     /// Further attempts that the budget did not allow.
     pub retries_denied: AtomicU64,
+    /// Requests that wait for a place among those in flight.
+    pub queued: AtomicI64,
+    /// Requests that have waited so, or do.
+    pub queues: AtomicU64,
     /// Requests that wait for the app to come back.
     pub held: AtomicI64,
     /// Requests that have waited so, or do.
@@ -151,6 +156,8 @@ impl Default for Shard {
             upstream_idle: AtomicI64::new(0),
             retries: AtomicU64::new(0),
             retries_denied: AtomicU64::new(0),
+            queued: AtomicI64::new(0),
+            queues: AtomicU64::new(0),
             held: AtomicI64::new(0),
             holds: AtomicU64::new(0),
         }
@@ -198,6 +205,8 @@ impl Shard {
         totals.upstream_idle += self.upstream_idle.load(Relaxed);
         totals.retries += self.retries.load(Relaxed);
         totals.retries_denied += self.retries_denied.load(Relaxed);
+        totals.queued += self.queued.load(Relaxed);
+        totals.queues += self.queues.load(Relaxed);
         totals.held += self.held.load(Relaxed);
         totals.holds += self.holds.load(Relaxed);
     }

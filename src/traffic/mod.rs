@@ -10,7 +10,7 @@ mod method;
 mod models;
 mod totals;
 
-pub use counters::{Failure, Shard, Traffic};
+pub use counters::{CODES, Failure, Shard, Traffic};
 pub use histogram::{BOUNDS, Histogram, HistogramTotals};
 pub use login::{Login, Verdict};
 pub use method::Method;

@@ -33,6 +33,10 @@ pub struct Totals {
     pub retries: u64,
     /// Further attempts that the budget did not allow.
     pub retries_denied: u64,
+    /// Requests that wait for a place among those in flight.
+    pub queued: i64,
+    /// Requests that have waited so, or do.
+    pub queues: u64,
     /// Requests that wait for the app to come back.
     pub held: i64,
     /// Requests that have waited so, or do.

@@ -53,9 +53,9 @@ pub(super) enum Merged {
 }
 
 impl Merged {
-    const ALL: [Self; 5] = [Self::Ok, Self::Failed, Self::Timeout, Self::TooLarge, Self::Busy];
+    pub(super) const ALL: [Self; 5] = [Self::Ok, Self::Failed, Self::Timeout, Self::TooLarge, Self::Busy];
 
-    fn label(self) -> &'static str {
+    pub(super) fn label(self) -> &'static str {
         match self {
             Self::Ok => "ok",
             Self::Failed => "failed",
@@ -75,6 +75,9 @@ pub struct MergeCounts {
 }
 
 impl MergeCounts {
+    /// Why lines are left out, as labels.
+    pub(super) const REASONS: [&'static str; 2] = ["clash", "malformed"];
+
     /// Scrapes by their result.
     pub(super) fn results(&self) -> [(&'static str, u64); 5] {
         Merged::ALL.map(|merged| (merged.label(), self.results[merged as usize].load(Relaxed)))
@@ -82,7 +85,8 @@ impl MergeCounts {
 
     /// Lines left out, by the reason.
     pub(super) fn dropped(&self) -> [(&'static str, u64); 2] {
-        [("clash", self.clashes.load(Relaxed)), ("malformed", self.malformed.load(Relaxed))]
+        let [clash, malformed] = Self::REASONS;
+        [(clash, self.clashes.load(Relaxed)), (malformed, self.malformed.load(Relaxed))]
     }
 }
 
