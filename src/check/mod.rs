@@ -19,6 +19,7 @@ mod heartbeat;
 mod http;
 mod integrity;
 mod kind;
+mod preset;
 mod process;
 mod procfs;
 mod pulse;

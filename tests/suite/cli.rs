@@ -177,19 +177,33 @@ fn a_version_from_package_json_never_runs_the_program() {
 }
 
 #[test]
-fn the_real_codex_is_found() {
+fn the_other_real_ones_are_found_and_read_without_being_run() {
     let upstream = Upstream::hello();
-    let sidecar = Sidecar::start(
-        &Sidecar::bare(&upstream)
-            .text("checks.codex.cli.preset", "codex")
-            .text("checks.codex.cli.path", &tool("codex/node_modules/.bin/codex").display().to_string())
+    for (name, version) in [("codex", "0.169.0"), ("gemini", "0.61.0"), ("opencode", "1.18.33")] {
+        let path = tool(&format!("{name}/node_modules/.bin/{name}"));
+        let mut settings = Sidecar::bare(&upstream)
             .text("endpoints.\"/health/detailed\".dialect", "claude-proxy")
-            .raw("endpoints.\"/health/detailed\".detail", "true"),
-    );
-    let body = sidecar.await_detailed("codex has a status", |body| body["components"]["codex"]["status"] != "unknown");
-    assert_eq!(body["components"]["codex"]["status"], "healthy");
-    assert_eq!(body["components"]["codex"]["version"], "0.169.0");
-    sidecar.assert_metric("pulsegate_codex_status", &[], 1.0);
+            .raw("endpoints.\"/health/detailed\".detail", "true");
+        for (check, version_from) in [("run", "command"), ("read", "package.json")] {
+            settings = settings
+                // Gemini takes two seconds of processor time to say its version.
+                .text(&format!("checks.{check}.timeout"), "30s")
+                .text(&format!("checks.{check}.cli.preset"), name)
+                .text(&format!("checks.{check}.cli.path"), &path.display().to_string())
+                .text(&format!("checks.{check}.cli.version_from"), version_from);
+        }
+        let sidecar = Sidecar::start(&settings);
+        for check in ["run", "read"] {
+            let body =
+                sidecar.await_detailed("it has a status", |body| body["components"][check]["status"] != "unknown");
+            let found = &body["components"][check];
+            assert_eq!((&found["status"], &found["version"]), (&"healthy".into(), &version.into()), "{name}, {check}");
+        }
+        assert!(
+            !sidecar.home().join(".gemini").exists() && !sidecar.home().join(".local").exists(),
+            "it has a home of its own"
+        );
+    }
 }
 
 #[test]

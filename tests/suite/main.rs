@@ -50,6 +50,7 @@ mod models;
 mod network_checks;
 mod overload;
 mod pipes;
+mod other_logins;
 mod others;
 mod process_table;
 mod prometheus;

@@ -2,8 +2,8 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
+use super::super::preset::Preset;
 use super::place::Place;
-use super::preset::Preset;
 
 /// What the look-up found.
 #[derive(Clone, Debug, PartialEq)]

@@ -5,7 +5,6 @@
 
 mod locate;
 mod place;
-mod preset;
 mod version;
 
 use std::path::PathBuf;
@@ -16,8 +15,8 @@ use tokio::time::Instant;
 
 pub(crate) use self::locate::{Located, Presence, Stamp, locate};
 pub(crate) use self::place::Place;
-pub(crate) use self::preset::{CLAUDE, Preset};
 pub(crate) use self::version::Version;
+use super::preset::Preset;
 use super::single::Single;
 use super::subprocess::{Output, Subprocess};
 use super::{Check, Defaults, Kind, Prepare, Resources};
@@ -33,7 +32,7 @@ pub(super) const KIND: Kind = Kind::of::<Cli>(
 crate::settings! {
     /// Settings of a `cli` check.
     pub struct Cli {
-        /// Which CLI: "claude" or "codex".
+        /// Which CLI: "claude", "codex", "gemini" or "opencode".
         preset: &'static Preset,
         /// The file. With a path nothing else is searched. Default: PATH, ~/.local/bin, /usr/local/bin, /usr/bin,
         /// node_modules/.bin, the copy in the Python SDK.

@@ -5,7 +5,8 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use super::super::Resources;
-use super::super::cli::{CLAUDE, Place, Presence, Version, locate, run_version};
+use super::super::cli::{Place, Presence, Version, locate, run_version};
+use super::super::preset::CLAUDE;
 use super::super::subprocess::Subprocess;
 use super::Credentials;
 use super::file::{LoginState, Reading};

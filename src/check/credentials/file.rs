@@ -1,10 +1,8 @@
-use std::fmt;
 use std::io::Read as _;
 use std::path::Path;
 use std::time::{Duration, UNIX_EPOCH};
 
-use serde::Deserialize;
-use serde::de::{Deserializer, Error as _, IgnoredAny, Visitor};
+use super::super::preset::{Login, Tokens};
 
 /// What a login is, as far as it can be seen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,6 +43,17 @@ impl LoginState {
         }
     }
 
+    /// Of several logins in one file, for several providers, the best one is told: one that works is enough to work.
+    fn worth(self) -> u8 {
+        match self {
+            Self::Valid => 4,
+            Self::Refreshable => 3,
+            Self::Expiring => 2,
+            Self::Expired => 1,
+            Self::LoggedOut | Self::Unreadable | Self::Malformed | Self::NotVisible | Self::Unknown => 0,
+        }
+    }
+
     /// Whether a request could be made with it; unknown when the file could not be understood.
     pub(super) fn logged_in(self) -> Option<bool> {
         match self {
@@ -81,8 +90,8 @@ pub(super) const SOON: Duration = Duration::from_secs(72 * 3600);
 /// Larger files are not credentials.
 const LARGEST: u64 = 1024 * 1024;
 
-/// Reads `.credentials.json`. Only ever reads: whoever writes that file can destroy a login.
-pub(super) fn read(path: &Path, now: Duration) -> Reading {
+/// Reads the file of a login. Only ever reads: whoever writes that file can destroy a login.
+pub(super) fn read(login: &Login, path: &Path, now: Duration) -> Reading {
     let problem = |state, private: String| Reading { private: Some(private), ..Reading::of(state) };
     let mut text = Vec::new();
     let opened = std::fs::File::open(path).and_then(|file| {
@@ -104,22 +113,20 @@ pub(super) fn read(path: &Path, now: Duration) -> Reading {
         return Reading { written, ..Reading::of(LoginState::LoggedOut) };
     }
     // The parser's own message would quote the file.
-    match serde_json::from_slice::<Credentials>(&text) {
-        Ok(credentials) => Reading { method: Some("file"), written, ..judge(credentials.oauth.as_ref(), now) },
+    match (login.read)(&text) {
+        Ok(found) => {
+            let best = found.iter().map(|tokens| judge(tokens, now)).max_by_key(|reading| reading.state.worth());
+            Reading { method: Some("file"), written, ..best.unwrap_or(Reading::of(LoginState::LoggedOut)) }
+        }
         Err(error) => problem(LoginState::Malformed, format!("line {}, column {}", error.line(), error.column())),
     }
 }
 
-fn judge(oauth: Option<&OAuth>, now: Duration) -> Reading {
-    let Some(oauth) = oauth.filter(|oauth| oauth.access_token.0 && oauth.scopes.0) else {
-        return Reading::of(LoginState::LoggedOut);
-    };
-    let access_ends = oauth.expires_at.map(Duration::from_millis);
-    let refresh_ends = oauth.refresh_token_expires_at.map(Duration::from_millis);
-    let access_usable = access_ends.is_none_or(|ends| now < ends);
-    let refresh_usable = oauth.refresh_token.0 && refresh_ends.is_none_or(|ends| now < ends);
+fn judge(tokens: &Tokens, now: Duration) -> Reading {
+    let access_usable = tokens.access_ends.is_none_or(|ends| now < ends);
+    let refresh_usable = tokens.refresh && tokens.refresh_ends.is_none_or(|ends| now < ends);
     // Without a usable refresh token the access token's end is the end.
-    let hard_end = if refresh_usable { refresh_ends } else { access_ends };
+    let hard_end = if refresh_usable { tokens.refresh_ends } else { tokens.access_ends };
     let state = match (access_usable, refresh_usable) {
         (false, false) => LoginState::Expired,
         _ if hard_end.is_some_and(|ends| ends.saturating_sub(now) < SOON) => LoginState::Expiring,
@@ -129,75 +136,11 @@ fn judge(oauth: Option<&OAuth>, now: Duration) -> Reading {
     Reading { expires: hard_end.map(|ends| ends.as_secs()), ..Reading::of(state) }
 }
 
-/// The file, without its secrets: tokens are looked at and forgotten while it is parsed.
-#[derive(Deserialize)]
-struct Credentials {
-    #[serde(rename = "claudeAiOauth", default)]
-    oauth: Option<OAuth>,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct OAuth {
-    #[serde(default)]
-    access_token: Filled,
-    #[serde(default)]
-    refresh_token: Filled,
-    #[serde(default, deserialize_with = "millis")]
-    expires_at: Option<u64>,
-    #[serde(default, deserialize_with = "millis")]
-    refresh_token_expires_at: Option<u64>,
-    #[serde(default)]
-    scopes: Filled,
-}
-
-/// Whether a text or a list holds anything; what it holds is not kept.
-#[derive(Default)]
-struct Filled(bool);
-
-impl<'de> Deserialize<'de> for Filled {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Look;
-        impl<'de> Visitor<'de> for Look {
-            type Value = Filled;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a text or a list")
-            }
-
-            fn visit_str<E>(self, text: &str) -> Result<Filled, E> {
-                Ok(Filled(!text.trim().is_empty()))
-            }
-
-            fn visit_unit<E>(self) -> Result<Filled, E> {
-                Ok(Filled(false))
-            }
-
-            fn visit_seq<A: serde::de::SeqAccess<'de>>(self, mut items: A) -> Result<Filled, A::Error> {
-                let mut filled = false;
-                while items.next_element::<IgnoredAny>()?.is_some() {
-                    filled = true;
-                }
-                Ok(Filled(filled))
-            }
-        }
-        deserializer.deserialize_any(Look)
-    }
-}
-
-/// Milliseconds since 1970, as a whole number or with a fraction.
-fn millis<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u64>, D::Error> {
-    match Option::<f64>::deserialize(deserializer)? {
-        None => Ok(None),
-        Some(at) if (0.0..=1e16).contains(&at) => Ok(Some(at as u64)),
-        Some(_) => Err(D::Error::custom("not a time")),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::time::Duration;
 
+    use super::super::super::preset::CLAUDE;
     use super::{LoginState, Reading, read};
 
     const NOW: u64 = 1_800_000_000;
@@ -207,7 +150,7 @@ mod tests {
         let directory = tempfile::tempdir().expect("a scratch directory");
         let path = directory.path().join(".credentials.json");
         std::fs::write(&path, text).expect("write");
-        read(&path, Duration::from_secs(NOW))
+        read(&CLAUDE.login, &path, Duration::from_secs(NOW))
     }
 
     fn login(access: u64, refresh: Option<&str>, refresh_ends: Option<u64>) -> LoginState {

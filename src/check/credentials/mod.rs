@@ -13,12 +13,12 @@ use futures_util::future::BoxFuture;
 
 use self::command::AuthStatus;
 use self::file::{LoginState, Reading};
-use super::cli::{CLAUDE, Preset};
+use super::preset::{CLAUDE, Login, Preset};
 use super::single::Single;
 use super::{Check, Defaults, Kind, Prepare, Resources};
 use crate::clock;
 use crate::health::{Fact, Facts, Finding, Reason};
-use crate::settings::{Environment, Node, Problems, Reader, Setting};
+use crate::settings::Environment;
 use crate::traffic::{Traffic, Verdict};
 
 pub(super) const KIND: Kind = Kind::of::<Credentials>(
@@ -30,12 +30,13 @@ pub(super) const KIND: Kind = Kind::of::<Credentials>(
 crate::settings! {
     /// Settings of a `credentials` check.
     pub struct Credentials {
-        /// Whose login: "claude".
-        preset: LoginPreset,
-        /// The directory that holds `.credentials.json`. Default: $CLAUDE_CONFIG_DIR, else ~/.claude.
+        /// Whose login: "claude", "codex", "gemini" or "opencode".
+        preset: &'static Preset,
+        /// The directory that holds the login's file. Default: where the CLI keeps it, such as $CLAUDE_CONFIG_DIR, else
+        /// ~/.claude.
         config_dir: Option<PathBuf>,
         /// "file" reads the file. "command" runs `claude auth status` every 10 minutes, from version 2.1.40 on: it says
-        /// only that a credential is there.
+        /// only that a credential is there. For "claude" alone.
         mode: Mode = "file",
         /// For "command": the CLI's file.
         cli_path: Option<PathBuf>,
@@ -63,18 +64,6 @@ pub(crate) enum OnRejection {
     Fail,
 }
 
-/// Whose login.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct LoginPreset(&'static Preset);
-
-impl Setting for LoginPreset {
-    const EXPECTS: &'static str = "\"claude\"";
-
-    fn read(node: &Node, path: &str, problems: &Problems) -> Option<Self> {
-        Reader::word(node, path, problems, &[(CLAUDE.name, Self(&CLAUDE))])
-    }
-}
-
 crate::words!(Mode, "\"file\" or \"command\"", {
     "file" => Self::File,
     "command" => Self::Command,
@@ -87,6 +76,13 @@ crate::words!(OnRejection, "\"warn\" or \"fail\"", {
 
 impl Prepare for Credentials {
     fn prepare(&self, resources: &Resources) -> Result<Box<dyn Check>, String> {
+        if self.mode == Mode::Command && self.preset.name != CLAUDE.name {
+            return Err(
+                "`credentials.mode = \"command\"` is for the preset \"claude\": the others' own words are worth \
+                        nothing, or tell a key's ends"
+                    .into(),
+            );
+        }
         let check = CredentialsCheck {
             settings: self.clone(),
             resources: resources.clone(),
@@ -107,12 +103,12 @@ struct CredentialsCheck {
 impl Check for CredentialsCheck {
     fn run(&mut self) -> BoxFuture<'_, Finding> {
         Box::pin(async {
-            let reading = match (from_environment(&self.resources.environment), self.settings.mode) {
+            let reading = match (from_environment(self.login(), &self.resources.environment), self.settings.mode) {
                 (Some(reading), _) => reading,
                 (None, Mode::Command) => self.status.ask(&self.resources, &self.settings).await,
                 (None, Mode::File) => {
-                    let (directory, resources) = (self.directory(), self.resources.clone());
-                    self.look.run(move || from_file(directory, &resources)).await
+                    let (login, directory, resources) = (self.login(), self.directory(), self.resources.clone());
+                    self.look.run(move || from_file(login, directory, &resources)).await
                 }
             };
             self.judge(reading, &self.resources.traffic)
@@ -128,21 +124,22 @@ impl Check for CredentialsCheck {
 
 impl CredentialsCheck {
     fn label(&self) -> &'static str {
-        self.settings.preset.0.label
+        self.settings.preset.label
+    }
+
+    fn login(&self) -> &'static Login {
+        &self.settings.preset.login
     }
 
     fn directory(&self) -> Option<PathBuf> {
-        let environment = &self.resources.environment;
         let configured = self.settings.config_dir.clone();
-        configured
-            .or_else(|| environment.get("CLAUDE_CONFIG_DIR").map(PathBuf::from))
-            .or_else(|| environment.get("HOME").map(|home| PathBuf::from(home).join(".claude")))
+        configured.or_else(|| self.login().directory(&self.resources.environment))
     }
 
     fn judge(&self, reading: Reading, traffic: &Arc<Traffic>) -> Finding {
         // A verdict about an older file says nothing about the one that is there now.
         let current = |verdict: &Verdict| reading.written.is_none_or(|written| verdict.at >= written);
-        let verdict = traffic.login.verdict().filter(current);
+        let verdict = traffic.login.verdict().filter(|verdict| self.login().witnessed && current(verdict));
         let mut facts = Facts::default();
         facts.public("logged_in", reading.state.logged_in());
         facts.public("state", reading.state.word());
@@ -174,8 +171,9 @@ impl CredentialsCheck {
             }
             LoginState::NotVisible => {
                 let public = format!(
-                    "{label} login is not visible from here: mount the directory that holds .credentials.json read-only \
-                     into the sidecar and set `credentials.config_dir`"
+                    "{label} login is not visible from here: mount the directory that holds {} read-only into the \
+                     sidecar and set `credentials.config_dir`",
+                    self.login().file
                 );
                 (Reason::new("login_not_visible", public), Finding::inconclusive)
             }
@@ -193,24 +191,16 @@ impl CredentialsCheck {
 }
 
 /// The ways that go by environment variables come before the file, as in the CLI itself.
-fn from_environment(environment: &Environment) -> Option<Reading> {
-    const WAYS: [(&str, &str); 5] = [
-        ("CLAUDE_CODE_USE_BEDROCK", "bedrock"),
-        ("CLAUDE_CODE_USE_VERTEX", "vertex"),
-        ("ANTHROPIC_AUTH_TOKEN", "auth_token"),
-        ("ANTHROPIC_API_KEY", "api_key"),
-        ("CLAUDE_CODE_OAUTH_TOKEN", "oauth_token"),
-    ];
-    let is_set = |name: &str| environment.get(name).is_some_and(|value| !matches!(value.trim(), "" | "0" | "false"));
-    let (_, method) = WAYS.into_iter().find(|(variable, _)| is_set(variable))?;
+fn from_environment(login: &Login, environment: &Environment) -> Option<Reading> {
+    let method = login.way(environment)?;
     Some(Reading { method: Some(method), ..Reading::of(LoginState::Valid) })
 }
 
-fn from_file(directory: Option<PathBuf>, resources: &Resources) -> Reading {
+fn from_file(login: &Login, directory: Option<PathBuf>, resources: &Resources) -> Reading {
     let Some(directory) = directory else {
         return Reading::of(LoginState::NotVisible);
     };
-    let reading = file::read(&directory.join(".credentials.json"), clock::unix());
+    let reading = file::read(login, &directory.join(login.file), clock::unix());
     // In a container a directory that is not there at all stands in the other one.
     let nothing = reading.state == LoginState::LoggedOut && resources.in_container() && !directory.exists();
     if nothing { Reading::of(LoginState::NotVisible) } else { reading }
