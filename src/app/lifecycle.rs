@@ -76,10 +76,12 @@ impl Lifecycle {
         (!stopping, changed)
     }
 
-    /// The signal came: as [`Self::drain`], for good.
-    pub(super) fn stop(&self) {
+    /// The signal came: as [`Self::drain`], for good. Tells since when it drains.
+    pub(super) fn stop(&self) -> Instant {
         self.way.send_modify(|way| way.stopping = true);
         self.drain();
+        // Nobody takes it back any more.
+        self.way.borrow().draining.unwrap_or_else(Instant::now)
     }
 
     pub(super) fn is_stopping(&self) -> bool {

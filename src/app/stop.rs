@@ -58,13 +58,15 @@ impl Stopping {
         // As they are now: a later reload changes nothing any more.
         let ShutdownSettings { lame_duck, grace, .. } = self.way.shutdown.borrow().clone();
         tracing::info!(?lame_duck, ?grace, "stopping: still accepting until the lame duck is over");
-        self.way.stop();
+        // A lame duck that an operator began is not begun anew: load balancers have turned away by then. A native sidecar
+        // is told to stop when its app has ended; whoever still came would find none.
+        let draining = self.way.stop();
         let now = async {
             let _ = stop.wait_for(|stop| *stop == Stop::Now).await;
         };
         tokio::select! {
             () = now => tracing::warn!(connections = self.tally.count(), "told twice: stopping now"),
-            () = self.finish(signalled + lame_duck, signalled + grace) => self.tell().await,
+            () = self.finish(draining + lame_duck, signalled + grace) => self.tell().await,
         }
     }
 

@@ -99,7 +99,7 @@ crate::settings! {
 }
 
 crate::settings! {
-    /// How the process ends. Both times count from the signal.
+    /// How the process ends. Both times count from the signal, the lame duck from an operator's drain before it.
     pub struct ShutdownSettings {
         /// Go on accepting for so long, so that load balancers can turn away first.
         lame_duck: Duration = "5s",

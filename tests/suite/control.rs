@@ -121,6 +121,26 @@ fn a_drain_lasts_as_long_as_the_lame_duck() {
 }
 
 #[test]
+fn a_signal_after_a_drain_does_not_begin_the_lame_duck_anew() {
+    let upstream = app();
+    let lame_duck = Duration::from_secs(2);
+    let mut sidecar = Sidecar::start(&Sidecar::bare(&upstream).text("shutdown.lame_duck", "2s")).ready();
+    let drained = Instant::now();
+    post(&sidecar, "/-/drain");
+    sidecar.terminate();
+    assert_eq!(sidecar.wait(PATIENCE).code(), Some(0));
+    assert!(drained.elapsed() >= lame_duck, "it is not cut short either: {:?}", drained.elapsed());
+
+    let mut sidecar = Sidecar::start(&Sidecar::bare(&upstream).text("shutdown.lame_duck", "2s")).ready();
+    post(&sidecar, "/-/drain");
+    assert_eq!(get(sidecar.admin, "/-/wait-for-drain").status, 200);
+    let signalled = Instant::now();
+    sidecar.terminate();
+    assert_eq!(sidecar.wait(PATIENCE).code(), Some(0));
+    assert!(signalled.elapsed() < lame_duck, "it was over before the signal: {:?}", signalled.elapsed());
+}
+
+#[test]
 fn who_waits_is_answered_before_the_process_ends() {
     let upstream = app();
     for _ in 0..5 {
