@@ -252,6 +252,14 @@ pub(crate) fn options() -> Options {
     ] {
         table.set(path, &Origin::Default, node(Value::Text(reference.into())));
     }
+    for (path, reference) in
+        [("services.app.nothing_else", "api_server.no_such_fact"), ("services.app.known", "api_server.up")]
+    {
+        let mut defaulted = Table::default();
+        defaulted.set("from", &Origin::Default, node(Value::Text(reference.into())));
+        defaulted.set("default", &Origin::Default, node(Value::List(Vec::new())));
+        table.set(path, &Origin::Default, node(Value::Table(defaulted)));
+    }
     let mut constant = Table::default();
     constant.set(
         "value",

@@ -15,6 +15,8 @@ pub(super) enum Shape {
     Object(Vec<(String, Self)>),
     /// What is known when an answer is made.
     Reference(Reference),
+    /// The same, and what stands there while it is null.
+    Defaulted(Reference, Json),
     /// What never changes.
     Constant(Json),
 }
@@ -40,15 +42,14 @@ fn collect<'a>(members: &'a [(String, Shape)], found: &mut Vec<&'a Reference>) {
     for (_, shape) in members {
         match shape {
             Shape::Object(members) => collect(members, found),
-            Shape::Reference(reference) => found.push(reference),
+            Shape::Reference(reference) | Shape::Defaulted(reference, _) => found.push(reference),
             Shape::Constant(_) => {}
         }
     }
 }
 
 impl Setting for Body {
-    const EXPECTS: &'static str =
-        "a table from paths of the output to \"check.fact\", \"group.status\", \"service.version\" or { value = … }";
+    const EXPECTS: &'static str = "a table from paths of the output to \"check.fact\", \"group.status\", \"service.version\", { from = \"check.fact\", default = … } or { value = … }";
     const SHAPE: crate::settings::Shape = crate::settings::Shape::Map(&crate::settings::Shape::Any);
 
     fn read(node: &Node, path: &str, problems: &Problems) -> Option<Self> {
@@ -95,9 +96,16 @@ impl Reading<'_> {
             Value::Table(table) => match table.entries.as_slice() {
                 [] => Shape::Object(Vec::new()),
                 [only] if only.key == "value" => Shape::Constant(json(&only.node)),
+                [_, _] => match (table.get("from"), table.get("default")) {
+                    (Some(from), Some(default)) => match self.reference(from, &format!("{path}.from")) {
+                        Some(reference) => Shape::Defaulted(reference, json(default)),
+                        None => return,
+                    },
+                    _ => return self.table(table, parents, path),
+                },
                 _ => return self.table(table, parents, path),
             },
-            Value::Text(text) => match Reference::parse(text, path, &node.origin, self.problems) {
+            Value::Text(_) => match self.reference(node, path) {
                 Some(reference) => Shape::Reference(reference),
                 None => return,
             },
@@ -111,6 +119,18 @@ impl Reading<'_> {
         if let Err(clash) = insert(&mut self.body, parents, shape) {
             self.problems.add(key, format!("`{path}` {clash}"));
         }
+    }
+}
+
+impl Reading<'_> {
+    fn reference(&self, node: &Node, path: &str) -> Option<Reference> {
+        let Value::Text(text) = &node.value else {
+            let what = node.value.type_name();
+            let message = format!("`{path}` must be a reference such as \"check.fact\", not {what}");
+            self.problems.add(&node.origin, message);
+            return None;
+        };
+        Reference::parse(text, path, &node.origin, self.problems)
     }
 }
 

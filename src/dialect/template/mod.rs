@@ -38,6 +38,10 @@ fn object(view: &View<'_>, members: &[(String, Shape)]) -> Value {
         let value = match shape {
             Shape::Object(members) => object(view, members),
             Shape::Reference(reference) => reference.value(view),
+            Shape::Defaulted(reference, default) => match reference.value(view) {
+                Value::Null => default.clone(),
+                value => value,
+            },
             Shape::Constant(value) => value.clone(),
         };
         (name.clone(), value)
