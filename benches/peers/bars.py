@@ -14,6 +14,7 @@ CPU_RATIO = {
     "rate4k": (0.85, BOTH),
     "sse": (0.95, ("nginx",)),
     "health": (0.95, ("nginx",)),
+    "detailed": (1.3, ("nginx",)),
 }
 # Latency against nginx.
 LATENCY_RATIO = {("get1", "p50"): 1.0, ("rate4k", "p99"): 1.1, ("sse", "p50"): 1.0}

@@ -20,6 +20,8 @@ class Work:
     close: bool = False  # a new connection for each request
     pause: int = 0  # ms before each request of a connection
     short: str = ""  # in the chart
+    proxies: tuple[str, ...] = ()  # who can do it; nobody named: all
+    varies: float = 0  # what share of its bytes may come and go, with the digits of numbers
 
     def headers(self) -> dict[str, str]:
         return {"Connection": "close"} if self.close else {}
@@ -37,6 +39,13 @@ WORKS = {
     "sse": Work("server-sent events, 100 streams of 50 a second; by event", "/events", connections=100, short="server-sent events"),
     "livez": Work("the proxy's own /livez, 64 connections", "/livez", short="own /livez"),
     "health": Work("the proxy's own /health, 64 connections", "/health", short="own /health"),
+    "detailed": Work(
+        "/health/detailed with 200 components, 64 connections; of nginx, a file of that size",
+        "/health/detailed",
+        short="200 components",
+        proxies=("nginx", "pulsegate"),
+        varies=0.05,
+    ),
 }
 
 
