@@ -61,6 +61,14 @@ pub fn unix() -> Duration {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
 }
 
+/// The machine's own monotonic clock, as other programs on it read it too.
+#[must_use]
+pub fn monotonic() -> Duration {
+    use rustix::time::{ClockId, clock_gettime};
+    let now = clock_gettime(ClockId::Monotonic);
+    Duration::new(u64::try_from(now.tv_sec).unwrap_or_default(), u32::try_from(now.tv_nsec).unwrap_or_default())
+}
+
 /// Seconds since 1970 as RFC 3339 in UTC: `2024-01-15T10:30:00Z`.
 #[must_use]
 pub fn rfc3339(unix_seconds: u64) -> String {

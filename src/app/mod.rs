@@ -7,6 +7,7 @@ mod child;
 mod error;
 mod lifecycle;
 mod management;
+mod notify;
 mod operator;
 mod plan;
 mod reading;
@@ -26,6 +27,7 @@ pub use self::child::SignalHandle;
 pub use self::error::StartError;
 use self::lifecycle::Lifecycle as Way;
 use self::management::Standing;
+use self::notify::Manager;
 use self::operator::Operated;
 pub use self::plan::plan;
 use self::reading::{Digests, digests};
@@ -81,6 +83,7 @@ pub struct App {
     reload: ReloadHandle,
     orders: mpsc::Receiver<reload::Order>,
     child: Option<Child>,
+    manager: Manager,
 }
 
 /// Changes how much is logged.
@@ -133,10 +136,10 @@ impl App {
         let plan = plan(&config, &resources, &pulse, app.as_ref()).map_err(StartError::Checks)?;
         let files = digests(&config);
         let seen = digest(&config.files());
-        let (clock, monitor, board, monitor_handle) = runtime.block_on(async {
+        let (clock, monitor, board, monitor_handle, manager) = runtime.block_on(async {
             let clock = Clock::start();
             let (monitor, board, handle) = Monitor::new(plan, clock);
-            (clock, monitor, board, handle)
+            (clock, monitor, board, handle, Manager::of(&config))
         });
         let tls = tls::Server::new(&config.proxy.tls).map_err(StartError::Tls)?.map(Arc::new);
         let admin_tls = tls::Server::new(&config.admin.tls.server()).map_err(StartError::AdminTls)?.map(Arc::new);
@@ -172,6 +175,7 @@ impl App {
             reload,
             orders,
             child,
+            manager,
         })
     }
 
@@ -272,11 +276,13 @@ impl App {
         let heartbeats = self.resources.heartbeats.clone();
         let operator = Operator::new(Arc::new(Operated { way: way.clone(), reload: self.reload, heartbeats }));
         let admin_door = worker::admin_door(self.admin_tls);
-        let (told, totals) = (self.webhooks.subscribe(), standing.event_totals.clone());
-        let telling = events::run(standing.board.clone(), standing.clock, told, totals);
+        let (hooks, totals) = (self.webhooks.subscribe(), standing.event_totals.clone());
+        let telling = events::run(standing.board.clone(), standing.clock, hooks, totals);
         let reject = watch::Sender::new(config.proxy.reject_when_unready);
         let kept = keep_gate(standing.board.clone(), gate, reject.subscribe());
+        let told = self.manager.clone().keep_told(standing.board.clone(), standing.clock, stop.clone(), way.clone());
         let reloader = Reloader {
+            manager: self.manager,
             config,
             resources: self.resources,
             pulse: self.pulse,
@@ -294,8 +300,7 @@ impl App {
             watched,
             stuck: None,
         };
-        let orders = self.orders;
-        let child = self.child;
+        let (orders, child) = (self.orders, self.child);
         let code = runtime.block_on(async move {
             tokio::task::spawn_local(monitor.run());
             let sockets = Sockets { control: control_socket, agent: agent_socket, admin: admin_socket };
@@ -304,6 +309,7 @@ impl App {
             tokio::task::spawn_local(telling);
             tokio::task::spawn_local(reloader.run(orders));
             tokio::task::spawn_local(watcher);
+            tokio::task::spawn_local(told);
             if std::process::id() == 1 || child.is_some() {
                 tokio::task::spawn_local(reap());
             }

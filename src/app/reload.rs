@@ -8,6 +8,7 @@ use tokio::time::Instant;
 
 use super::lifecycle::Lifecycle as Way;
 use super::management::Standing;
+use super::notify::Manager;
 use super::reading::{Digests, Read};
 use super::watcher::{CAUSE as CHANGED_FILES, Watched};
 use super::worker::{Plane, SharedDoor, admin_door};
@@ -65,6 +66,7 @@ impl ReloadHandle {
 
 /// Reads the configuration anew and puts it in place of the one in effect: all of it, or nothing.
 pub(super) struct Reloader {
+    pub(super) manager: Manager,
     pub(super) config: Config,
     pub(super) resources: Resources,
     pub(super) pulse: Arc<Pulse>,
@@ -91,7 +93,9 @@ impl Reloader {
     pub(super) async fn run(mut self, mut orders: mpsc::Receiver<Order>) {
         while let Some((cause, told)) = orders.recv().await {
             let begun = Instant::now();
+            self.manager.reloading().await;
             let outcome = self.reload().await;
+            self.manager.reloaded().await;
             let took_ms = begun.elapsed().as_secs_f64() * 1e3;
             self.standing.reloads.note(outcome.is_ok());
             match &outcome {

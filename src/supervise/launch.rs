@@ -17,6 +17,9 @@ use crate::settings::{Environment, Scheme, Url};
 /// cannot be done by us in safe Rust.
 pub const HELPER: &str = "become-the-app";
 
+/// What a service manager says to us, not to our app: that would answer in our place.
+const OUR_MANAGERS: [&str; 3] = ["NOTIFY_SOCKET", "WATCHDOG_PID", "WATCHDOG_USEC"];
+
 /// How the app is started.
 #[derive(Clone, Debug)]
 pub struct Launch {
@@ -85,6 +88,7 @@ impl Launch {
         // Our PORT is where clients come in; the app's is where we look for it.
         let port = (!matches!(upstream.scheme, Scheme::Unix(_))).then(|| upstream.port.to_string());
         let mut variables = vec![("PORT".to_owned(), port)];
+        variables.extend(OUR_MANAGERS.map(|name| (name.to_owned(), None)));
         variables.extend(settings.environment.0.iter().map(|(name, value)| (name.clone(), Some(value.clone()))));
         Ok(Some(Self {
             argv: settings.command.clone(),

@@ -60,6 +60,7 @@ mod reload;
 mod request_log;
 mod restarts;
 mod schema;
+mod service_manager;
 mod shells;
 mod soak;
 mod streaming;
