@@ -11,7 +11,7 @@ use std::time::Duration;
 use criterion::{Criterion, criterion_group, criterion_main};
 use fleet::Fleet;
 use hyper::Request;
-use pulsegate::admin::{Admin, Cors, Credentials, Endpoint, EndpointSettings, Kind, Metrics, Port};
+use pulsegate::admin::{Admin, Cors, Credentials, Endpoint, EndpointSettings, Kind, Metrics, Port, Watchers};
 use pulsegate::dialect::{Query, Service, View, find};
 use pulsegate::health::{Audience, Group};
 use pulsegate::traffic::{Failure, Method, Traffic};
@@ -59,6 +59,7 @@ fn admin(fleet: &Fleet) -> Admin {
         waiting: Default::default(),
         agent_group: Group::Readiness,
         grpc: true,
+        watching: Watchers::new(fleet.clock.now()).by(1, Duration::from_secs(15)),
     }
 }
 

@@ -15,7 +15,7 @@ pub struct Cors {
 }
 
 /// The fields that a page may send: those that an answer depends on.
-const FIELDS: &str = "authorization, content-type, x-api-key";
+const FIELDS: &str = "authorization, content-type, last-event-id, x-api-key";
 
 /// For so many seconds a browser need not ask again.
 const MAX_AGE: &str = "600";

@@ -14,6 +14,8 @@ pub enum Kind {
     Report(Dialects),
     /// The metrics.
     Metrics,
+    /// What happens, as server-sent events.
+    Events,
     /// Nothing: the path is ordinary traffic.
     Off,
 }
@@ -83,7 +85,7 @@ impl Endpoint {
         let group = settings.group();
         let dialects = match &settings.dialect {
             Kind::Report(dialects) => dialects.iter().len(),
-            Kind::Metrics | Kind::Off => 0,
+            Kind::Metrics | Kind::Events | Kind::Off => 0,
         };
         let seconds = settings.max_age.unwrap_or(MAX_AGE).as_secs();
         Self {
@@ -105,7 +107,7 @@ impl Endpoint {
     pub(super) fn called(&self) -> Option<&'static dyn Dialect> {
         match &self.kind {
             Kind::Report(dialects) => dialects.iter().find(|dialect| dialect.is_called()),
-            Kind::Metrics | Kind::Off => None,
+            Kind::Metrics | Kind::Events | Kind::Off => None,
         }
     }
 

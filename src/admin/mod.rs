@@ -19,6 +19,7 @@ mod report;
 mod service;
 mod settings;
 mod waiting;
+mod watch;
 
 pub use self::access::{
     Access, AccessError, Credentials, JwtError, JwtSettings, Keys, Means, SessionError, SessionSettings,
@@ -38,6 +39,7 @@ pub use self::settings::{
     MetricsSettings, Place,
 };
 pub use self::waiting::Waiting;
+pub use self::watch::{MOST_WATCHERS, Watchers, Watching};
 
 #[cfg(test)]
 mod tests;

@@ -63,13 +63,13 @@ impl Admin {
         response
     }
 
-    pub(super) fn rendered(
+    pub(super) fn rendered<T>(
         &self,
         Asked { endpoint, group, audience, query }: Asked<'_>,
         report: &Report,
         now: Moment,
-        render: impl FnOnce(&View<'_>) -> Answer,
-    ) -> Answer {
+        render: impl FnOnce(&View<'_>) -> T,
+    ) -> T {
         let totals = if endpoint.detail { self.traffic.totals() } else { Default::default() };
         render(&View {
             report,

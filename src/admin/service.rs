@@ -7,9 +7,10 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use bytes::Bytes;
+use futures_util::StreamExt as _;
 use futures_util::future::{BoxFuture, Either};
-use http_body_util::Full;
-use hyper::body::Body;
+use http_body_util::{BodyExt as _, Full, StreamBody};
+use hyper::body::{Body, Frame};
 use hyper::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
 use hyper::{Method, Request, Response, StatusCode};
 
@@ -17,12 +18,15 @@ use super::access::{Refusal, Said, Verdict, refuse};
 use super::control::Action;
 use super::cors::Mark;
 use super::report::Asked;
-use super::{Cors, Credentials, Endpoint, GrpcBody, GrpcHealth, Kind, Means, Merge, Metrics, Operator, Port, Waiting};
+use super::{
+    Cors, Credentials, Endpoint, GrpcBody, GrpcHealth, Kind, Means, Merge, Metrics, Operator, Port, Waiting, Watched,
+    Watching,
+};
 use crate::clock::Clock;
 use crate::dialect::{Call, Dialect, Query, Service as Identity};
 use crate::health::{Audience, Group};
 use crate::monitor::Board;
-use crate::proxy::{Later, LocalAnswer};
+use crate::proxy::{Later, LocalAnswer, LocalBody};
 use crate::tls::ClientCertificate;
 use crate::traffic::Traffic;
 
@@ -51,6 +55,8 @@ pub struct Admin {
     pub agent_group: Group,
     /// Whether the management port answers gRPC.
     pub grpc: bool,
+    /// Who watches.
+    pub watching: Watching,
 }
 
 /// The endpoints as the configuration has them now: replaced when it is reloaded.
@@ -79,6 +85,7 @@ impl CurrentAdmin {
 /// An endpoint that a request is meant for.
 #[derive(Clone, Copy, Debug)]
 pub struct Target<'a> {
+    pub(super) port: Port,
     pub(super) endpoint: &'a Arc<Endpoint>,
     /// What follows the endpoint's path, where its dialect has such paths.
     pub(super) below: Option<&'a str>,
@@ -121,22 +128,22 @@ impl Admin {
         let endpoints = self.endpoints.iter().filter(|endpoint| endpoint.is_at(port));
         // A path of its own comes before a check that happens to be named like its end.
         match endpoints.clone().find(|endpoint| endpoint.path == path) {
-            Some(endpoint) => Some(Target { endpoint, below: None }),
+            Some(endpoint) => Some(Target { port, endpoint, below: None }),
             // The longest path is the nearest.
             None => endpoints
-                .filter_map(|endpoint| self.below(endpoint, path))
+                .filter_map(|endpoint| self.below(port, endpoint, path))
                 .max_by_key(|target| target.endpoint.path.len()),
         }
     }
 
     /// A path below an endpoint, where its dialect has such paths.
-    fn below<'a>(&self, endpoint: &'a Arc<Endpoint>, path: &'a str) -> Option<Target<'a>> {
+    fn below<'a>(&self, port: Port, endpoint: &'a Arc<Endpoint>, path: &'a str) -> Option<Target<'a>> {
         let Kind::Report(dialects) = &endpoint.kind else {
             return None;
         };
         let rest = path.strip_prefix(&endpoint.path)?.strip_prefix('/')?;
         let known = dialects.have_below(&self.board.report(), &endpoint.group, rest);
-        known.then_some(Target { endpoint, below: Some(rest) })
+        known.then_some(Target { port, endpoint, below: Some(rest) })
     }
 
     /// Answers a request for an endpoint.
@@ -144,7 +151,7 @@ impl Admin {
     pub fn answer<B>(self: &Arc<Self>, target: Target<'_>, request: &Request<B>) -> LocalAnswer {
         let mark = self.cors.mark(request.headers(), target.negotiates());
         if let Some(response) = self.cors.preflight(request, target.methods()) {
-            return LocalAnswer::Now(finished(response, mark));
+            return LocalAnswer::Now(finished(response.map(LocalBody::Whole), mark));
         }
         match self.respond(target, request) {
             LocalAnswer::Now(response) => LocalAnswer::Now(finished(response, mark)),
@@ -159,7 +166,7 @@ impl Admin {
         let callable = endpoint.called().filter(|_| target.below.is_none());
         let called = callable.filter(|_| request.method() == Method::POST);
         if called.is_none() && request.method() != Method::GET && request.method() != Method::HEAD {
-            return LocalAnswer::Now(not_allowed(target.methods()));
+            return at_once(not_allowed(target.methods()));
         }
         let (now, certified) = (self.clock.now().unix, is_certified(request));
         let audience = match self.credentials.judge(endpoint.access, request.headers(), certified, now) {
@@ -168,7 +175,7 @@ impl Admin {
                 let said = async move { asked.ask(cookies).await };
                 return LocalAnswer::Later(self.after(said, target, request));
             }
-            Verdict::Refused(refusal) => return LocalAnswer::Now(refuse(endpoint.access, refusal)),
+            Verdict::Refused(refusal) => return at_once(refuse(endpoint.access, refusal)),
         };
         self.admitted(target, audience, request)
     }
@@ -181,7 +188,8 @@ impl Admin {
                 (Kind::Metrics, Some(merge)) => {
                     LocalAnswer::Later(self.merged_metrics(merge.clone(), merge.patience(request.headers())))
                 }
-                _ => LocalAnswer::Now(self.read(target, audience, request)),
+                (Kind::Events, _) => LocalAnswer::Now(self.watch(target, audience, request)),
+                _ => at_once(self.read(target, audience, request)),
             },
         }
     }
@@ -194,7 +202,7 @@ impl Admin {
         request: &Request<B>,
     ) -> Later {
         let (admin, endpoint) = (self.clone(), target.endpoint.clone());
-        let below = target.below.map(str::to_owned);
+        let (port, below) = (target.port, target.below.map(str::to_owned));
         let mut again = Request::new(());
         (*again.method_mut(), *again.uri_mut()) = (request.method().clone(), request.uri().clone());
         *again.headers_mut() = request.headers().clone();
@@ -202,14 +210,15 @@ impl Admin {
         Later::new(most_body, move |body| {
             let waiting = admin.clone();
             waiting.waiting.answer(async move {
-                let target = Target { endpoint: &endpoint, below: below.as_deref() };
+                let target = Target { port, endpoint: &endpoint, below: below.as_deref() };
                 match said.await {
                     Said::Admits => match admin.admitted(target, Audience::Trusted, &again) {
                         LocalAnswer::Now(response) => response,
                         LocalAnswer::Later(later) => later.begin(body).await,
                     },
-                    Said::Refuses => refuse(endpoint.access, Refusal::Unknown(None)),
-                    Said::Nothing => problem(503, "session_unknown", "the app cannot say whether the session is valid"),
+                    Said::Refuses => refuse(endpoint.access, Refusal::Unknown(None)).map(LocalBody::Whole),
+                    Said::Nothing => problem(503, "session_unknown", "the app cannot say whether the session is valid")
+                        .map(LocalBody::Whole),
                 }
             })
         })
@@ -219,7 +228,7 @@ impl Admin {
         match &target.endpoint.kind {
             Kind::Report(dialects) => self.report(target, dialects, audience, request),
             Kind::Metrics => exposition(self.metrics.render(&self.board.report(), self.clock.now())),
-            Kind::Off => problem(404, "not_found", "there is no such endpoint"),
+            Kind::Events | Kind::Off => problem(404, "not_found", "there is no such endpoint"),
         }
     }
 
@@ -230,7 +239,7 @@ impl Admin {
             Box::pin(async move {
                 let mut text = admin.metrics.render(&admin.board.report(), admin.clock.now());
                 merge.add(&mut text, patience).await;
-                exposition(text)
+                exposition(text).map(LocalBody::Whole)
             })
         })
     }
@@ -252,9 +261,14 @@ impl Admin {
                 let media_type = media_type.as_ref().map(HeaderValue::as_bytes);
                 dialect.call(view, &Call { media_type, body: &body })
             });
-            Box::pin(ready(full(answer.code, answer.media_type, answer.body)))
+            Box::pin(ready(full(answer.code, answer.media_type, answer.body).map(LocalBody::Whole)))
         })
     }
+}
+
+/// An answer that waits for nothing.
+fn at_once(response: Response<Bytes>) -> LocalAnswer {
+    LocalAnswer::Now(response.map(LocalBody::Whole))
 }
 
 /// Whether the caller showed a client certificate, at the management port.
@@ -263,7 +277,7 @@ pub(super) fn is_certified<B>(request: &Request<B>) -> bool {
 }
 
 /// What every answer says beyond itself.
-fn finished(mut response: Response<Bytes>, mark: Mark) -> Response<Bytes> {
+fn finished<B>(mut response: Response<B>, mark: Mark) -> Response<B> {
     let headers = response.headers_mut();
     headers.entry(CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
     mark.put(headers);
@@ -334,7 +348,7 @@ where
             && let Some(action) = Action::at(request.uri().path())
         {
             let answer = self.operator.answer(action, &request, self.peer, &admin.credentials);
-            return Either::Right(Box::pin(async move { Ok(answer.await.map(whole)) }));
+            return Either::Right(Box::pin(async move { Ok(paid(answer.await.map(LocalBody::Whole))) }));
         }
         if self.port == Port::Admin && GrpcHealth::is_call(&request) {
             let answer = self.health.clone().answer(self.admin.clone(), request);
@@ -342,10 +356,10 @@ where
         }
         let answer = match admin.find(self.port, request.uri().path()) {
             Some(target) => admin.answer(target, &request),
-            None => LocalAnswer::Now(problem(404, "not_found", "there is no such endpoint on this port")),
+            None => at_once(problem(404, "not_found", "there is no such endpoint on this port")),
         };
         match answer {
-            LocalAnswer::Now(response) => Either::Left(ready(Ok(response.map(whole)))),
+            LocalAnswer::Now(response) => Either::Left(ready(Ok(paid(response)))),
             LocalAnswer::Later(later) => Either::Right(Box::pin(async move {
                 let body = match later.most_body() {
                     0 => Ok(Bytes::new()),
@@ -353,14 +367,23 @@ where
                 };
                 let response = match body {
                     Ok(body) => later.begin(body).await,
-                    Err(refused) => refused,
+                    Err(refused) => refused.map(LocalBody::Whole),
                 };
-                Ok(response.map(whole))
+                Ok(paid(response))
             })),
         }
     }
 }
 
-fn whole(body: Bytes) -> Payload {
-    Payload::Left(Full::new(body))
+/// An answer in the form of the management port. What goes on is marked, so that its connection does.
+fn paid(response: Response<LocalBody>) -> Response<Payload> {
+    let (mut parts, body) = response.into_parts();
+    let payload = match body {
+        LocalBody::Whole(body) => Payload::Left(Full::new(body)),
+        LocalBody::Pieces(pieces) => {
+            parts.extensions.insert(Watched);
+            Payload::Right(StreamBody::new(pieces.map(|piece| Ok(Frame::data(piece)))).boxed_unsync())
+        }
+    };
+    Response::from_parts(parts, payload)
 }

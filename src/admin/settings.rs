@@ -163,7 +163,7 @@ impl Setting for MergeFrom {
 crate::settings! {
     /// One endpoint; its path is the table's name.
     pub struct EndpointSettings {
-        /// The wire format, or "prometheus" for the metrics; "off" takes an endpoint of the preset away. Of several
+        /// The wire format, "prometheus" for the metrics, "events" for what happens; "off" takes an endpoint of the preset away. Of several
         /// formats the caller's `Accept` chooses one: the first, where that says nothing.
         dialect: Kind,
         /// The group that it speaks of. Default: "health"; "liveness" with the dialect ok.
@@ -207,7 +207,7 @@ impl EndpointSettings {
     pub fn group(&self) -> Group {
         let of_dialect = || match &self.dialect {
             Kind::Report(dialects) => dialects.first().group(),
-            Kind::Metrics | Kind::Off => Group::Health,
+            Kind::Metrics | Kind::Events | Kind::Off => Group::Health,
         };
         self.group.clone().unwrap_or_else(of_dialect)
     }
@@ -230,7 +230,7 @@ impl Setting for AdminListen {
 }
 
 impl Setting for Kind {
-    const EXPECTS: &'static str = "the name of a dialect, a list of such, \"prometheus\", or \"off\"";
+    const EXPECTS: &'static str = "the name of a dialect, a list of such, \"prometheus\", \"events\", or \"off\"";
     const SHAPE: crate::settings::Shape = crate::settings::Shape::List(&crate::settings::Shape::Text);
 
     fn read(node: &Node, path: &str, problems: &Problems) -> Option<Self> {
@@ -242,7 +242,8 @@ impl Setting for Kind {
             Value::List(items) => several(items, node, path, problems).map(Self::Report),
             _ => {
                 let dialects = DIALECTS.iter().map(|dialect| (dialect.name(), Some(Self::Report((*dialect).into()))));
-                let others = [("prometheus", Some(Self::Metrics)), ("off", Some(Self::Off))];
+                let others =
+                    [("prometheus", Some(Self::Metrics)), ("events", Some(Self::Events)), ("off", Some(Self::Off))];
                 let words: Vec<(&str, Option<Self>)> = dialects.chain(others).collect();
                 let index: Vec<(&str, usize)> = words.iter().enumerate().map(|(at, (word, _))| (*word, at)).collect();
                 Reader::word(node, path, problems, &index).and_then(|at| words[at].1.clone())

@@ -9,13 +9,14 @@ use hyper::{Request, Response};
 
 use super::{
     Access, Admin, AdminSettings, Cors, Credentials, Endpoint, EndpointSettings, Kind, Means, Metrics, Port, Ports,
+    Watchers,
 };
 use crate::check::Check;
 use crate::clock::Clock;
 use crate::dialect::{Service, find};
 use crate::health::{Facts, Finding, Group, Policy};
 use crate::monitor::{Monitor, Plan, PlannedCheck, Schedule};
-use crate::proxy::LocalAnswer;
+use crate::proxy::{LocalAnswer, LocalBody};
 use crate::settings::{Environment, Problems, Secret, read_empty};
 use crate::traffic::{Failure, Method, Traffic};
 
@@ -99,6 +100,7 @@ fn admin(checks: &[(&str, &'static str)]) -> Arc<Admin> {
         waiting: Default::default(),
         agent_group: Group::Readiness,
         grpc: true,
+        watching: Watchers::new(clock.now()).by(1, Duration::from_secs(15)),
     })
 }
 
@@ -107,7 +109,7 @@ fn ask(admin: &Arc<Admin>, path: &str, change: impl FnOnce(&mut Request<()>)) ->
     change(&mut request);
     let target = admin.find(Port::Admin, path.split('?').next().unwrap()).expect("an endpoint");
     let LocalAnswer::Now(response) = admin.answer(target, &request) else { panic!("it waits") };
-    let (parts, body) = response.into_parts();
+    let (parts, LocalBody::Whole(body)) = response.into_parts() else { panic!("it goes on") };
     (Response::from_parts(parts, ()), String::from_utf8(body.to_vec()).unwrap())
 }
 

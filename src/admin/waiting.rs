@@ -10,6 +10,7 @@ use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
 use super::service::problem;
+use crate::proxy::LocalBody;
 
 /// What endpoints wait for before they answer, bounded in number and time.
 #[derive(Debug)]
@@ -40,17 +41,18 @@ impl Waiting {
     /// An answer that asks somebody else first: refused when too many do, given up when it takes too long.
     pub fn answer(
         &self,
-        answer: impl Future<Output = Response<Bytes>> + Send + 'static,
-    ) -> BoxFuture<'static, Response<Bytes>> {
+        answer: impl Future<Output = Response<LocalBody>> + Send + 'static,
+    ) -> BoxFuture<'static, Response<LocalBody>> {
         let Ok(place) = self.answers.clone().try_acquire_owned() else {
             let full = problem(503, "overloaded", "too many requests wait for an answer already");
-            return Box::pin(std::future::ready(full));
+            return Box::pin(std::future::ready(full.map(LocalBody::Whole)));
         };
         Box::pin(async move {
             let answer = timeout(LONGEST_ANSWER, answer).await;
             drop(place);
             answer.unwrap_or_else(|_| {
-                problem(503, "answer_timeout", "what this endpoint has to ask first does not answer")
+                let late = "what this endpoint has to ask first does not answer";
+                problem(503, "answer_timeout", late).map(LocalBody::Whole)
             })
         })
     }
@@ -85,21 +87,23 @@ mod tests {
     use hyper::body::Frame;
 
     use super::{MOST_ANSWERS, MOST_BODIES, Waiting};
+    use crate::proxy::LocalBody;
 
     #[tokio::test(start_paused = true)]
     async fn answers_wait_in_bounded_number_and_time() {
         let waiting = Waiting::default();
-        let fine = waiting.answer(async { Response::new(Bytes::from_static(b"fine")) }).await;
-        assert_eq!((fine.status().as_u16(), &fine.body()[..]), (200, &b"fine"[..]));
+        let fine = waiting.answer(async { Response::new(Bytes::from_static(b"fine").into()) }).await;
+        let LocalBody::Whole(body) = fine.body() else { panic!("it is whole") };
+        assert_eq!((fine.status().as_u16(), &body[..]), (200, &b"fine"[..]));
         let hung: Vec<_> = (0..MOST_ANSWERS).map(|_| waiting.answer(std::future::pending())).collect();
         assert_eq!(waiting.answer(std::future::pending()).await.status(), 503, "no place is left");
         for answer in hung {
             assert_eq!(answer.await.status(), 503);
         }
-        let fine = waiting.answer(async { Response::new(Bytes::new()) }).await;
+        let fine = waiting.answer(async { Response::new(Bytes::new().into()) }).await;
         assert_eq!(fine.status(), 200, "places are given back");
         drop((0..MOST_ANSWERS).map(|_| waiting.answer(std::future::pending())).collect::<Vec<_>>());
-        let fine = waiting.answer(async { Response::new(Bytes::new()) }).await;
+        let fine = waiting.answer(async { Response::new(Bytes::new().into()) }).await;
         assert_eq!(fine.status(), 200, "also by who leaves");
     }
 

@@ -1,7 +1,9 @@
 use std::sync::Arc;
 
 use super::{BUILT, REVISION, StartError, VERSION};
-use crate::admin::{Admin, Cors, Credentials, Endpoint, Kind, Merge, MergeCounts, MergeFrom, Metrics, Reloads};
+use crate::admin::{
+    Admin, Cors, Credentials, Endpoint, Kind, Merge, MergeCounts, MergeFrom, Metrics, Reloads, Watchers,
+};
 use crate::clock::{Clock, rfc3339};
 use crate::config::Config;
 use crate::dialect::Service;
@@ -24,6 +26,7 @@ pub(super) struct Standing {
     pub(super) reloads: Arc<Reloads>,
     pub(super) merge_counts: Arc<MergeCounts>,
     pub(super) event_totals: Arc<EventTotals>,
+    pub(super) watchers: Arc<Watchers>,
 }
 
 impl Standing {
@@ -34,7 +37,8 @@ impl Standing {
         tls: Option<Arc<tls::Server>>,
         upstream_tls: Option<Arc<Client>>,
     ) -> Result<Admin, StartError> {
-        let Self { board, traffic, clock, started, listen, reloads, merge_counts, event_totals } = self.clone();
+        let Self { board, traffic, clock, started, listen, reloads, merge_counts, event_totals, watchers } =
+            self.clone();
         let service = &config.service;
         let version = service.version.clone().unwrap_or_else(|| VERSION.to_owned());
         let namespace = config.metrics.namespace.clone().unwrap_or_else(|| service.name.replace(['-', '.'], "_"));
@@ -42,7 +46,7 @@ impl Standing {
             Metrics::new(&namespace, VERSION, REVISION, traffic.clone(), tls, reloads).map_err(StartError::Metrics)?;
         let metrics = metrics
             .merging(merge(config, upstream_tls, merge_counts)?)
-            .telling(event_totals)
+            .telling(event_totals, watchers.clone())
             .limited(config.proxy.limits.connections);
         let credentials = Credentials::load(&config.admin, &config.environment).map_err(StartError::Access)?;
         let short = credentials.short_keys();
@@ -76,6 +80,7 @@ impl Standing {
             waiting: Default::default(),
             agent_group: config.agent_check.group.clone(),
             grpc: config.admin.grpc,
+            watching: watchers.by(config.events.watchers, config.events.heartbeat),
         })
     }
 }

@@ -36,7 +36,7 @@ use self::reload::Reloader;
 use self::stop::Stopping;
 pub use self::stop::{Stop, StopHandle};
 use self::worker::{Fleet, Plane, Sockets};
-use crate::admin::{AdminListen, ControlSocket, CurrentAdmin, Operator, Reloads};
+use crate::admin::{AdminListen, ControlSocket, CurrentAdmin, Operator, Reloads, Watchers};
 use crate::check::{Pulse, Resources};
 use crate::clock::Clock;
 use crate::config::{Config, digest};
@@ -146,8 +146,9 @@ impl App {
         let listen = traffic_sockets.first().map(|bound| bound.address().clone());
         let (started, reloads) = (clock.now(), Arc::new(Reloads::new()));
         let merge_counts = Arc::default();
-        let event_totals = Arc::default();
-        let standing = Standing { board, traffic, clock, started, listen, reloads, merge_counts, event_totals };
+        let (event_totals, watchers) = (Arc::default(), Watchers::new(started));
+        let standing =
+            Standing { board, traffic, clock, started, listen, reloads, merge_counts, event_totals, watchers };
         let webhooks = watch::Sender::new(Arc::new(config.webhooks().map_err(StartError::Webhook)?));
         let admin = Arc::new(CurrentAdmin::new(standing.admin(&config, tls.clone(), target.tls())?));
         let (reload, orders) = ReloadHandle::new();

@@ -211,6 +211,7 @@ impl Reloader {
         self.reject_when_unready.send_replace(config.proxy.reject_when_unready);
         // Groups before the endpoints that speak of them.
         self.way.monitor.replan(plan).await;
+        let generation = plane.admin.watching.generation;
         self.admin.replace(plane.admin.clone());
         self.planes.send_replace(plane);
         let everybody = async {
@@ -221,6 +222,8 @@ impl Reloader {
         if tokio::time::timeout(TAKING, everybody).await.is_err() {
             tracing::warn!("a worker has not taken the new configuration yet: its event loop is busy or stuck");
         }
+        // Whoever watches comes again, and finds the new ones.
+        self.standing.watchers.renew(generation);
         let files_now = watched(&config);
         self.watched.send_if_modified(|watched| std::mem::replace(watched, files_now.clone()) != files_now);
         (self.config, self.resources, self.files) = (config, resources, files);

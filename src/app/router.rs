@@ -48,8 +48,9 @@ const ACCEPT: &str = "accept";
 const COOKIE: &str = "cookie";
 
 /// The fields that other answers depend on: what a body is, that an OPTIONS is a browser's question, and how long a scrape
-/// may take.
-const OF_OTHERS: [&str; 3] = ["content-type", "access-control-request-method", "x-prometheus-scrape-timeout-seconds"];
+/// may take, and what a watcher was told last.
+const OF_OTHERS: [&str; 4] =
+    ["content-type", "access-control-request-method", "x-prometheus-scrape-timeout-seconds", "last-event-id"];
 
 impl Local for Endpoints {
     fn answer(&self, request: &LocalRequest<'_>) -> Option<LocalAnswer> {

@@ -1,11 +1,11 @@
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::{Config, dialects};
-use crate::admin::{AdminListen, Cors, Credentials, Kind, Means, MergeFrom};
+use crate::admin::{AdminListen, Cors, Credentials, Kind, MOST_WATCHERS, Means, MergeFrom};
 use crate::check::{Pulse, Resources};
-use crate::dialect::Above;
 use crate::events::Webhook;
-use crate::health::Group;
+use crate::health::{Above, Group};
 use crate::proxy::Target;
 use crate::settings::{Address, Origin, Problems, Scheme, Size, Table, Url, Value};
 use crate::supervise::AppStatus;
@@ -84,7 +84,18 @@ pub(super) fn validate(config: &Config, tree: &Table, problems: &Problems) {
     prepare(config, tls, problems);
 }
 
+/// Oftener is a load, and less often is longer than what stands between leaves a silent connection open.
+const HEARTBEATS: std::ops::RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(300);
+
 fn events(config: &Config, all_checks: &[&str], problems: &Problems, origin: &impl Fn(&[&str]) -> Origin) {
+    if !(1..=MOST_WATCHERS).contains(&config.events.watchers) {
+        let message =
+            format!("`events.watchers` must be from 1 to {MOST_WATCHERS}; to have none, have no such endpoint");
+        problems.add(&origin(&["events", "watchers"]), message);
+    }
+    if !HEARTBEATS.contains(&config.events.heartbeat) {
+        problems.add(&origin(&["events", "heartbeat"]), "`events.heartbeat` must be from 1s to 5m");
+    }
     let place = origin(&["events", "webhooks"]);
     for (index, hook) in config.events.webhooks.0.iter().enumerate() {
         if let Err(error) = Webhook::new(hook, &config.service.name, &config.environment) {

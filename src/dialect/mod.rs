@@ -5,7 +5,9 @@
 mod actuator;
 mod avalanche;
 mod build;
+mod checks;
 mod claude_proxy;
+mod event;
 mod health_json;
 mod healthchecks_ui;
 mod json;
@@ -16,8 +18,9 @@ mod simple;
 mod template;
 mod view;
 
+pub use self::event::event;
 pub use self::template::{Body, Reference, Words};
-pub use self::view::{Above, Answer, Call, Query, Service, StatusCodes, View};
+pub use self::view::{Answer, Call, Query, Service, StatusCodes, View};
 use crate::health::{Group, Report};
 
 /// One wire format.
@@ -115,7 +118,14 @@ pub const DIALECTS: &[&dyn Dialect] = &[
     &microprofile::MicroProfile,
     &avalanche::Avalanche,
     &kubernetes::Kubernetes,
+    &checks::Checks,
 ];
+
+/// The report as whoever watches is told of it first, in JSON: that of the dialect `checks`.
+#[must_use]
+pub fn snapshot(view: &View<'_>) -> String {
+    checks::list(view).to_string()
+}
 
 /// The dialect of that name.
 #[must_use]

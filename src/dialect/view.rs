@@ -4,7 +4,7 @@ use std::cmp::Reverse;
 use bytes::Bytes;
 
 use super::{Dialect, Options};
-use crate::health::{Audience, CheckReport, Group, Lifecycle, Moment, Report, Status};
+use crate::health::{Above, Audience, CheckReport, Group, Moment, Report, Status};
 use crate::traffic::Totals;
 
 /// All that a dialect may look at.
@@ -138,47 +138,18 @@ pub struct Answer {
 /// What an engine that has died or stopped ticking is told as.
 pub(super) const DEAD: &str = "the health engine has stopped";
 
-const ENGINE: &str = "engine";
-const LIFECYCLE: &str = "lifecycle";
-const MAINTENANCE: &str = "maintenance";
-
-/// Something that is above all checks and has a say in the verdict.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Above {
-    /// What it is, where it stands among the checks.
-    pub name: &'static str,
-    /// What it has the whole be, at least.
-    pub status: Status,
-    /// Why.
-    pub sentence: Cow<'static, str>,
-}
-
-impl Above {
-    /// The names that no check of the configuration can have.
-    pub const NAMES: [&'static str; 3] = [ENGINE, LIFECYCLE, MAINTENANCE];
-}
-
 impl View<'_> {
     /// The verdict of the endpoint's group, with what stands above all checks.
     #[must_use]
     pub fn status(&self) -> Status {
-        let checks = match self.report.status(self.group) {
-            Status::Unknown if *self.group == Group::Liveness => {
-                self.report.members(self.group).map(|check| self.part(check)).max().unwrap_or(Status::Healthy)
-            }
-            status => status,
-        };
-        self.above().map_or(checks, |above| checks.max(above.status))
+        let status = self.report.verdict(self.group);
+        if self.report.is_overdue(self.now) { status.max(Status::Unhealthy) } else { status }
     }
 
-    /// What a check counts for in the endpoint's group. A liveness check that has not been asked yet must not have a
-    /// process restarted; for the other groups unknown is not green.
+    /// What a check counts for in the endpoint's group.
     #[must_use]
     pub fn part(&self, check: &CheckReport) -> Status {
-        match check.weighted() {
-            Status::Unknown if *self.group == Group::Liveness => Status::Healthy,
-            weighted => weighted,
-        }
+        check.part_of(self.group)
     }
 
     /// The checks that make up the whole: those of the group that are asked at all.
@@ -186,22 +157,10 @@ impl View<'_> {
         self.report.members(self.group).map(|check| &**check).filter(|check| check.enabled)
     }
 
-    /// What stands above all checks, if it has a say: a dead engine, and for readiness and health a process that is
-    /// stopping, an operator's word, or a start that is not over.
+    /// What stands above all checks, if it has a say: a dead engine, and what the report says.
     #[must_use]
     pub fn above(&self) -> Option<Above> {
-        let above = |name, status, sentence| Some(Above { name, status, sentence });
-        if self.report.is_overdue(self.now) {
-            return above(ENGINE, Status::Unhealthy, DEAD.into());
-        }
-        if self.is_draining() {
-            return above(LIFECYCLE, Status::Unhealthy, "shutting down".into());
-        }
-        if let Some(reason) = self.maintenance() {
-            return above(MAINTENANCE, Status::Unhealthy, format!("in maintenance: {reason}").into());
-        }
-        let starting = *self.group == Group::Readiness && self.report.lifecycle == Lifecycle::Starting;
-        if starting { above(LIFECYCLE, Status::Unknown, "starting".into()) } else { None }
+        if self.report.is_overdue(self.now) { Some(Above::dead_engine(DEAD)) } else { self.report.above(self.group) }
     }
 
     /// The check that explains a verdict that is not healthy; none where something above the checks does.
@@ -242,15 +201,13 @@ impl View<'_> {
     /// Whether a stopping process is why this endpoint says no.
     #[must_use]
     pub fn is_draining(&self) -> bool {
-        self.report.lifecycle == Lifecycle::Draining
-            && self.report.unready_when_draining
-            && !matches!(self.group, Group::Liveness | Group::Startup)
+        self.report.is_draining(self.group)
     }
 
     /// Why an operator has this endpoint say no.
     #[must_use]
     pub fn maintenance(&self) -> Option<&str> {
-        self.report.maintenance.as_deref().filter(|_| !matches!(self.group, Group::Liveness | Group::Startup))
+        self.report.maintenance_of(self.group)
     }
 
     /// The sentence for a check that is not healthy: its own reason, or what is being waited for.

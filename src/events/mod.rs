@@ -1,12 +1,11 @@
 //! Tells others when a status changes: webhooks.
 //!
-//! Watches the board like everybody else, so health never waits for whoever is told; each receiver has a queue of its own
-//! with a bound, and what does not fit is counted.
+//! Reads the record of what has happened like everybody else, so health never waits for whoever is told, and a change that
+//! is reversed at once is told of too; each receiver has a queue of its own with a bound, and what does not fit is counted.
 
 mod message;
 mod settings;
 mod totals;
-mod transitions;
 mod webhook;
 
 use std::sync::Arc;
@@ -14,10 +13,9 @@ use std::sync::Arc;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
-pub use self::message::Event;
 pub use self::settings::{EventsSettings, Template, WebhookError, WebhookSettings, Webhooks};
 pub use self::totals::EventTotals;
-use self::transitions::Transitions;
+use self::totals::Outcome;
 use self::webhook::Queue;
 pub use self::webhook::Webhook;
 use crate::clock::Clock;
@@ -32,7 +30,6 @@ pub async fn run(
 ) {
     let mut senders = JoinSet::new();
     let mut queues: Vec<Queue> = Vec::new();
-    let mut transitions = Transitions::default();
     let mut seen = 0;
     webhooks.mark_changed();
     loop {
@@ -45,11 +42,13 @@ pub async fn run(
                 let hooks = webhooks.borrow_and_update().clone();
                 queues = hooks.iter().map(|hook| hook.start(&mut senders, totals.clone())).collect();
             }
-            report = board.wait_for(|report| report.number != seen) => {
-                seen = report.number;
-                for event in transitions.of(&report, clock.now()) {
-                    queues.iter_mut().for_each(|queue| queue.offer(&event, clock.now()));
+            report = board.wait_for_event(seen) => {
+                let (forgotten, events) = report.history.left_after(seen);
+                (0..forgotten).for_each(|_| totals.count(Outcome::Dropped));
+                for event in events {
+                    queues.iter_mut().for_each(|queue| queue.offer(event, clock.now()));
                 }
+                seen = report.history.last();
             }
             // Nobody asks for their results; they end by themselves.
             Some(_) = senders.join_next() => {}

@@ -13,6 +13,11 @@ crate::settings! {
     pub struct EventsSettings {
         /// Receivers of messages by POST.
         webhooks: Webhooks = "[]",
+        /// Who watches endpoints with `dialect = "events"`: at most so many at the same time; 128 of them at the management
+        /// port.
+        watchers: u32 = "64",
+        /// What nothing happens to is sent a comment so often, so that both sides notice when the other has gone.
+        heartbeat: Duration = "15s",
     }
 }
 

@@ -7,11 +7,12 @@ use hyper::{Method, StatusCode};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
+use super::EventTotals;
+use super::message::News;
 use super::settings::{Template, WebhookError, WebhookSettings};
 use super::totals::Outcome;
-use super::{Event, EventTotals};
 use crate::fetch::{FetchError, Question, send};
-use crate::health::Moment;
+use crate::health::{Event, Moment};
 use crate::settings::{Environment, Scheme};
 use crate::tls::Client;
 
@@ -100,25 +101,23 @@ pub(super) struct Queue {
 impl Queue {
     /// Puts an event in, if the receiver is to be told and there is room.
     pub(super) fn offer(&mut self, event: &Event, now: Moment) {
-        if !self.wants(event) {
-            return;
-        }
+        let Some(news) = News::of(event).filter(|news| self.wants(news)) else { return };
         let minute = now.monotonic.as_secs() / 60;
         if minute != self.minute {
             (self.minute, self.in_minute) = (minute, 0);
         }
         self.in_minute += 1;
-        let body = event.body(self.template, &self.service);
+        let body = news.body(self.template, &self.service);
         if self.in_minute > MOST_A_MINUTE || self.sender.try_send(body).is_err() {
             self.totals.count(Outcome::Dropped);
-            let told = event.name.as_ref();
+            let told = news.name;
             tracing::debug!(told, "an event was dropped: too many wait, or too many came");
         }
     }
 
-    fn wants(&self, event: &Event) -> bool {
-        let names = |list: &[String]| list.iter().any(|name| *name == *event.name);
-        if event.is_group { names(&self.groups) } else { self.checks.is_empty() || names(&self.checks) }
+    fn wants(&self, news: &News<'_>) -> bool {
+        let names = |list: &[String]| list.iter().any(|name| name == news.name);
+        if news.is_group { names(&self.groups) } else { self.checks.is_empty() || names(&self.checks) }
     }
 }
 

@@ -4,8 +4,10 @@
 //! every status; one value, [`Report`], holds every status at one instant, and everything that the program says about
 //! health is made from it, so no two answers can disagree.
 
+mod above;
 mod fact;
 mod group;
+mod history;
 mod lifecycle;
 mod moment;
 mod observation;
@@ -14,8 +16,10 @@ mod report;
 mod state;
 mod status;
 
+pub use above::Above;
 pub use fact::{Audience, Fact, Facts};
 pub use group::Group;
+pub use history::{Chronicle, Event, History, MOST_EVENTS, MOST_RECENT, Subject};
 pub use lifecycle::Lifecycle;
 pub use moment::Moment;
 pub use observation::{Finding, Observation, Outcome, Reason};

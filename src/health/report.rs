@@ -1,7 +1,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{Group, Lifecycle, Moment, OnFailure, Reason, State, Status};
+use super::{Event, Group, History, Lifecycle, Moment, OnFailure, Reason, State, Status};
 
 /// Everything that is known at one instant. Immutable; every endpoint, metric and watcher reads the same one.
 #[derive(Clone, Debug)]
@@ -22,6 +22,8 @@ pub struct Report {
     pub groups: Vec<GroupReport>,
     /// On the monotonic clock: by when the next report must be there. Later than that, the engine has died.
     pub overdue_at: Option<Duration>,
+    /// What led to it.
+    pub history: Arc<History>,
 }
 
 /// One check in a report.
@@ -48,6 +50,8 @@ pub struct CheckReport {
     pub runs: [u64; 4],
     /// Transitions so far by the status entered, in the order of [`Status::ALL`].
     pub transitions: [u64; 4],
+    /// Its last transitions, oldest first.
+    pub recent: Arc<[Arc<Event>]>,
 }
 
 /// One group in a report.
@@ -64,6 +68,16 @@ impl CheckReport {
     #[must_use]
     pub fn weighted(&self) -> Status {
         if self.enabled { self.on_failure.weigh(self.state.status) } else { Status::Healthy }
+    }
+
+    /// What it counts for in one of its groups. A liveness check that has not been asked yet must not have a process
+    /// restarted; for the other groups unknown is not green.
+    #[must_use]
+    pub fn part_of(&self, group: &Group) -> Status {
+        match self.weighted() {
+            Status::Unknown if *group == Group::Liveness => Status::Healthy,
+            weighted => weighted,
+        }
     }
 
     /// Why the check is not healthy: the reason of the last run, if that was not a pass.

@@ -11,12 +11,15 @@ use crate::health::{Fact, Report, Status};
 pub struct Board {
     report: ArcSwap<Report>,
     number: watch::Sender<u64>,
+    /// The last event: who waits for events alone is not woken by every report.
+    event: watch::Sender<u64>,
 }
 
 impl Board {
     pub(super) fn new(report: Report) -> Arc<Self> {
         let number = watch::Sender::new(report.number);
-        Arc::new(Self { report: ArcSwap::from_pointee(report), number })
+        let event = watch::Sender::new(report.history.last());
+        Arc::new(Self { report: ArcSwap::from_pointee(report), number, event })
     }
 
     /// The latest report.
@@ -26,14 +29,22 @@ impl Board {
     }
 
     /// Waits until a report satisfies the condition.
-    pub async fn wait_for(&self, mut condition: impl FnMut(&Report) -> bool) -> Arc<Report> {
-        let mut numbers = self.number.subscribe();
+    pub async fn wait_for(&self, condition: impl FnMut(&Report) -> bool) -> Arc<Report> {
+        self.wait(self.number.subscribe(), condition).await
+    }
+
+    /// Waits until something has happened after this event.
+    pub async fn wait_for_event(&self, after: u64) -> Arc<Report> {
+        self.wait(self.event.subscribe(), |report| report.history.last() > after).await
+    }
+
+    async fn wait(&self, mut changes: watch::Receiver<u64>, mut condition: impl FnMut(&Report) -> bool) -> Arc<Report> {
         loop {
             let report = self.report.load_full();
             if condition(&report) {
                 return report;
             }
-            if numbers.changed().await.is_err() {
+            if changes.changed().await.is_err() {
                 // The sender lives as long as this board.
                 std::future::pending::<()>().await;
             }
@@ -41,9 +52,10 @@ impl Board {
     }
 
     pub(super) fn publish(&self, report: Report) {
-        let number = report.number;
+        let (number, last) = (report.number, report.history.last());
         self.report.store(Arc::new(report));
         self.number.send_replace(number);
+        self.event.send_if_modified(|event| std::mem::replace(event, last) != last);
     }
 }
 

@@ -9,7 +9,7 @@ use super::handle::{Inbox, Replan, Wishes};
 use super::{Board, Identity, MonitorHandle, Plan, PlannedCheck, Schedule};
 use crate::clock::Clock;
 use crate::health::{
-    CheckReport, Group, Lifecycle, Moment, Observation, Outcome, Policy, Report, State, Status, Transition,
+    CheckReport, Chronicle, Group, Lifecycle, Moment, Observation, Outcome, Policy, Report, State, Status, Transition,
 };
 
 /// Results that wait for the keeper. It only computes, so a few are enough; askers wait when there are more.
@@ -66,6 +66,7 @@ impl Monitor {
             checks,
             groups,
             overdue_at: None,
+            history: Arc::default(),
         });
         let (handle, inbox) = MonitorHandle::new();
         (Self { plan, clock, board: board.clone(), inbox }, board, handle)
@@ -123,6 +124,7 @@ struct Keeper {
     started: bool,
     wishes: Wishes,
     number: u64,
+    chronicle: Chronicle,
     checks: Vec<Kept>,
     /// Askers so far.
     asked: u64,
@@ -140,6 +142,7 @@ impl Keeper {
             started: false,
             wishes: Wishes::default(),
             number: 1,
+            chronicle: Chronicle::default(),
             checks: Vec::new(),
             asked: 0,
             askers: JoinSet::new(),
@@ -171,6 +174,7 @@ impl Keeper {
         if let Some(known) = known {
             // Counters never go back.
             (report.runs, report.transitions) = (known.report.runs, known.report.transitions);
+            report.recent = known.report.recent.clone();
             if known.identity.question == planned.identity.question {
                 report.state = known.report.state.clone();
             }
@@ -232,7 +236,8 @@ impl Keeper {
         }
         self.number += 1;
         let checks: Vec<_> = self.checks.iter().map(|kept| kept.report.clone()).collect();
-        let report = Report {
+        let before = self.board.report().clone();
+        let mut report = Report {
             number: self.number,
             at: now,
             lifecycle: match (self.wishes.draining, self.started) {
@@ -245,8 +250,15 @@ impl Keeper {
             groups: Report::aggregate(&self.groups, &checks),
             checks,
             overdue_at: self.checks.iter().filter_map(|kept| kept.due).min(),
+            history: before.history.clone(),
         };
-        let was = self.board.report().is_ready();
+        self.chronicle.note(&before, &mut report);
+        for (kept, check) in self.checks.iter_mut().zip(&report.checks) {
+            if !Arc::ptr_eq(&kept.report, check) {
+                kept.report = check.clone();
+            }
+        }
+        let was = before.is_ready();
         let is = report.is_ready();
         self.board.publish(report);
         if was != is {
@@ -272,6 +284,7 @@ fn first_report(planned: &PlannedCheck, now: Moment) -> CheckReport {
         state: State::new(now),
         runs: [0; 4],
         transitions: [0; 4],
+        recent: Arc::default(),
     }
 }
 

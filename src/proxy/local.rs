@@ -1,7 +1,11 @@
 use std::fmt;
+use std::pin::Pin;
+use std::task::{Context, Poll};
 
 use bytes::Bytes;
+use futures_util::Stream;
 use futures_util::future::BoxFuture;
+use futures_util::stream::BoxStream;
 use httparse::Header;
 use hyper::Response;
 
@@ -24,15 +28,60 @@ pub trait Local: 'static {
 #[derive(Debug)]
 pub enum LocalAnswer {
     /// So, at once. A body that comes with the request is not read.
-    Now(Response<Bytes>),
+    Now(Response<LocalBody>),
     /// Once its body is there, or something else that takes time.
     Later(Later),
+}
+
+/// The body of an answer that is not the app's.
+#[derive(Debug)]
+pub enum LocalBody {
+    /// All of it.
+    Whole(Bytes),
+    /// As it comes: each piece is sent at once, and the next one is asked for when the client has room for it.
+    Pieces(Pieces),
+}
+
+impl From<Bytes> for LocalBody {
+    fn from(body: Bytes) -> Self {
+        Self::Whole(body)
+    }
+}
+
+/// A body that goes on. Whoever makes one bounds their number, and ends them when the process is told to stop; one that
+/// does not end by itself is cut when the worker closes.
+pub struct Pieces(BoxStream<'static, Bytes>);
+
+impl Pieces {
+    /// These.
+    pub fn new(pieces: impl Stream<Item = Bytes> + Send + 'static) -> Self {
+        Self(Box::pin(pieces))
+    }
+
+    /// The next one, which is not empty; `None`: that was all.
+    pub(super) fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Bytes>> {
+        self.0.as_mut().poll_next(cx)
+    }
+}
+
+impl Stream for Pieces {
+    type Item = Bytes;
+
+    fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Bytes>> {
+        Self::poll_next(self.get_mut(), cx)
+    }
+}
+
+impl fmt::Debug for Pieces {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Pieces")
+    }
 }
 
 /// An answer that waits for something.
 pub struct Later {
     most_body: usize,
-    begin: Box<dyn FnOnce(Bytes) -> BoxFuture<'static, Response<Bytes>> + Send>,
+    begin: Box<dyn FnOnce(Bytes) -> BoxFuture<'static, Response<LocalBody>> + Send>,
 }
 
 impl Later {
@@ -41,7 +90,7 @@ impl Later {
     /// is dropped when the client leaves.
     pub fn new(
         most_body: usize,
-        begin: impl FnOnce(Bytes) -> BoxFuture<'static, Response<Bytes>> + Send + 'static,
+        begin: impl FnOnce(Bytes) -> BoxFuture<'static, Response<LocalBody>> + Send + 'static,
     ) -> Self {
         Self { most_body, begin: Box::new(begin) }
     }
@@ -54,7 +103,7 @@ impl Later {
 
     /// Begins with the answer.
     #[must_use]
-    pub fn begin(self, body: Bytes) -> BoxFuture<'static, Response<Bytes>> {
+    pub fn begin(self, body: Bytes) -> BoxFuture<'static, Response<LocalBody>> {
         (self.begin)(body)
     }
 }

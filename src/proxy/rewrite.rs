@@ -237,21 +237,35 @@ pub(super) fn write_own(
     delivery: Delivery,
     date: &str,
 ) {
-    let (status, body) = (response.status(), response.body());
+    write_own_fields(out, response, date);
+    // RFC 9110 section 8.6: not with 204.
+    if response.status() != hyper::StatusCode::NO_CONTENT {
+        write_field(out, "content-length", response.body().len().to_string().as_bytes());
+    }
+    write_persistence(out, delivery.close, delivery.to_http10);
+    out.extend_from_slice(b"\r\n");
+    if !to_head {
+        out.extend_from_slice(response.body());
+    }
+}
+
+/// Writes the head of an answer of our own whose body comes bit by bit.
+pub(super) fn write_own_head<B>(out: &mut Vec<u8>, response: &hyper::Response<B>, delivery: Delivery, date: &str) {
+    write_own_fields(out, response, date);
+    if delivery.chunked {
+        out.extend_from_slice(b"Transfer-Encoding: chunked\r\n");
+    }
+    write_persistence(out, delivery.close, delivery.to_http10);
+    out.extend_from_slice(b"\r\n");
+}
+
+fn write_own_fields<B>(out: &mut Vec<u8>, response: &hyper::Response<B>, date: &str) {
+    let status = response.status();
     write_status(out, status.as_u16(), status.canonical_reason().unwrap_or_default());
     for (name, value) in response.headers() {
         write_field(out, name.as_str(), value.as_bytes());
     }
     write_field(out, "date", date.as_bytes());
-    // RFC 9110 section 8.6: not with 204.
-    if status != hyper::StatusCode::NO_CONTENT {
-        write_field(out, "content-length", body.len().to_string().as_bytes());
-    }
-    write_persistence(out, delivery.close, delivery.to_http10);
-    out.extend_from_slice(b"\r\n");
-    if !to_head {
-        out.extend_from_slice(body);
-    }
 }
 
 /// How a body is framed for the client, and whether its end can only be told by closing.

@@ -1,4 +1,3 @@
-use std::cell::Cell;
 use std::convert::Infallible;
 use std::net::IpAddr;
 use std::pin::{Pin, pin};
@@ -14,7 +13,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::time::timeout;
 
 use super::begun::{Begun, Protocol};
-use super::held::{Busy, Held};
+use super::held::{Busy, Held, Work};
 use super::{ConnectionSettings, Endless, Handler, Io};
 use crate::tls::ClientCertificate;
 
@@ -50,14 +49,14 @@ pub(super) async fn serve<H: Handler>(
     handler: H,
     settings: ConnectionSettings,
 ) {
-    let (busy, certified) = (Rc::new(Cell::new(0)), io.is_certified());
+    let (work, certified) = (Rc::<Work>::default(), io.is_certified());
     let service = {
-        let busy = busy.clone();
+        let work = work.clone();
         service_fn(move |mut request: Request<Incoming>| {
             if certified {
                 request.extensions_mut().insert(ClientCertificate);
             }
-            let (handler, busy) = (handler.clone(), Busy::new(busy.clone()));
+            let (handler, busy) = (handler.clone(), Busy::new(work.clone()));
             async move {
                 let answer: Response<_> = handler.handle(request, peer).await;
                 let busy = answer.extensions().get::<Endless>().map(|_| busy);
@@ -84,27 +83,29 @@ pub(super) async fn serve<H: Handler>(
                 .max_buf_size(settings.header_bytes.max(8192))
                 .max_header_size(settings.header_bytes);
             let connection = pin!(builder.serve_connection(io, service));
-            run(connection, http1::Connection::graceful_shutdown, settings.lifetime, &busy).await;
+            run(connection, http1::Connection::graceful_shutdown, settings.lifetime, &work).await;
         }
         Protocol::Http2 => {
             let connection = pin!(http2_builder(settings).serve_connection(io, service));
-            run(connection, http2::Connection::graceful_shutdown, settings.lifetime, &busy).await;
+            run(connection, http2::Connection::graceful_shutdown, settings.lifetime, &work).await;
         }
     }
 }
 
+/// A client that takes nothing of an answer that goes on is looked at so often before it is given up.
+const MOST_STUCK: u32 = 6;
+
 /// Runs a connection to its end. When its time is over it takes no more requests, and those that it has are finished:
-/// answers have bounds of their own, so only a client that does not take one is out of time.
-async fn run<C: Future>(
-    mut connection: Pin<&mut C>,
-    leave: impl FnOnce(Pin<&mut C>),
-    lifetime: Duration,
-    busy: &Cell<usize>,
-) {
+/// answers have bounds of their own, so only a client that does not take one is out of time. An answer that goes on does so
+/// for as long as somebody takes it.
+async fn run<C: Future>(mut connection: Pin<&mut C>, leave: impl FnOnce(Pin<&mut C>), lifetime: Duration, work: &Work) {
     // What goes wrong on a connection concerns its client, who is gone.
     if timeout(lifetime, connection.as_mut()).await.is_err() {
         leave(connection.as_mut());
-        while timeout(LAST_ANSWER, connection.as_mut()).await.is_err() && busy.get() > 0 {}
+        let mut stuck = 0;
+        while timeout(LAST_ANSWER, connection.as_mut()).await.is_err() && work.is_any() && stuck < MOST_STUCK {
+            stuck = if work.is_going() { 0 } else { stuck + 1 };
+        }
     }
 }
 

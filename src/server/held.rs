@@ -5,20 +5,56 @@ use std::task::{Context, Poll};
 
 use hyper::body::{Body, Frame, SizeHint};
 
+/// What a connection is busy with.
+#[derive(Debug, Default)]
+pub(super) struct Work {
+    /// Requests that are being answered.
+    present: Cell<usize>,
+    /// Those of them that wait for us, and not for a client that takes what there is.
+    going: Cell<usize>,
+}
+
+impl Work {
+    /// Whether anything is being answered.
+    pub(super) fn is_any(&self) -> bool {
+        self.present.get() > 0
+    }
+
+    /// Whether anything waits for us.
+    pub(super) fn is_going(&self) -> bool {
+        self.going.get() > 0
+    }
+}
+
 /// One of the requests that a connection is busy with, until this is dropped.
 #[derive(Debug)]
-pub(super) struct Busy(Rc<Cell<usize>>);
+pub(super) struct Busy {
+    work: Rc<Work>,
+    is_going: bool,
+}
 
 impl Busy {
-    pub(super) fn new(count: Rc<Cell<usize>>) -> Self {
-        count.set(count.get() + 1);
-        Self(count)
+    pub(super) fn new(work: Rc<Work>) -> Self {
+        work.present.update(|count| count + 1);
+        let mut busy = Self { work, is_going: false };
+        busy.goes(true);
+        busy
+    }
+
+    fn goes(&mut self, goes: bool) {
+        match (self.is_going, goes) {
+            (false, true) => self.work.going.update(|count| count + 1),
+            (true, false) => self.work.going.update(|count| count.saturating_sub(1)),
+            _ => {}
+        }
+        self.is_going = goes;
     }
 }
 
 impl Drop for Busy {
     fn drop(&mut self) {
-        self.0.set(self.0.get().saturating_sub(1));
+        self.goes(false);
+        self.work.present.update(|count| count.saturating_sub(1));
     }
 }
 
@@ -26,12 +62,12 @@ impl Drop for Busy {
 #[derive(Debug)]
 pub(super) struct Held<B> {
     body: B,
-    _busy: Option<Busy>,
+    busy: Option<Busy>,
 }
 
 impl<B> Held<B> {
     pub(super) fn new(body: B, busy: Option<Busy>) -> Self {
-        Self { body, _busy: busy }
+        Self { body, busy }
     }
 }
 
@@ -40,7 +76,13 @@ impl<B: Body + Unpin> Body for Held<B> {
     type Error = B::Error;
 
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Self::Data>, Self::Error>>> {
-        Pin::new(&mut self.get_mut().body).poll_frame(cx)
+        let this = self.get_mut();
+        let polled = Pin::new(&mut this.body).poll_frame(cx);
+        if let Some(busy) = &mut this.busy {
+            // Who is not asked for more waits for a client.
+            busy.goes(polled.is_pending());
+        }
+        polled
     }
 
     fn is_end_stream(&self) -> bool {

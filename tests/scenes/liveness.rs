@@ -31,6 +31,7 @@ fn it_restarts_nobody_and_hides_nothing() {
             groups: Report::aggregate(&Group::BUILT_IN, &checks),
             checks,
             overdue_at: None,
+            history: Default::default(),
         };
         let view = View {
             report: &report,

@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use pulsegate::dialect::{Body, Options, Service, Words};
 use pulsegate::health::{
-    CheckReport, Fact, Facts, Finding, Group, Lifecycle, Moment, Observation, OnFailure, Outcome, Policy, Reason,
-    Report, State,
+    CheckReport, Chronicle, Fact, Facts, Finding, Group, Lifecycle, Moment, Observation, OnFailure, Outcome, Policy,
+    Reason, Report, State,
 };
 use pulsegate::settings::{Node, Origin, Problems, Setting as _, Table, Value};
 use pulsegate::traffic::{Failure, Method, Traffic};
@@ -62,6 +62,7 @@ impl Scene {
             state,
             runs: [0; 4],
             transitions: [0; 4],
+            recent: Default::default(),
         })
     }
 }
@@ -158,7 +159,7 @@ impl Case {
         });
         let checks: Vec<_> = scenes.collect();
         let now = at(UPTIME + self.idle);
-        let report = Report {
+        let mut report = Report {
             number: 7,
             at: now,
             lifecycle: self.lifecycle,
@@ -167,9 +168,19 @@ impl Case {
             groups: Report::aggregate(&Group::BUILT_IN, &checks),
             checks,
             overdue_at: self.overdue.then(|| at(UPTIME).monotonic - Duration::from_secs(1)),
+            history: Default::default(),
         };
+        Chronicle::default().note(&unasked(&report), &mut report);
         (report, now)
     }
+}
+
+/// The same before anything was asked.
+fn unasked(report: &Report) -> Report {
+    let unasked = |check: &Arc<CheckReport>| Arc::new(CheckReport { state: State::new(at(0)), ..(**check).clone() });
+    let checks: Vec<_> = report.checks.iter().map(unasked).collect();
+    let groups = Report::aggregate(&Group::BUILT_IN, &checks);
+    Report { lifecycle: Lifecycle::Starting, maintenance: None, checks, groups, ..report.clone() }
 }
 
 pub(crate) fn cases() -> Vec<Case> {

@@ -153,6 +153,7 @@ fn answer(path: &str, audience: Audience) -> (u16, Value) {
         groups: Report::aggregate(&Group::BUILT_IN, &checks),
         checks,
         overdue_at: None,
+        history: Default::default(),
     };
     let view = View {
         report: &report,

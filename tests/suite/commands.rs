@@ -55,7 +55,7 @@ fn validate_says_what_is_there() {
     let home = home_with_login();
     let ended = with(home.path(), &Sidecar::full(&upstream), &["validate"]);
     assert_eq!((ended.code, &*ended.stderr), (Some(0), ""));
-    assert_eq!(ended.stdout, "the configuration is valid: 4 checks, 6 endpoints\n");
+    assert_eq!(ended.stdout, "the configuration is valid: 4 checks, 8 endpoints\n");
     assert!(upstream.seen().is_empty() && upstream.accepted() == 0, "it asks nobody");
     let nothing = run(&mut pulsegate(home.path(), &["validate"]));
     assert_eq!(nothing.code, Some(0), "the preset alone is a configuration: {nothing:?}");

@@ -73,3 +73,5 @@ mod upstream_faults;
 mod upstream_h2;
 mod transparent;
 mod upstream_tls;
+mod watchers;
+mod watching;

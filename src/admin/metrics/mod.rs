@@ -15,7 +15,7 @@ pub use self::declared::{Declared, Label, Shape, Values};
 use self::families::Families;
 use self::table as t;
 pub use self::table::METRICS;
-use super::{Merge, Reloads};
+use super::{Merge, Reloads, Watchers};
 use crate::events::EventTotals;
 use crate::health::{Moment, Report};
 use crate::journal::journal;
@@ -35,6 +35,7 @@ pub struct Metrics {
     process: Registry,
     pub(super) merge: Option<Arc<Merge>>,
     events: Arc<EventTotals>,
+    watchers: Arc<Watchers>,
     connections_limit: u32,
 }
 
@@ -65,14 +66,15 @@ impl Metrics {
             process,
             merge: None,
             events: Arc::default(),
+            watchers: Watchers::new(Moment::default()),
             connections_limit: 0,
         })
     }
 
-    /// The same, with what became of events.
+    /// The same, with what became of events, and who watches.
     #[must_use]
-    pub fn telling(self, events: Arc<EventTotals>) -> Self {
-        Self { events, ..self }
+    pub fn telling(self, events: Arc<EventTotals>, watchers: Arc<Watchers>) -> Self {
+        Self { events, watchers, ..self }
     }
 
     /// The same, with the app's own beside them.
@@ -145,6 +147,8 @@ impl Metrics {
             families.each(&t::MERGE_DROPPED, counts.dropped().map(|(reason, count)| ([reason], count as f64)));
         }
         families.each(&t::EVENTS, self.events.results().map(|(result, count)| ([result], count as f64)));
+        families.one(&t::WATCHERS, self.watchers.count() as f64);
+        families.one(&t::WATCHERS_REFUSED, self.watchers.refused() as f64);
     }
 }
 

@@ -147,4 +147,8 @@ metrics! {
         "Lines of the app's metrics that could not stand beside ours", only "with metrics.merge";
     EVENTS: Counter "events_total" [TOLD]
         "Messages about changed statuses, by what became of them";
+    WATCHERS: Gauge "event_watchers" []
+        "Clients that watch what happens, at endpoints with dialect = \"events\"";
+    WATCHERS_REFUSED: Counter "event_watchers_refused_total" []
+        "Clients that found no place to watch";
 }

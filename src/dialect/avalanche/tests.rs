@@ -41,6 +41,7 @@ fn check(name: &str, tags: &[&str], groups: &[Group], findings: Vec<Finding>) ->
         enabled: true,
         runs: [0; 4],
         transitions: [0; 4],
+        recent: Default::default(),
     }
 }
 
@@ -80,6 +81,7 @@ fn report(lifecycle: Lifecycle) -> Report {
         groups: Report::aggregate(&Group::BUILT_IN, &checks),
         checks,
         overdue_at: None,
+        history: Default::default(),
     }
 }
 

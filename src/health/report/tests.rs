@@ -24,6 +24,7 @@ fn check(index: usize, status: Status, on_failure: OnFailure, groups: Vec<Group>
         state,
         runs: [0; 4],
         transitions: [0; 4],
+        recent: Default::default(),
     })
 }
 
@@ -37,6 +38,7 @@ fn report(checks: Vec<Arc<CheckReport>>) -> Report {
         groups: Report::aggregate(&Group::BUILT_IN, &checks),
         checks,
         overdue_at: None,
+        history: Default::default(),
     }
 }
 

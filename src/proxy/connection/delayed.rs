@@ -3,7 +3,7 @@ use std::task::Poll;
 use std::time::Duration;
 
 use super::super::http1::{BodyReader, Expects, Framing, RequestHead};
-use super::super::local::{Later, Local};
+use super::super::local::{Later, Local, LocalBody};
 use super::super::rejection::Rejection;
 use super::digest::Asker;
 use super::{After, ClientStream, Connection, Read, Step, watch};
@@ -82,7 +82,7 @@ impl<L: Local, S: ClientStream> Connection<'_, L, S> {
     pub(super) async fn answer_later(&mut self, mut delayed: Delayed) -> After {
         let response = match self.read_body(&mut delayed).await {
             None => return After::Drop,
-            Some(Err(rejection)) => rejection.response(),
+            Some(Err(rejection)) => rejection.response().map(LocalBody::Whole),
             Some(Ok(())) => {
                 let answer = delayed.later.begin(delayed.collected.into());
                 match self.unless_it_leaves(answer).await {
@@ -92,8 +92,14 @@ impl<L: Local, S: ClientStream> Connection<'_, L, S> {
             }
         };
         let keep = delayed.keep && delayed.body.is_done();
-        let Step::Own(bytes, after) = self.own(&response, delayed.asker.keeping(keep)) else { return After::Drop };
-        if self.write_all(bytes).await.is_ok() { after } else { After::Drop }
+        match self.own_local(response, delayed.asker.keeping(keep)) {
+            Step::Own(bytes, after) => match self.write_all(bytes).await {
+                Ok(()) => after,
+                Err(_) => After::Drop,
+            },
+            Step::Streamed(streamed) => self.send_pieces(*streamed).await,
+            _ => After::Drop,
+        }
     }
 
     /// Reads the rest of the body. `None`: the client has left.

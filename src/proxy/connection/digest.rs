@@ -17,8 +17,8 @@ use crate::drain::Phase;
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Asker {
     keep: bool,
-    to_head: bool,
-    is_http10: bool,
+    pub(super) to_head: bool,
+    pub(super) is_http10: bool,
 }
 
 impl Asker {
@@ -157,7 +157,7 @@ impl<L: Local, S: ClientStream> Connection<'_, L, S> {
                 });
             }
         };
-        let step = self.own(&response, asker);
+        let step = self.own_local(response, asker);
         match (&step, stamp, proxy.second_ends()) {
             (Step::Own(bytes, After::Keep), Some(stamp), Some(until)) => {
                 proxy.kept.keep(request.path, stamp, until, bytes);
@@ -238,17 +238,23 @@ impl<L: Local, S: ClientStream> Connection<'_, L, S> {
     }
 
     pub(super) fn own(&self, response: &hyper::Response<bytes::Bytes>, asker: Asker) -> Step {
-        let close = !asker.keep || self.hub.phase() != Phase::Serving;
+        let (close, after) = self.after_own(asker, false);
         let mut bytes = self.proxy.answer_buffer();
         let delivery = Delivery { close, to_http10: asker.is_http10, chunked: false };
         self.proxy.with_date(|date| write_own(&mut bytes, response, asker.to_head, delivery, date));
+        Step::Own(bytes, after)
+    }
+
+    /// Whether the connection ends with an answer of ours, and how. `must_close`: only that tells its end.
+    pub(super) fn after_own(&self, asker: Asker, must_close: bool) -> (bool, After) {
+        let close = must_close || !asker.keep || self.hub.phase() != Phase::Serving;
         let after = match (close, asker.keep) {
             (false, _) => After::Keep,
             // All of the request was read, so nothing can reset the answer away.
             (true, true) => After::Drop,
             (true, false) => After::Close,
         };
-        Step::Own(bytes, after)
+        (close, after)
     }
 }
 

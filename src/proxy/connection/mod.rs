@@ -7,6 +7,7 @@ mod forward;
 mod hold;
 mod job;
 mod retry;
+mod streamed;
 
 use std::io;
 use std::pin::Pin;
@@ -23,6 +24,7 @@ use self::digest::Asker;
 pub(in crate::proxy) use self::hold::Hold;
 pub(in crate::proxy) use self::job::Job;
 pub(in crate::proxy) use self::retry::Budget;
+use self::streamed::Streamed;
 use super::arrival::Arrival;
 use super::current::Current;
 use super::exchange::{Asked, Exchange};
@@ -69,6 +71,8 @@ enum Step {
     End,
     /// An answer of our own.
     Own(Vec<u8>, After),
+    /// One that goes on.
+    Streamed(Box<Streamed>),
     /// An answer of our own that waits for something.
     Delayed(Box<Delayed>),
     /// The app's business.
@@ -135,6 +139,7 @@ impl<'w, L: Local, S: ClientStream> Connection<'w, L, S> {
                 },
                 // Boxed, so that an idle connection is small.
                 Step::Delayed(delayed) => Box::pin(self.answer_later(*delayed)).await,
+                Step::Streamed(streamed) => Box::pin(self.send_pieces(*streamed)).await,
                 Step::Forward(job) => Box::pin(self.forward(job)).await,
             };
             match after {
@@ -205,12 +210,17 @@ impl<'w, L: Local, S: ClientStream> Connection<'w, L, S> {
         Asked::unread(self.forwarded.arrival)
     }
 
+    /// Is woken from now on when the worker enters another phase, or has another configuration.
+    fn join(&mut self, cx: &Context<'_>) {
+        if self.member.is_none() {
+            self.member = Some(self.hub.join(cx.waker()));
+        }
+    }
+
     /// `idle_since`: nothing has been asked since then.
     async fn read(&mut self, deadline: Option<Instant>, idle_since: Option<Instant>) -> Read {
         std::future::poll_fn(|cx| {
-            if self.member.is_none() {
-                self.member = Some(self.hub.join(cx.waker()));
-            }
+            self.join(cx);
             let mut scratch = self.proxy.scratch.borrow_mut();
             let mut buffer = ReadBuf::new(&mut scratch);
             match Pin::new(&mut self.stream).poll_read(cx, &mut buffer) {

@@ -29,7 +29,10 @@ fn a_page_of_a_known_origin_may_ask_with_a_credential() {
         assert_eq!((answer.status, answer.body.len()), (204, 0));
         assert_eq!(answer.field("access-control-allow-origin"), Some("https://status.example"));
         assert_eq!(answer.field("access-control-allow-methods"), Some("GET, HEAD"));
-        assert_eq!(answer.field("access-control-allow-headers"), Some("authorization, content-type, x-api-key"));
+        assert_eq!(
+            answer.field("access-control-allow-headers"),
+            Some("authorization, content-type, last-event-id, x-api-key")
+        );
         assert_eq!(answer.field("access-control-allow-credentials"), None, "no cookie admits");
         assert_eq!(answer.field("vary"), Some("origin"));
         let answer = preflight("https://elsewhere.example");

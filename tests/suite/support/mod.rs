@@ -14,6 +14,7 @@ mod sidecar;
 mod tls_front;
 mod tools;
 mod upstream;
+mod watcher;
 mod wire;
 
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
@@ -33,6 +34,7 @@ pub(crate) use self::sidecar::{PULSEGATE, SYSTEM_PATH, Sidecar, home_with_login}
 pub(crate) use self::tls_front::TlsFront;
 pub(crate) use self::tools::{claude, tool};
 pub(crate) use self::upstream::{Exchange, Next, Upstream};
+pub(crate) use self::watcher::Watcher;
 pub(crate) use self::wire::{Authority, Wire};
 
 /// Nothing that works takes longer than this, even on a loaded machine with two cores.

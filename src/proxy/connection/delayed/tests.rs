@@ -6,7 +6,9 @@ use std::time::Duration;
 use hyper::Response;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream, duplex};
 
-use super::super::super::{Admission, Arrival, Current, Gate, Later, Local, LocalAnswer, LocalRequest, Proxy, Target};
+use super::super::super::{
+    Admission, Arrival, Current, Gate, Later, Local, LocalAnswer, LocalBody, LocalRequest, Proxy, Target,
+};
 use super::ClientStream;
 use crate::drain::Hub;
 use crate::settings::{Problems, read_empty};
@@ -28,7 +30,7 @@ impl Local for Echo {
         Some(LocalAnswer::Later(Later::new(most, move |body| {
             Box::pin(async move {
                 tokio::time::sleep(pause).await;
-                Response::new([b"<", &body[..], b">"].concat().into())
+                Response::new(LocalBody::Whole([b"<", &body[..], b">"].concat().into()))
             })
         })))
     }
