@@ -156,10 +156,10 @@ fn a_reload_has_everybody_come_again_by_the_keys_of_now() {
     }
 }
 
-/// A token of HS256 that is refused in so many seconds: a minute after its end, as clocks differ.
+/// A token of HS256 that is refused in so many seconds: half a minute after its end, as clocks differ.
 fn token(secret: &str, seconds: u64) -> String {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970").as_secs();
-    let claims = json!({ "exp": now + seconds - 60 }).to_string();
+    let claims = json!({ "exp": now + seconds - 30 }).to_string();
     let signed = format!("{}.{}", base64url(br#"{"alg":"HS256"}"#), base64url(claims.as_bytes()));
     let key = ring::hmac::Key::new(ring::hmac::HMAC_SHA256, secret.as_bytes());
     let signature = ring::hmac::sign(&key, signed.as_bytes());
