@@ -58,6 +58,8 @@ pub enum Command {
     Config,
     /// Print the configuration's shape as JSON Schema, for editors and generators.
     Schema,
+    /// Print what a pod in Kubernetes needs for the sidecar, as YAML.
+    Manifest(Manifest),
     /// Print what a shell needs to complete this command line.
     Completions(Completions),
     /// Print a manual page, for man -l; or write all of them.
@@ -150,6 +152,36 @@ pub struct Heartbeat {
     pub name: String,
     #[command(flatten)]
     pub(super) reach: Reach,
+}
+
+/// Arguments of `manifest`.
+#[derive(Args, Debug)]
+#[command(group = clap::ArgGroup::new("mode").required(true))]
+pub struct Manifest {
+    /// As an init container that goes on running: Kubernetes 1.29 or newer
+    #[arg(long, group = "mode")]
+    pub native: bool,
+    /// As an ordinary container beside the app's
+    #[arg(long, group = "mode")]
+    pub classic: bool,
+    /// What the objects are named after
+    #[arg(long, value_name = "NAME", default_value = "app")]
+    pub name: String,
+    /// The app's image
+    #[arg(long, value_name = "IMAGE", default_value = "example.org/app:1")]
+    pub app_image: String,
+    /// Where the app listens
+    #[arg(long, value_name = "PORT", default_value = "8080", value_parser = clap::value_parser!(u16).range(1..))]
+    pub app_port: u16,
+    /// pulsegate's image. None is published: it is one that you built. Default: pulsegate and this version
+    #[arg(long, value_name = "IMAGE")]
+    pub image: Option<String>,
+    /// Where traffic comes in
+    #[arg(long, value_name = "PORT", default_value = "8000", value_parser = clap::value_parser!(u16).range(1..))]
+    pub traffic_port: u16,
+    /// The management port, for probes and Prometheus
+    #[arg(long, value_name = "PORT", default_value = "9000", value_parser = clap::value_parser!(u16).range(1..))]
+    pub admin_port: u16,
 }
 
 /// Arguments of `completions`.

@@ -7,6 +7,7 @@ mod config;
 mod control;
 mod demo;
 mod man;
+mod manifest;
 mod probe;
 mod run;
 mod schema;
@@ -46,6 +47,7 @@ pub fn dispatch(arguments: Arguments, environment: Environment) -> ExitCode {
         Command::Heartbeat(heartbeat) => control::heartbeat(&heartbeat, &sources),
         Command::Config => config::config(&sources),
         Command::Schema => schema::schema(),
+        Command::Manifest(arguments) => manifest::manifest(&arguments, &sources),
         Command::Completions(completions) => completions::completions(&completions),
         Command::Man(pages) => man::man(&pages),
         Command::Demo(demo) => demo::demo(&demo, sources),

@@ -12,5 +12,6 @@
 )]
 
 mod configuration;
+mod manifest;
 mod rendering;
 mod support;
