@@ -1,0 +1,3 @@
+module pulsegate.test/app
+
+go 1.21
