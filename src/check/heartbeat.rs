@@ -87,6 +87,10 @@ impl Check for HeartbeatCheck {
     fn run(&mut self) -> BoxFuture<'_, Finding> {
         Box::pin(std::future::ready(self.judge(Instant::now())))
     }
+
+    fn is_told(&self) -> bool {
+        true
+    }
 }
 
 impl HeartbeatCheck {

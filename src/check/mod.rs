@@ -88,6 +88,11 @@ pub trait Check: Send {
         false
     }
 
+    /// Whether others tell it, so that asking it once, in a process that nobody tells anything, says nothing.
+    fn is_told(&self) -> bool {
+        false
+    }
+
     /// What it means that the run took longer than its timeout.
     fn timed_out(&self) -> Finding {
         Finding::fail(Reason::new("timeout", "did not answer in time"), Facts::default())

@@ -39,7 +39,7 @@ pub enum Command {
     /// Run the sidecar (the default); after --, start this app too.
     Run(Run),
     /// Read the configuration, prepare every check, and say everything that is wrong.
-    Validate,
+    Validate(Validate),
     /// Ask each check once and print a table; exit code 1 if one that matters fails or cannot tell.
     Check,
     /// Ask an endpoint; exit code 0 if it answers 2xx. For HEALTHCHECK and images without a shell.
@@ -89,6 +89,14 @@ pub struct BecomeTheApp {
     /// The app
     #[arg(last = true)]
     pub argv: Vec<OsString>,
+}
+
+/// Arguments of `validate`.
+#[derive(Args, Debug)]
+pub struct Validate {
+    /// On another machine than it will run on: secrets, keys and certificates that are not here are noted, not wrong
+    #[arg(long)]
+    pub offline: bool,
 }
 
 /// Arguments of `probe`.
@@ -278,7 +286,8 @@ impl Arguments {
             value: value.clone(),
         }));
         let file = settings.config.clone().or_else(|| environment.get("PULSEGATE_CONFIG").map(PathBuf::from));
-        Sources { file, environment, defaults: Vec::new(), flags }
+        let offline = matches!(self.command, Some(Command::Validate(Validate { offline: true })));
+        Sources { file, environment, defaults: Vec::new(), flags, offline }
     }
 }
 

@@ -42,9 +42,10 @@ pub(super) fn check(sources: &Sources) -> ExitCode {
     let rows = runtime.block_on(ask_all(plan));
     runtime.shutdown_background();
     print(&table(&rows));
-    // What cannot be told would not become ready either.
+    // What cannot be told would not become ready either; what is waited for may come.
     let says_no = |row: &Row| {
-        row.finding.as_ref().is_some_and(|found| matches!(found.outcome, Outcome::Fail | Outcome::Inconclusive))
+        let found = row.finding.as_ref().filter(|_| !row.told);
+        found.is_some_and(|found| matches!(found.outcome, Outcome::Fail | Outcome::Inconclusive))
     };
     let bad = rows.iter().any(|row| row.on_failure == OnFailure::Unhealthy && says_no(row));
     if bad { ExitCode::FAILURE } else { ExitCode::SUCCESS }
@@ -54,6 +55,8 @@ struct Row {
     name: Arc<str>,
     kind: &'static str,
     on_failure: OnFailure,
+    /// Whether others tell it, which nobody does here.
+    told: bool,
     /// `None`: not enabled.
     finding: Option<Finding>,
     took: Duration,
@@ -90,6 +93,7 @@ async fn ask_all(plan: Plan) -> Vec<Row> {
 
 async fn ask(planned: PlannedCheck) -> Row {
     let begun = Instant::now();
+    let told = planned.check.as_ref().is_some_and(|check| check.is_told());
     let finding = match planned.check {
         None => None,
         Some(mut check) => match tokio::time::timeout(planned.schedule.timeout, check.run()).await {
@@ -101,6 +105,7 @@ async fn ask(planned: PlannedCheck) -> Row {
         name: planned.name,
         kind: planned.kind,
         on_failure: planned.policy.on_failure,
+        told,
         finding,
         took: begun.elapsed(),
     }
@@ -116,11 +121,15 @@ fn table(rows: &[Row]) -> String {
     for row in rows {
         let result = match (row.finding.as_ref().map(|found| found.outcome), row.on_failure) {
             (None, _) => "not enabled",
+            _ if row.told => "not asked",
             (Some(Outcome::Fail), OnFailure::Degraded) => "fail (soft)",
             (Some(Outcome::Fail), OnFailure::Ignore) => "fail (shown)",
             (Some(outcome), _) => outcome.word(),
         };
-        let detail = row.finding.as_ref().map(detail).unwrap_or_default();
+        let detail = match &row.finding {
+            Some(_) if row.told => "waits for what the app sends to the running sidecar".to_owned(),
+            finding => finding.as_ref().map(detail).unwrap_or_default(),
+        };
         let time = format!("{} ms", row.took.as_millis());
         let _ = writeln!(text, "{:name$}  {:kind$}  {result:12}  {time:>8}  {detail}", row.name, row.kind);
     }

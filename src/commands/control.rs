@@ -11,7 +11,7 @@ use tokio::net::UnixStream;
 use tokio::runtime::Builder;
 
 use super::arguments::{Drain, Heartbeat, Maintenance, Reach, Switch};
-use super::probe::base_of;
+use super::probe::{base_of, client};
 use super::{print, say};
 use crate::admin::{AdminListen, ControlSocket, LONGEST_WAIT, Place, encode};
 use crate::config::{Config, Sources};
@@ -105,23 +105,28 @@ fn tell(answer: &Result<Answer, String>, sentence: impl Fn(&Value) -> String) ->
 enum Way {
     File(PathBuf),
     Name(String),
-    /// With what is said first if it does not answer.
-    Port(Url, &'static str),
+    /// With the certificate that is served there, and what is said first if it does not answer.
+    Port(Url, Option<PathBuf>, &'static str),
 }
 
 fn ask(reach: &Reach, sources: &Sources, path: &str, patience: Duration) -> Result<Answer, String> {
     let way = way(reach, sources)?;
     let runtime = Builder::new_current_thread().enable_all().build().map_err(|error| error.to_string())?;
     let url = match &way {
-        Way::Port(url, _) => url.with_path(path),
+        Way::Port(url, ..) => url.with_path(path),
         Way::File(_) | Way::Name(_) => {
             Url::parse("http://pulsegate").map(|url| url.with_path(path)).ok_or("an impossible path")?
         }
     };
-    let question = Question { method: Method::POST, url, headers: HeaderMap::new(), tls: None };
+    let certificate = match &way {
+        Way::Port(_, certificate, _) => certificate.as_deref(),
+        Way::File(_) | Way::Name(_) => None,
+    };
+    let tls = client(&url, certificate).map_err(|error| error.to_string())?;
+    let question = Question { method: Method::POST, url, headers: HeaderMap::new(), tls };
     let asking = async {
         match &way {
-            Way::Port(url, first) => fetch(&question).await.map_err(|error| format!("{first}{url}: {error}")),
+            Way::Port(url, _, first) => fetch(&question).await.map_err(|error| format!("{first}{url}: {error}")),
             Way::File(file) => {
                 let shown = file.display();
                 let stream = UnixStream::connect(file).await.map_err(|error| nobody(&shown.to_string(), &error))?;
@@ -161,9 +166,10 @@ fn way(reach: &Reach, sources: &Sources) -> Result<Way, String> {
     }
     // A configuration that is wrong by now is the running process's business.
     let config = Config::load(sources).ok();
-    let port = |first| match &config.as_ref()?.admin.listen {
-        AdminListen(Some(address)) => base_of(address).map(|url| Way::Port(url, first)),
-        AdminListen(None) => None,
+    let port = |first| {
+        let admin = &config.as_ref()?.admin;
+        let (AdminListen(Some(address)), certificate) = (&admin.listen, &admin.tls.cert) else { return None };
+        base_of(address, certificate.is_some()).map(|url| Way::Port(url, certificate.clone(), first))
     };
     // Whoever names a port means what listens there, not another one that happens to be found.
     if sources.flags.iter().any(|flag| flag.path == "admin.listen")

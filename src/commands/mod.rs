@@ -37,7 +37,7 @@ pub fn dispatch(arguments: Arguments, environment: Environment) -> ExitCode {
     let sources = arguments.sources(environment);
     let code = match arguments.command.unwrap_or(Command::Run(Run::default())) {
         Command::Run(_) | Command::BecomeTheApp(_) => run::run(&sources),
-        Command::Validate => validate::validate(&sources),
+        Command::Validate(_) => validate::validate(&sources),
         Command::Check => check::check(&sources),
         Command::Probe(probe) => probe::probe(&probe, &sources),
         Command::Drain(drain) => control::drain(&drain, &sources),

@@ -1,3 +1,4 @@
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 
@@ -11,20 +12,17 @@ use crate::admin::AdminListen;
 use crate::config::Sources;
 use crate::fetch::{Question, fetch};
 use crate::settings::{Address, Scheme, Url};
-use crate::tls::Client;
+use crate::tls::{Client, TlsError};
 
 /// Asks an endpoint and tells by the exit code.
 pub(super) fn probe(arguments: &Probe, sources: &Sources) -> ExitCode {
-    let url = match url(arguments.target.as_deref().unwrap_or("/readyz"), sources) {
-        Ok(url) => url,
+    let (url, certificate) = match url(arguments.target.as_deref().unwrap_or("/readyz"), sources) {
+        Ok(found) => found,
         Err(code) => return code,
     };
-    let tls = match url.scheme {
-        Scheme::Https => match Client::trusting(None) {
-            Ok(tls) => Some(Arc::new(tls)),
-            Err(error) => return unusable(&error.to_string()),
-        },
-        _ => None,
+    let tls = match client(&url, certificate.as_deref()) {
+        Ok(tls) => tls,
+        Err(error) => return unusable(&error.to_string()),
     };
     let Ok(runtime) = Builder::new_current_thread().enable_all().build() else {
         return ExitCode::FAILURE;
@@ -49,23 +47,39 @@ pub(super) fn probe(arguments: &Probe, sources: &Sources) -> ExitCode {
     }
 }
 
-/// A URL as it is; a path at the management port of the configuration, or at the traffic port without one.
-fn url(target: &str, sources: &Sources) -> Result<Url, ExitCode> {
+/// A URL as it is; a path at the management port of the configuration, or at the traffic port without one, and the
+/// certificate that is served there.
+fn url(target: &str, sources: &Sources) -> Result<(Url, Option<PathBuf>), ExitCode> {
     if !target.starts_with('/') {
-        return Url::parse(target).ok_or_else(|| {
+        let url = Url::parse(target).ok_or_else(|| {
             unusable("the target must be a URL such as http://127.0.0.1:9000/readyz, or a path such as /readyz")
         });
+        return Ok((url?, None));
     }
     let config = load(sources)?;
-    let AdminListen(admin) = &config.admin.listen;
-    let address = admin.as_ref().or(config.proxy.listen.first());
-    let Some(address) = address else { return Err(unusable("the configuration listens nowhere")) };
-    let base = base_of(address).ok_or_else(|| unusable("the configured address cannot be asked"))?;
-    Ok(base.with_path(target))
+    let (address, certificate) = match (&config.admin.listen, config.proxy.listen.first()) {
+        (AdminListen(Some(admin)), _) => (admin, config.admin.tls.cert),
+        (AdminListen(None), Some(traffic)) => (traffic, config.proxy.tls.cert),
+        (AdminListen(None), None) => return Err(unusable("the configuration listens nowhere")),
+    };
+    let base = base_of(address, certificate.is_some());
+    let base = base.ok_or_else(|| unusable("the configured address cannot be asked"))?;
+    Ok((base.with_path(target), certificate))
 }
 
-/// The URL of an address that somebody listens at.
-pub(super) fn base_of(address: &Address) -> Option<Url> {
+/// TLS towards a URL, if it is spoken there; with a certificate, towards the server that has it.
+pub(super) fn client(url: &Url, certificate: Option<&Path>) -> Result<Option<Arc<Client>>, TlsError> {
+    let client = match (certificate, &url.scheme) {
+        // Our own certificate need not name 127.0.0.1, nor come from an authority that this machine knows.
+        (Some(certificate), _) => Client::pinned(certificate)?,
+        (None, Scheme::Https) => Client::trusting(None)?,
+        (None, _) => return Ok(None),
+    };
+    Ok(Some(Arc::new(client)))
+}
+
+/// The URL of an address that somebody listens at, with TLS or without.
+pub(super) fn base_of(address: &Address, tls: bool) -> Option<Url> {
     let base = match address {
         Address::Unix(path) => format!("unix:{}", path.display()),
         Address::Ip(address) => {
@@ -78,7 +92,7 @@ pub(super) fn base_of(address: &Address) -> Option<Url> {
                     std::net::Ipv6Addr::LOCALHOST.into()
                 });
             }
-            format!("http://{address}")
+            format!("{}://{address}", if tls { "https" } else { "http" })
         }
     };
     Url::parse(&base)

@@ -32,7 +32,7 @@ pub fn configuration(data: &[u8]) {
         file: Some(path),
         environment: Environment::from_iter(variables),
         defaults: Vec::new(),
-        flags: Vec::new(),
+        ..Sources::default()
     };
     match Config::load(&sources) {
         Ok(config) => {

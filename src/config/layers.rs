@@ -34,9 +34,11 @@ pub(super) fn merge(sources: &Sources, problems: &Problems) -> Table {
     let Some(mut tree) = preset::table(chosen, problems) else {
         return Table::default();
     };
-    for layer in [defaults, file, environment] {
+    for layer in [defaults, file] {
         lay_over(&mut tree, layer);
     }
+    name_checks(&mut environment, &tree, problems);
+    lay_over(&mut tree, environment);
     if let Some(port) = sources.environment.get("PORT") {
         set_port(&mut tree, port, &Origin::Environment("PORT".into()), problems);
     }
@@ -81,6 +83,38 @@ fn from_environment(sources: &Sources) -> Vec<(String, Vec<String>, &str)> {
         .collect();
     found.sort();
     found
+}
+
+/// A variable cannot have small letters, dots and dashes in its name, and checks can: `API_SERVER` is the check of that name
+/// that the lower layers have, however it is written there.
+fn name_checks(environment: &mut Table, tree: &Table, problems: &Problems) {
+    let checks = |table: &Table| match table.get("checks").map(|node| node.value.clone()) {
+        Some(Value::Table(checks)) => checks.entries,
+        _ => Vec::new(),
+    };
+    let known = checks(tree);
+    let Some(Node { value: Value::Table(meant), .. }) =
+        environment.entries.iter_mut().find(|entry| entry.key == "checks").map(|entry| &mut entry.node)
+    else {
+        return;
+    };
+    let as_variables = |name: &str| name.to_lowercase().replace(['-', '.'], "_");
+    for entry in &mut meant.entries {
+        if known.iter().any(|check| check.key == entry.key) {
+            continue;
+        }
+        let named: Vec<&str> =
+            known.iter().map(|check| &*check.key).filter(|name| as_variables(name) == entry.key).collect();
+        match named.as_slice() {
+            [] => {}
+            [one] => entry.key = (*one).to_owned(),
+            [one, other, ..] => {
+                let message =
+                    format!("is not clear: it may mean the check `{one}` or `{other}`; use --set or the file");
+                problems.add(&entry.origin, message);
+            }
+        }
+    }
 }
 
 /// `a.b."c.d"` in parts.

@@ -4,6 +4,7 @@
 //! then each module's own settings are read from the result, and every problem is collected. After this module no string
 //! means anything.
 
+mod absent;
 mod checks;
 mod condition;
 mod dialects;
@@ -43,6 +44,8 @@ pub struct Sources {
     pub defaults: Vec<Flag>,
     /// The flags that set something, in order.
     pub flags: Vec<Flag>,
+    /// Whether files and variables may be missing that are where it will run: [`Config::notes`] are of these.
+    pub offline: bool,
 }
 
 /// A configuration in which nothing is wrong.
@@ -76,6 +79,8 @@ pub struct Config {
     pub endpoints: Vec<(String, EndpointSettings)>,
     /// The environment of the process.
     pub environment: Environment,
+    /// What could not be looked at, as something that it needs is not on this machine.
+    pub notes: Vec<Problem>,
     sources: Sources,
     tree: Table,
 }
@@ -267,7 +272,7 @@ fn read(tree: &Table, sources: &Sources, problems: &Problems) -> Option<Config> 
     let endpoints = read_endpoints(reader.raw("endpoints"), problems);
     reader.finish();
     // What could not be read stands at its defaults, so that the rest can still be looked at as a whole.
-    let config = Config {
+    let mut config = Config {
         service: or_default(service)?,
         proxy: or_default(proxy)?,
         admin: or_default(admin)?,
@@ -282,10 +287,13 @@ fn read(tree: &Table, sources: &Sources, problems: &Problems) -> Option<Config> 
         checks,
         endpoints,
         environment: sources.environment.clone(),
+        notes: Vec::new(),
         sources: sources.clone(),
         tree: tree.clone(),
     };
-    validate::validate(&config, tree, problems);
+    let notes = Problems::default();
+    validate::validate(&config, tree, problems, &notes);
+    config.notes = notes.into_vec();
     Some(config)
 }
 

@@ -17,7 +17,13 @@ fn sources(file: Option<PathBuf>, variables: &[(&str, &str)], flags: &[(&str, &s
         path: (*path).to_owned(),
         value: (*value).to_owned(),
     });
-    Sources { file, environment: Environment::from_iter(variables), defaults: Vec::new(), flags: flags.collect() }
+    Sources {
+        file,
+        environment: Environment::from_iter(variables),
+        defaults: Vec::new(),
+        flags: flags.collect(),
+        offline: false,
+    }
 }
 
 /// Loads a file's text; problems name the file as `c.toml`.

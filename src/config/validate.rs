@@ -1,6 +1,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::absent::Here;
 use super::{Config, dialects};
 use crate::admin::{AdminListen, Cors, Credentials, Kind, MOST_WATCHERS, Means, MergeFrom};
 use crate::check::{Pulse, Resources};
@@ -13,8 +14,9 @@ use crate::tls::{self, Client};
 use crate::traffic::Traffic;
 
 /// What no setting can know by itself: whether they fit together.
-pub(super) fn validate(config: &Config, tree: &Table, problems: &Problems) {
+pub(super) fn validate(config: &Config, tree: &Table, problems: &Problems, notes: &Problems) {
     let origin = |path: &[&str]| place(tree, path);
+    let here = Here { problems, notes, config, tree };
     service(config, problems, &origin);
     if config.shutdown.lame_duck > config.shutdown.grace {
         problems.add(
@@ -63,11 +65,10 @@ pub(super) fn validate(config: &Config, tree: &Table, problems: &Problems) {
             "`metrics.merge` leads back to `proxy.listen`: write the path alone, such as \"/metrics\", to ask the app",
         );
     }
-    if let Err(error) = tls::Server::new(&config.proxy.tls) {
-        problems.add(&origin(&["proxy", "tls"]), format!("`proxy.tls`: {error}"));
-    }
-    if let Err(error) = tls::Server::new(&config.admin.tls.server()) {
-        problems.add(&origin(&["admin", "tls"]), format!("`admin.tls`: {error}"));
+    for (section, server) in [("proxy", &config.proxy.tls), ("admin", &config.admin.tls.server())] {
+        if let Err(error) = tls::Server::new(server) {
+            here.add(&[section, "tls"], format!("`{section}.tls`: {error}"));
+        }
     }
     if let Some(port) = shared_port(config) {
         let what = "which traffic or the app uses already: give it one of its own, or \"off\"";
@@ -76,18 +77,21 @@ pub(super) fn validate(config: &Config, tree: &Table, problems: &Problems) {
     let all_checks = names(tree, "checks");
     depends_on(config, &all_checks, problems);
     judges(config, &all_checks, problems);
-    events(config, &all_checks, problems, &origin);
+    events(&here, &all_checks);
     // A group that seems empty may be that of a check with a problem of its own.
     endpoints(config, tree, all_checks.len() == config.checks.len(), problems);
+    credentials(&here);
     dialects::validate(config, &all_checks, problems, &origin);
-    let tls = upstream_tls(config, problems, &origin);
-    prepare(config, tls, problems);
+    let tls = upstream_tls(&here);
+    prepare(&here, tls);
 }
 
 /// Oftener is a load, and less often is longer than what stands between leaves a silent connection open.
 const HEARTBEATS: std::ops::RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(300);
 
-fn events(config: &Config, all_checks: &[&str], problems: &Problems, origin: &impl Fn(&[&str]) -> Origin) {
+fn events(here: &Here<'_>, all_checks: &[&str]) {
+    let Here { config, problems, tree, .. } = here;
+    let origin = |path: &[&str]| place(tree, path);
     if !(1..=MOST_WATCHERS).contains(&config.events.watchers) {
         let message =
             format!("`events.watchers` must be from 1 to {MOST_WATCHERS}; to have none, have no such endpoint");
@@ -99,7 +103,7 @@ fn events(config: &Config, all_checks: &[&str], problems: &Problems, origin: &im
     let place = origin(&["events", "webhooks"]);
     for (index, hook) in config.events.webhooks.0.iter().enumerate() {
         if let Err(error) = Webhook::new(hook, &config.service.name, &config.environment) {
-            problems.add(&place, format!("`events.webhooks[{index}]`: {error}"));
+            here.add(&["events", "webhooks"], format!("`events.webhooks[{index}]`: {error}"));
         }
         if hook.checks.iter().any(|name| !all_checks.contains(&name.as_str())) {
             problems.add(&place, format!("`events.webhooks[{index}].checks` names a check that does not exist"));
@@ -152,30 +156,33 @@ fn names<'a>(tree: &'a Table, key: &str) -> Vec<&'a str> {
 }
 
 /// Certificates and keys towards the app, if all is well with them.
-fn upstream_tls(config: &Config, problems: &Problems, origin: &impl Fn(&[&str]) -> Origin) -> Option<Arc<Client>> {
-    let place = origin(&["proxy", "upstream_tls"]);
+fn upstream_tls(here: &Here<'_>) -> Option<Arc<Client>> {
+    let config = here.config;
     if config.proxy.upstream.0.scheme != Scheme::Https && !config.proxy.upstream_tls.is_default() {
-        problems.add(
-            &place,
+        here.problems.add(
+            &place(here.tree, &["proxy", "upstream_tls"]),
             "`proxy.upstream_tls` is for an app that is spoken to by TLS: `proxy.upstream` must be https://",
         );
     }
     match Target::load(&config.proxy) {
         Ok(target) => target.tls(),
         Err(error) => {
-            problems.add(&place, format!("`proxy.upstream_tls`: {error}"));
+            here.add(&["proxy", "upstream_tls"], format!("`proxy.upstream_tls`: {error}"));
             None
         }
     }
 }
 
 /// A check that lacks what it needs is a problem of the configuration: told with the others, before anything starts.
-fn prepare(config: &Config, tls: Option<Arc<Client>>, problems: &Problems) {
+fn prepare(here: &Here<'_>, tls: Option<Arc<Client>>) {
+    let config = here.config;
     let upstream = config.proxy.upstream.0.clone();
     let resources = Resources::new(Arc::new(Traffic::new(1)), upstream, tls, config.environment.clone());
-    for check in config.checks.iter().filter(|check| check.enabled) {
+    // A kind that is not in this build has been told already.
+    for check in config.checks.iter().filter(|check| check.enabled && check.kind.lacks.is_none()) {
         if let Err(message) = check.prepare(&resources) {
-            problems.add(&check.origin, format!("`checks.{}`: {message}", check.name));
+            let message = format!("`checks.{}`: {message}", check.name);
+            here.add_at(&["checks", &check.name], &check.origin, message);
         }
     }
 }
@@ -316,22 +323,27 @@ fn endpoints(config: &Config, tree: &Table, groups_are_known: bool, problems: &P
     if !known {
         problems.add(&origin(&["agent_check", "group"]), "`agent_check.group` names a group that no check belongs to");
     }
-    for (index, secret) in config.admin.api_keys.iter().enumerate() {
-        if let Err(error) = secret.resolve(&config.environment) {
-            problems.add(&origin(&["admin", "api_keys"]), format!("`admin.api_keys[{index}]`: {error}"));
-        }
-    }
-    if let Err(error) = Credentials::check_jwt(&config.admin, &config.environment) {
-        problems.add(&origin(&["admin", "jwt"]), format!("`admin.jwt`: {error}"));
-    }
-    if let Err(error) = Credentials::check_session(&config.admin) {
-        problems.add(&origin(&["admin", "session"]), format!("`admin.session`: {error}"));
-    }
     if !config.admin.cors_origins.iter().all(|text| Cors::is_origin(text)) {
         problems.add(
             &origin(&["admin", "cors_origins"]),
             "`admin.cors_origins` must hold origins such as \"https://status.example\", without a path, or \"*\"",
         );
+    }
+}
+
+/// What admits callers can be read.
+fn credentials(here: &Here<'_>) {
+    let config = here.config;
+    for (index, secret) in config.admin.api_keys.iter().enumerate() {
+        if let Err(error) = secret.resolve(&config.environment) {
+            here.add(&["admin", "api_keys"], format!("`admin.api_keys[{index}]`: {error}"));
+        }
+    }
+    if let Err(error) = Credentials::check_jwt(&config.admin, &config.environment) {
+        here.add(&["admin", "jwt"], format!("`admin.jwt`: {error}"));
+    }
+    if let Err(error) = Credentials::check_session(&config.admin) {
+        here.add(&["admin", "session"], format!("`admin.session`: {error}"));
     }
 }
 

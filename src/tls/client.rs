@@ -16,6 +16,7 @@ use tokio_rustls::client::TlsStream;
 use super::TlsError;
 use super::distrust::is_own_authority;
 use super::pem;
+use super::pinned::Pinned;
 use crate::settings::{Node, Problems, Reader, Setting};
 
 crate::settings! {
@@ -138,6 +139,24 @@ impl Client {
     pub fn trusting(ca: Option<&Path>) -> Result<Self, TlsError> {
         let ca = ca.map(Path::to_owned);
         Self::load(&ClientTls { ca, cert: None, key: None, server_name: None, http2: false })
+    }
+
+    /// Trusts the very certificate of a file, whatever its names and dates: for a server of our own.
+    ///
+    /// # Errors
+    /// The file cannot be used.
+    pub fn pinned(certificate: &Path) -> Result<Self, TlsError> {
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let verifier = Pinned::to(certificate, provider.clone())?;
+        let mut http1 = ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .map_err(TlsError::Other)?
+            // Not dangerous: no other certificate than this one is accepted.
+            .dangerous()
+            .with_custom_certificate_verifier(Arc::new(verifier))
+            .with_no_client_auth();
+        http1.alpn_protocols = vec![b"http/1.1".to_vec()];
+        Ok(Self { http1: Arc::new(http1), http2: None, server_name: None, fingerprint: 0 })
     }
 
     /// The same for what does not speak HTTP: offers no protocol by ALPN, of which a server may insist on its own.

@@ -9,6 +9,7 @@ mod der;
 mod distrust;
 mod error;
 mod pem;
+mod pinned;
 mod public_key;
 mod server;
 mod settings;

@@ -5,7 +5,8 @@ use std::process::Command;
 use std::time::Duration;
 
 use crate::support::{
-    Ended, PULSEGATE, SYSTEM_PATH, Settings, Sidecar, Upstream, claude, free_port, home_with_login, run,
+    AppCertificates, Ended, PULSEGATE, SYSTEM_PATH, Settings, Sidecar, Upstream, Validity, claude, free_port,
+    home_with_login, run,
 };
 
 fn pulsegate(home: &Path, arguments: &[&str]) -> Command {
@@ -127,6 +128,74 @@ fn probe_tells_by_its_exit_code() {
     assert_eq!(late.code, Some(1), "{late:?}");
     assert!(late.took < Duration::from_secs(3), "{:?}", late.took);
     assert!(late.stderr.contains("did not answer within 200ms"), "{}", late.stderr);
+}
+
+#[test]
+fn probe_and_control_speak_tls_where_the_management_port_does() {
+    let upstream = Upstream::hello();
+    let home = home_with_login();
+    let authority = AppCertificates::new();
+    // Neither 127.0.0.1 nor an authority that the machine knows.
+    let files = authority.issue("status.example", Validity::Now);
+    let settings = Sidecar::full(&upstream)
+        .text("admin.tls.cert", &files.cert.display().to_string())
+        .text("admin.tls.key", &files.key.display().to_string());
+    let sidecar = Sidecar::start(&settings);
+    let admin = sidecar.admin.to_string();
+    let at = |certificate: &Path, command: &[&str]| {
+        let set = format!("admin.tls.cert={}", certificate.display());
+        let key = format!("admin.tls.key={}", files.key.display());
+        let flags = ["--admin-listen", &admin, "--set", &set, "--set", &key];
+        run(pulsegate(home.path(), command).args(flags))
+    };
+    let probed = at(&files.cert, &["probe", "/livez"]);
+    assert_eq!((probed.code, &*probed.stderr), (Some(0), ""), "{probed:?}");
+    assert_eq!(at(&files.cert, &["maintenance", "off"]).code, Some(0));
+    // Somebody else's certificate is nobody we know.
+    let other = authority.issue("status.example", Validity::Now);
+    let refused = at(&other.cert, &["probe", "/livez"]);
+    assert_ne!(refused.code, Some(0), "{refused:?}");
+    let plain = run(pulsegate(home.path(), &["probe", "/livez"]).args(["--admin-listen", &admin]));
+    assert_eq!(plain.code, Some(1), "{plain:?}");
+}
+
+#[test]
+fn a_heartbeat_is_not_judged_by_asking_once() {
+    let upstream = Upstream::hello();
+    let home = home_with_login();
+    let settings = Sidecar::bare(&upstream).text("checks.pulse.heartbeat.max_age", "30s");
+    let checked = with(home.path(), &settings, &["check"]);
+    assert_eq!(checked.code, Some(0), "{checked:?}");
+    assert!(
+        checked.stdout.contains("not asked") && checked.stdout.contains("waits for what the app sends"),
+        "{checked:?}"
+    );
+}
+
+#[test]
+fn offline_what_is_elsewhere_is_noted_and_what_is_wrong_is_wrong() {
+    let upstream = Upstream::hello();
+    let home = home_with_login();
+    let settings = Sidecar::bare(&upstream)
+        .raw("admin.api_keys", "[{ file = '/nowhere/key' }]")
+        .text("proxy.tls.cert", "/nowhere/tls.crt")
+        .text("proxy.tls.key", "/nowhere/tls.key")
+        .raw("checks.database.postgres.url", "{ env = 'NOWHERE_URL' }")
+        .text("checks.scripts.directory.path", "/nowhere");
+    assert_eq!(with(home.path(), &settings, &["validate"]).code, Some(2));
+    let offline = with(home.path(), &settings, &["validate", "--offline"]);
+    assert_eq!(offline.code, Some(0), "{offline:?}");
+    let noted: Vec<&str> = offline.stderr.lines().filter(|line| line.starts_with("not looked at: ")).collect();
+    assert_eq!(noted.len(), 3, "{offline:?}");
+    for what in ["`admin.api_keys[0]`", "`proxy.tls`", "`checks.database`"] {
+        assert!(noted.iter().any(|line| line.contains(what)), "{what} in {noted:?}");
+    }
+    assert!(offline.stdout.contains("3 things were not looked at"), "{offline:?}");
+    // Nothing is excused that would be wrong there too.
+    let wrong = settings.raw("checks.scripts.directory.min_count", "3").raw("checks.scripts.directory.max_count", "2");
+    let offline = with(home.path(), &wrong, &["validate", "--offline"]);
+    assert_eq!(offline.code, Some(2), "{offline:?}");
+    assert!(offline.stderr.contains("`directory.max_count` must not be less"), "{offline:?}");
 }
 
 const DEMO: [&str; 6] = ["demo", "--once", "--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0"];

@@ -98,6 +98,33 @@ fn flags_go_before_the_environment_before_the_file_before_the_preset() {
 }
 
 #[test]
+fn a_variable_names_a_check_however_it_is_written() {
+    let home = home_with_login();
+    let upstream = Upstream::hello();
+    let mut settings = Sidecar::bare(&upstream);
+    for name in ["\"api-server\"", "\"network.validators.heartbeat\"", "C", "a_b", "\"a-b\"", "\"x-y\"", "\"x.y\""] {
+        settings = settings.text(&format!("checks.{name}.tcp.address"), "127.0.0.1:1");
+    }
+    let config = |variable: &str| run(Sidecar::command(home.path(), &settings).arg("config").env(variable, "7s"));
+    let cases = [
+        ("API_SERVER", "checks.api-server.interval"),
+        ("NETWORK_VALIDATORS_HEARTBEAT", "checks.\"network.validators.heartbeat\".interval"),
+        ("C", "checks.C.interval"),
+        ("A_B", "checks.a_b.interval"),
+    ];
+    for (name, path) in cases {
+        let variable = format!("PULSEGATE_CHECKS__{name}__INTERVAL");
+        let origin = format!("environment variable {variable}");
+        assert_eq!(setting(&config(&variable), path), ("\"7s\"", &*origin), "{name}");
+    }
+    let unclear = config("PULSEGATE_CHECKS__X_Y__INTERVAL");
+    assert_eq!(unclear.code, Some(2), "{unclear:?}");
+    assert!(unclear.stderr.contains("is not clear: it may mean the check `x-y` or `x.y`"), "{unclear:?}");
+    let nobody = config("PULSEGATE_CHECKS__NOBODY__INTERVAL");
+    assert!(nobody.stderr.contains("`checks.nobody` needs a kind"), "{nobody:?}");
+}
+
+#[test]
 fn the_port_comes_from_port_and_before_it_from_the_flag() {
     let home = home_with_login();
     let config = |change: &dyn Fn(&mut Command)| {
