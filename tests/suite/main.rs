@@ -47,6 +47,7 @@ mod local_checks;
 mod login;
 mod machine_checks;
 mod models;
+mod monitoring;
 mod network_checks;
 mod overload;
 mod pipes;
