@@ -64,6 +64,8 @@ pub enum Command {
     Completions(Completions),
     /// Print a manual page, for man -l; or write all of them.
     Man(ManPages),
+    /// Put this program into a folder, as pulsegate: for an init container, before an app in another image.
+    Copy(Copy),
     /// Start a sample app and a sidecar before it, and show what there is to see.
     Demo(Demo),
     /// What a child of ours does before it is the app.
@@ -209,6 +211,14 @@ pub struct ManPages {
     /// Write every page into this folder
     #[arg(long, value_name = "DIR", conflicts_with = "name", value_hint = ValueHint::DirPath)]
     pub directory: Option<PathBuf>,
+}
+
+/// Arguments of `copy`.
+#[derive(Args, Debug)]
+pub struct Copy {
+    /// Where to
+    #[arg(value_name = "DIR", value_hint = ValueHint::DirPath)]
+    pub folder: PathBuf,
 }
 
 /// Arguments of `demo`.

@@ -5,6 +5,7 @@ mod check;
 mod completions;
 mod config;
 mod control;
+mod copy;
 mod demo;
 mod man;
 mod manifest;
@@ -50,6 +51,7 @@ pub fn dispatch(arguments: Arguments, environment: Environment) -> ExitCode {
         Command::Manifest(arguments) => manifest::manifest(&arguments, &sources),
         Command::Completions(completions) => completions::completions(&completions),
         Command::Man(pages) => man::man(&pages),
+        Command::Copy(arguments) => copy::copy(&arguments),
         Command::Demo(demo) => demo::demo(&demo, sources),
     };
     journal().flush();

@@ -92,7 +92,10 @@ fn what_is_configured_is_what_the_pod_has() {
             assert!(gate[probe]["timeoutSeconds"].as_u64() > Some(1), "{situation}: a second is too short");
         }
         assert!(gate["livenessProbe"]["httpGet"]["path"].as_str().expect("a path").starts_with("/livez"));
-        let service = &object(&objects, "Service")["spec"]["ports"][0];
+        let name = &object(&objects, "Deployment")["metadata"]["name"];
+        let mut services = objects.iter().filter(|object| object["kind"] == "Service");
+        let service = services.find(|service| &service["metadata"]["name"] == name).expect("a Service of its name");
+        let service = &service["spec"]["ports"][0];
         assert_eq!(service["targetPort"], port("traffic").expect("a port")["containerPort"], "{situation}");
     }
 }

@@ -1,7 +1,7 @@
 //! The charts below `helm`, with the real programs: Helm 4 and 3, the schemas of ten versions of Kubernetes, linters, and
 //! pulsegate itself, which reads every configuration that they make.
 //!
-//! `UPDATE_GOLDEN=1 cargo test --test helm` writes what is made from other files anew: rendered output.
+//! `UPDATE_GOLDEN=1 cargo test --test helm` writes what is made from other files anew: rendered output, and tables of values.
 
 #![allow(
     clippy::unwrap_used,
@@ -12,6 +12,10 @@
 )]
 
 mod configuration;
+mod library;
+mod linters;
 mod manifest;
+mod monitoring;
 mod rendering;
 mod support;
+mod values;

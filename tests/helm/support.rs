@@ -69,12 +69,13 @@ pub(crate) fn succeed(command: &mut Command) -> String {
     text(&ended.stdout)
 }
 
-/// What a program that fails says of it.
+/// What a program that fails says.
 #[track_caller]
 pub(crate) fn fail(command: &mut Command) -> String {
     let ended = run(command);
-    assert!(!ended.status.success(), "{command:?} succeeds\n{}", text(&ended.stdout));
-    text(&ended.stderr)
+    let said = text(&ended.stdout) + &text(&ended.stderr);
+    assert!(!ended.status.success(), "{command:?} succeeds\n{said}");
+    said
 }
 
 #[track_caller]
@@ -144,7 +145,13 @@ pub(crate) fn object<'a>(objects: &'a [Value], kind: &str) -> &'a Value {
 /// The pod of the Deployment.
 #[track_caller]
 pub(crate) fn pod(objects: &[Value]) -> &Value {
-    &object(objects, "Deployment")["spec"]["template"]["spec"]
+    pod_of(objects, "Deployment")
+}
+
+/// The pod of the one object of a kind.
+#[track_caller]
+pub(crate) fn pod_of<'a>(objects: &'a [Value], kind: &str) -> &'a Value {
+    &object(objects, kind)["spec"]["template"]["spec"]
 }
 
 /// A container of the pod, and the list that it is in.

@@ -5,8 +5,8 @@ use std::process::Command;
 use std::time::Duration;
 
 use crate::support::{
-    AppCertificates, Ended, PULSEGATE, SYSTEM_PATH, Settings, Sidecar, Upstream, Validity, claude, free_port,
-    home_with_login, run,
+    AppCertificates, Ended, PATIENCE, PULSEGATE, Process, SYSTEM_PATH, Settings, Sidecar, Upstream, Validity, claude,
+    eventually, free_port, home_with_login, run,
 };
 
 fn pulsegate(home: &Path, arguments: &[&str]) -> Command {
@@ -48,6 +48,30 @@ fn help_tells_the_commands_and_wrong_arguments_are_2() {
         assert_eq!(ended.code, Some(2), "{wrong:?}: {ended:?}");
         assert!(!ended.stderr.is_empty());
     }
+}
+
+/// What an init container does, so that the app's container, of another image, can begin with pulsegate.
+#[test]
+fn it_can_be_copied_also_over_one_that_runs() {
+    let home = home_with_login();
+    let folder = home.path().join("shared");
+    let into = folder.to_str().expect("UTF-8");
+    let missing = run(&mut pulsegate(home.path(), &["copy", into]));
+    assert_eq!(missing.code, Some(1));
+    assert!(missing.stderr.contains("it cannot be copied into") && missing.stderr.contains(into), "{missing:?}");
+
+    std::fs::create_dir(&folder).expect("a folder");
+    assert_eq!(run(&mut pulsegate(home.path(), &["copy", into])).code, Some(0));
+    let mut command = Command::new(folder.join("pulsegate"));
+    command.env_clear().env("HOME", home.path());
+    command.args(["--preset=none", "--listen=127.0.0.1:0", "--admin-listen=127.0.0.1:0", "--log-format=json"]);
+    let copied = Process::start(&mut command);
+    eventually(PATIENCE, "the copy runs", || copied.said().iter().any(|line| line.contains("\"started\"")));
+    // Nobody may write to a program that runs.
+    let ended = run(&mut pulsegate(home.path(), &["copy", into]));
+    assert_eq!((ended.code, &*ended.stderr), (Some(0), ""));
+    let names: Vec<_> = std::fs::read_dir(&folder).expect("it").map(|entry| entry.expect("one").file_name()).collect();
+    assert_eq!(names, ["pulsegate"], "nothing is left behind");
 }
 
 #[test]

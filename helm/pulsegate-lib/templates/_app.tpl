@@ -27,7 +27,7 @@
 {{- end -}}
 
 {{/*
-Fields of the app's container: its preStop, which keeps it until its last request has been answered; or, where pulsegate is
+Fields of the app's container: its port, and its preStop, which keeps it until its last request has been answered; or, where pulsegate is
 its entry point, command, ports and probes.
 */}}
 {{- define "pulsegate-lib.appFields" -}}
@@ -44,7 +44,12 @@ command:
   {{- toYaml $values.app.command | nindent 2 }}
 {{ include "pulsegate-lib.ports" . }}
 {{ include "pulsegate-lib.probes" . }}
-{{- else if eq $values.drain.appPreStop "waitForDrain" -}}
+{{- else -}}
+ports:
+  - name: app
+    containerPort: {{ $values.app.port }}
+    protocol: TCP
+{{- if eq $values.drain.appPreStop "waitForDrain" }}
 lifecycle:
   preStop:
     # Answered when the sidecar has been told to drain and nothing is in flight any more.
@@ -52,11 +57,12 @@ lifecycle:
       path: /-/wait-for-drain?timeout={{ $values.drain.graceSeconds }}s
       port: {{ $values.sidecar.ports.admin }}
       scheme: {{ ternary "HTTPS" "HTTP" (ne $values.admin.tls.existingSecret "") }}
-{{- else if eq $values.drain.appPreStop "sleep" -}}
+{{- else if eq $values.drain.appPreStop "sleep" }}
 lifecycle:
   preStop:
     sleep:
       seconds: {{ $values.drain.sleepSeconds }}
+{{- end -}}
 {{- end -}}
 {{- end -}}
 

@@ -43,13 +43,13 @@ release's name.
 
 {{/*
 How long a pod may take to end. The app's preStop waits for the last request, then the app stops, then a native sidecar is
-told, which goes on accepting for its lame duck; and five seconds for the kubelet.
+told, whose lame duck is over by then; and five seconds for the kubelet.
 */}}
 {{- define "pulsegate-lib.terminationGracePeriodSeconds" -}}
 {{- $drain := .values.drain -}}
 {{- $wait := int $drain.graceSeconds -}}
 {{- if eq $drain.appPreStop "sleep" -}}{{- $wait = max $wait (int $drain.sleepSeconds) -}}{{- end -}}
-{{- $needed := add $wait (int $drain.appStopSeconds) (int $drain.lameDuckSeconds) 5 -}}
+{{- $needed := add $wait (int $drain.appStopSeconds) 5 -}}
 {{- if include "pulsegate-lib.wraps" . -}}{{- $needed = add (int $drain.graceSeconds) 5 -}}{{- end -}}
 {{- $set := int $drain.terminationGracePeriodSeconds -}}
 {{- if and $set (lt $set (int $needed)) -}}

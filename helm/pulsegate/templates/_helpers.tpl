@@ -32,3 +32,21 @@ labels:
 {{- .Values.serviceAccount.name | default "default" -}}
 {{- end -}}
 {{- end -}}
+
+{{/* Labels of the pod of `helm test`: none by which the Service would take it for the app. */}}
+{{- define "pulsegate.testLabels" -}}
+app.kubernetes.io/name: {{ .Values.nameOverride | default .Chart.Name | trunc 58 | trimSuffix "-" }}-test
+app.kubernetes.io/instance: {{ .Release.Name }}
+{{- end -}}
+
+{{/* How Prometheus finds the certificate of the management port good: by the authority in the same Secret. */}}
+{{- define "pulsegate.scrapeTls" -}}
+{{- if .Values.admin.tls.existingSecret -}}
+tlsConfig:
+  ca:
+    secret:
+      name: {{ .Values.admin.tls.existingSecret }}
+      key: ca.crt
+  serverName: {{ include "pulsegate.name" . }}
+{{- end -}}
+{{- end -}}
