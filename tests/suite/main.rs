@@ -50,6 +50,7 @@ mod models;
 mod monitoring;
 mod network_checks;
 mod overload;
+mod packaging;
 mod pipes;
 mod other_logins;
 mod others;

@@ -1,0 +1,164 @@
+//! What is beside the program for whoever installs it: the systemd unit, by systemd itself, and the configuration that the
+//! unit and the image start with.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use clap::Parser as _;
+use pulsegate::commands::Arguments;
+
+use crate::support::{Ended, PULSEGATE, SYSTEM_PATH, run, tool};
+
+/// The worst exposure that systemd may find, in tenths. It finds 17: what is left is the network, sockets, and programs that
+/// checks run.
+const EXPOSED_AT_MOST: &str = "--threshold=18";
+
+fn packaging(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("packaging").join(name)
+}
+
+fn succeed(command: &mut Command) {
+    let ended = run(command);
+    assert_eq!(ended.code, Some(0), "{command:?}: {ended:?}");
+}
+
+/// A root file system with the unit, the program, and the units that systemd itself has.
+fn installed(unit: &str) -> tempfile::TempDir {
+    let root = tempfile::tempdir().expect("a folder");
+    for folder in ["usr/local/bin", "etc/systemd/system", "usr/lib/systemd"] {
+        std::fs::create_dir_all(root.path().join(folder)).expect("a folder");
+    }
+    std::os::unix::fs::symlink("usr/lib", root.path().join("lib")).expect("a link");
+    std::fs::write(root.path().join("etc/systemd/system/pulsegate.service"), unit).expect("the unit");
+    succeed(Command::new("cp").arg(PULSEGATE).arg(root.path().join("usr/local/bin/pulsegate")));
+    let theirs = ["lib", "usr/lib"].map(|lib| tool("systemd").join(lib).join("systemd/system"));
+    let theirs = theirs.iter().find(|folder| folder.exists()).expect("systemd's own units");
+    succeed(Command::new("cp").arg("-r").arg(theirs).arg(root.path().join("usr/lib/systemd/system")));
+    root
+}
+
+fn analyze(root: &Path, arguments: &[&str]) -> Ended {
+    let mut command = Command::new(tool("systemd/bin/systemd-analyze"));
+    let root = format!("--root={}", root.display());
+    run(command.env_clear().env("PATH", SYSTEM_PATH).args(arguments).args([&root, "pulsegate.service"]))
+}
+
+#[test]
+fn systemd_finds_nothing_wrong_with_the_unit() {
+    let unit = std::fs::read_to_string(packaging("pulsegate.service")).expect("the unit");
+    let root = installed(&unit);
+    let verified = analyze(root.path(), &["verify", "--man=no"]);
+    assert_eq!((verified.code, &*verified.stderr), (Some(0), ""));
+    let secure = analyze(root.path(), &["security", "--offline=true", "--no-pager", EXPOSED_AT_MOST]);
+    assert_eq!(secure.code, Some(0), "{}", secure.stdout);
+
+    // It would have found something.
+    let root = installed(&unit.replace("ProtectHome=", "ProtectHom="));
+    assert!(analyze(root.path(), &["verify", "--man=no"]).stderr.contains("Unknown key"));
+    let root = installed(&unit.replace("DynamicUser=yes", "").replace("ProtectSystem=strict", ""));
+    let loose = analyze(root.path(), &["security", "--offline=true", "--no-pager", EXPOSED_AT_MOST]);
+    assert_ne!(loose.code, Some(0), "{}", loose.stdout);
+}
+
+#[test]
+fn the_units_commands_are_ours() {
+    let unit = std::fs::read_to_string(packaging("pulsegate.service")).expect("the unit");
+    for name in ["ExecStart", "ExecReload"] {
+        let line = unit.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix('=')).expect("a command");
+        let words: Vec<&str> = line.split(' ').collect();
+        assert_eq!((words[0], words[3]), ("/usr/local/bin/pulsegate", "/etc/pulsegate/pulsegate.toml"), "{name}");
+        Arguments::try_parse_from(words).expect("a command line of ours");
+    }
+}
+
+#[test]
+fn what_image_and_unit_start_with_is_valid() {
+    let mut validate = Command::new(PULSEGATE);
+    validate.env_clear().args(["validate", "--config"]).arg(packaging("pulsegate.toml"));
+    let ended = run(&mut validate);
+    assert_eq!((ended.code, &*ended.stderr), (Some(0), ""));
+    assert_eq!(ended.stdout, "the configuration is valid: 2 checks, 6 endpoints\n");
+}
+
+#[test]
+fn hadolint_finds_nothing_wrong_with_the_dockerfile() {
+    let dockerfile = Path::new(env!("CARGO_MANIFEST_DIR")).join("Dockerfile");
+    let ended = run(Command::new(tool("hadolint/bin/hadolint")).arg(dockerfile));
+    assert_eq!((ended.code, &*ended.stdout, &*ended.stderr), (Some(0), "", ""));
+}
+
+/// What may be in a program that is passed on with no more than its licence text.
+const LICENCES: [&str; 11] = [
+    "0BSD",
+    "Apache-2.0",
+    "Apache-2.0 WITH LLVM-exception",
+    "BSD-2-Clause",
+    "BSD-3-Clause",
+    "BSL-1.0",
+    "CDLA-Permissive-2.0",
+    "ISC",
+    "MIT",
+    "Unicode-3.0",
+    "Zlib",
+];
+
+/// Whether an expression such as `(MIT OR Apache-2.0) AND Unicode-3.0`, or the older `MIT/Apache-2.0`, is fulfilled by those.
+fn is_permissive(expression: &str) -> bool {
+    expression.split(" AND ").all(|part| {
+        let part = part.trim_matches(['(', ')']);
+        part.split(" OR ").flat_map(|one| one.split('/')).any(|one| LICENCES.contains(&one.trim()))
+    })
+}
+
+#[test]
+fn everything_in_the_static_program_has_a_permissive_licence() {
+    let mut metadata = Command::new(env!("CARGO"));
+    metadata.current_dir(env!("CARGO_MANIFEST_DIR")).args(["metadata", "--format-version=1", "--locked"]);
+    let ended = run(metadata.arg("--filter-platform=x86_64-unknown-linux-musl"));
+    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+    let metadata: serde_json::Value = serde_json::from_str(&ended.stdout).expect("JSON");
+    let list = |value: &serde_json::Value| value.as_array().expect("a list").clone();
+    let (nodes, packages) = (list(&metadata["resolve"]["nodes"]), list(&metadata["packages"]));
+    let mut seen = vec![metadata["resolve"]["root"].clone()];
+    let mut next = 0;
+    while let Some(id) = seen.get(next).cloned() {
+        next += 1;
+        let node = nodes.iter().find(|node| node["id"] == id).expect("a node");
+        for dependency in list(&node["deps"]) {
+            let linked = list(&dependency["dep_kinds"]).iter().any(|kind| kind["kind"].is_null());
+            if linked && !seen.contains(&dependency["pkg"]) {
+                seen.push(dependency["pkg"].clone());
+            }
+        }
+    }
+    assert!(seen.len() > 150, "{} packages", seen.len());
+    for id in seen {
+        let package = packages.iter().find(|package| package["id"] == id).expect("a package");
+        let licence = package["license"].as_str().unwrap_or_default();
+        assert!(is_permissive(licence), "{} is under {licence:?}", package["name"]);
+    }
+    for (expression, permissive) in [
+        ("(MIT OR Apache-2.0) AND Unicode-3.0", true),
+        ("GPL-3.0-only", false),
+        ("MIT AND GPL-2.0-or-later", false),
+        ("GPL-2.0-only OR MIT", true),
+        ("", false),
+    ] {
+        assert_eq!(is_permissive(expression), permissive, "{expression}");
+    }
+}
+
+/// The image's labels say what is in it, and its build sees what it needs.
+#[test]
+fn the_dockerfile_tells_the_version_and_copies_what_is_there() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let dockerfile = std::fs::read_to_string(root.join("Dockerfile")).expect("it");
+    let version = format!("org.opencontainers.image.version=\"{}\"", env!("CARGO_PKG_VERSION"));
+    assert!(dockerfile.contains(&version), "{version}");
+    let ignored = std::fs::read_to_string(root.join(".dockerignore")).expect("it");
+    let kept: Vec<&str> = ignored.lines().filter_map(|line| line.strip_prefix('!')).collect();
+    assert!(kept.contains(&"src") && kept.contains(&"packaging") && kept.contains(&"Cargo.lock"), "{kept:?}");
+    for name in kept {
+        assert!(root.join(name).exists(), "{name}");
+    }
+}
