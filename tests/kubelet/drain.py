@@ -18,6 +18,7 @@ def drains(stage: Stage, pods: dict[str, dict], title: str, native: bool) -> Sce
         watch.until_ready(name, True, STARTS)
     first, second = pods
     with Service(watch, list(pods)) as service:
+        busy(stage, service, first)
         removed = stage.remove(first)
         say_order(scene, removed, end_of(stage, first, removed), native)
         back(stage, service, first, pods[first], removed)
@@ -31,10 +32,38 @@ def drains(stage: Stage, pods: dict[str, dict], title: str, native: bool) -> Sce
             require(long.result().problem is None, f"the request in flight: {long.result().problem}")
         scene.took(f"with a request of {LONG} in flight, to the app's SIGTERM", removed, end.told)
         back(stage, service, second, pods[second], removed)
+    none_lost(scene, service)
+    return scene
+
+
+def none_lost(scene: Scene, service: Service) -> None:
     lost = service.lost()
     require(not lost, f"{len(lost)} of {len(service.requests)} requests were lost: {lost[:5]}")
     scene.say(f"requests sent meanwhile, one in ten takes {SLOW}", str(len(service.requests)))
     scene.say("requests lost", "0")
+
+
+def wrapped(stage: Stage, pods: dict[str, dict]) -> Scene:
+    """pulsegate starts the app, in the app's container: one process is told, and the other one goes last."""
+    scene, watch = Scene("Drain in one container, where pulsegate starts the app"), stage.watch
+    for name, pod in pods.items():
+        stage.put(name, pod)
+    for name in pods:
+        watch.until_ready(name, True, STARTS)
+    with Service(watch, list(pods)) as service:
+        for name, pod in pods.items():
+            busy(stage, service, name)
+            removed = stage.remove(name)
+            signal = watch.until_says(name, "app", "stopping: still accepting", 30, removed)
+            told = watch.until_says(name, "app", "told to end, in flight: 0", 60, removed)
+            gone = watch.until_task(name, "app", "exit", 60, removed)
+            stage.until_gone(name, removed, 60)
+            if name == next(iter(pods)):
+                scene.took("from the pod's removal to SIGTERM", removed, signal)
+                scene.took("to the app's SIGTERM, with nothing in flight", signal, told)
+                scene.took("from the app's SIGTERM to the container's end", told, gone)
+            back(stage, service, name, pod, removed)
+    none_lost(scene, service)
     return scene
 
 
@@ -74,6 +103,10 @@ def say_order(scene: Scene, removed: float, end: End, native: bool) -> None:
     scene.took("from the pod's removal to its end", removed, max(end.app, end.sidecar))
 
 
+def busy(stage: Stage, service: Service, name: str) -> None:
+    stage.watch.until(f"{name} is busy", 30, lambda: service.served_by(name, 0) > 20 or None)
+
+
 def back(stage: Stage, service: Service, name: str, pod: dict, removed: float) -> None:
     put = stage.put(name, pod)
     stage.watch.until_ready(name, True, STARTS, removed)
@@ -86,7 +119,7 @@ def loses_without(stage: Stage, pod: dict) -> Scene:
     stage.put(name, bare)
     watch.until_ready(name, True, STARTS)
     with Service(watch, [name, "green"]) as service:
-        watch.until(f"{name} is busy", 30, lambda: service.served_by(name, 0) > 20 or None)
+        busy(stage, service, name)
         removed = stage.remove(name)
         stage.until_gone(name, removed, 60)
     lost = service.lost()

@@ -145,7 +145,6 @@ SystemdCgroup = false
             "failSwapOn": False,
             "enforceNodeAllocatable": ["pods"],
             "evictionHard": dict.fromkeys(SIGNALS, "0%"),  # a full disk is no affair of this test
-            "localStorageCapacityIsolation": False,
             "makeIPTablesUtilChains": False,
             "resolvConf": "",
             "volumePluginDir": str(STATE / "plugins"),

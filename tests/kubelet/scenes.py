@@ -6,7 +6,7 @@ import http.client
 import time
 from concurrent.futures import ThreadPoolExecutor
 
-from drain import drains, loses_without
+from drain import drains, loses_without, wrapped
 from node import ADDRESS
 from service import ask
 from stage import STARTS, Dependency, Scene, Stage, changed, require
@@ -14,6 +14,7 @@ from watch import Watch
 
 APP = "pulsegate.test/app:1"
 SIDECAR = "pulsegate.test/pulsegate:1"
+BOTH = "pulsegate.test/both:1"  # one image with the app and pulsegate
 APP_STARTS = "3s"  # what the app needs until it listens
 PROBES = 10  # as many further probes must pass to show that nothing is restarted
 VALUES = {
@@ -39,7 +40,7 @@ def play(stage: Stage) -> list[Scene]:
         values = VALUES
         for layer in more:
             values = merged(values, layer)
-        return stage.chart.pod(name, values)
+        return stage.manifests.of_chart(name, values)
 
     def add(scene, *arguments) -> None:
         print(scene.__name__.replace("_", " "), flush=True)
@@ -63,6 +64,17 @@ def play(stage: Stage) -> list[Scene]:
         stage.until_gone(name, stage.remove(name), 60)
     classic = {name: pod(name, {"sidecar": {"mode": "classic"}}) for name in ("red", "yellow")}
     add(drains, classic, "Drain of a classic sidecar, two pods replaced under load", False)
+    for name in classic:
+        stage.until_gone(name, stage.remove(name), 60)
+    own = {"source": "image", "path": "/usr/local/bin/pulsegate"}
+    wrapper = {"cli": {"visibility": "wrapper", "wrapper": own}, "preset": "none"}
+    wrapper["app"] = {"image": BOTH, "command": ["/app"]}
+    add(wrapped, {name: pod(name, wrapper) for name in ("white", "black")})
+    for mode in ("native", "classic"):
+        pods = {name: stage.manifests.printed(name, mode, APP, SIDECAR) for name in (f"{mode}-a", f"{mode}-b")}
+        add(drains, pods, f"The same with what `pulsegate manifest --{mode}` prints", mode == "native")
+        for name in pods:
+            stage.until_gone(name, stage.remove(name), 60)
     return scenes
 
 

@@ -10,7 +10,7 @@ import urllib.error
 import urllib.request
 from dataclasses import dataclass, field
 
-from chart import Chart
+from manifests import Manifests
 from node import ADDRESS, MANIFESTS, Failed, Node
 from watch import Watch
 
@@ -38,8 +38,8 @@ def require(true: bool, otherwise: str) -> None:
 
 
 class Stage:
-    def __init__(self, node: Node, watch: Watch, chart: Chart):
-        self.node, self.watch, self.chart = node, watch, chart
+    def __init__(self, node: Node, watch: Watch, manifests: Manifests):
+        self.node, self.watch, self.manifests = node, watch, manifests
 
     # --- pods ---------------------------------------------------------------
 

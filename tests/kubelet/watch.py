@@ -83,9 +83,6 @@ class Watch(threading.Thread):
 
         return self.until(f"{name} is {'ready' if ready else 'not ready'}", within, holds)
 
-    def was_ready(self, name: str, before: float) -> bool:
-        return any(pod and pod.ready and pod.at < before for pod in self.told.get(name, []))
-
     def until_task(self, name: str, container: str, topic: str, within: float, since: float = 0) -> float:
         """When a container's process started or ended ("start", "exit"), as containerd tells."""
         return self.until(f"{name}'s {container}: {topic}", within, lambda: self.task(name, container, topic, since))
