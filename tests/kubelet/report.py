@@ -12,12 +12,18 @@ BEGIN, END = "<!-- measured: tests/kubelet/run -->", "<!-- /measured -->"
 
 
 def write(page: Path, scenes: list[Scene], node: Node) -> None:
-    text = page.read_text()
-    if BEGIN not in text or END not in text:
-        raise Failed(f"{page} has no place for the tables: {BEGIN} and {END}")
-    before, after = text.split(BEGIN)[0], text.split(END)[1]
+    before, after = place_in(page)
     page.write_text(f"{before}{BEGIN}\n{tables(scenes, node)}{END}{after}")
     print(f"written: {page}")
+
+
+def place_in(page: Path) -> tuple[str, str]:
+    """What stands before and after the tables."""
+    before, begin, rest = page.read_text().partition(BEGIN)
+    _, end, after = rest.partition(END)
+    if not begin or not end:
+        raise Failed(f"{page} has no place for the tables: {BEGIN} and {END}")
+    return before, after
 
 
 def tables(scenes: list[Scene], node: Node) -> str:
