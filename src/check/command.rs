@@ -7,6 +7,7 @@ use regex_lite::Regex;
 use super::subprocess::Subprocess;
 use super::{Check, Defaults, Kind, Prepare, Resources};
 use crate::health::{Facts, Finding, Reason};
+use crate::settings::Argv;
 
 pub(super) const KIND: Kind = Kind::of::<Command>(
     "command",
@@ -18,7 +19,7 @@ crate::settings! {
     /// Settings of a `command` check.
     pub struct Command {
         /// The program and its arguments. Never a shell: write ["sh", "-c", "…"] if you mean one.
-        argv: Vec<String>,
+        argv: Argv,
         /// The exit code that is good.
         expect_exit: i64 = "0",
         /// A regular expression that the standard output must match.

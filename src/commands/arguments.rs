@@ -324,7 +324,7 @@ mod tests {
         let line = ["pulsegate", "run", "--preset", "none", "--"].into_iter().chain(odd);
         let arguments = Arguments::parse_from(line);
         let config = Config::load(&arguments.sources(Environment::default())).expect("valid");
-        assert_eq!(config.app.command, odd);
+        assert_eq!(config.app.command.0, odd);
     }
 
     #[test]

@@ -15,6 +15,7 @@ mod schema;
 mod validate;
 
 use std::fmt::Write as _;
+use std::panic::PanicHookInfo;
 use std::process::ExitCode;
 
 use self::arguments::Run;
@@ -35,6 +36,7 @@ pub fn dispatch(arguments: Arguments, environment: Environment) -> ExitCode {
         say(&sentence);
         return ExitCode::from(code);
     }
+    hush_panics(|place| say(&format!("pulsegate: a defect: panicked at {place}\n")));
     let sources = arguments.sources(environment);
     let code = match arguments.command.unwrap_or(Command::Run(Run::default())) {
         Command::Run(_) | Command::BecomeTheApp(_) => run::run(&sources),
@@ -56,6 +58,13 @@ pub fn dispatch(arguments: Arguments, environment: Environment) -> ExitCode {
     };
     journal().flush();
     code
+}
+
+/// From now on a panic says where it happened and nothing else: its message may hold anything that a request, a file or
+/// another program's answer held.
+pub fn hush_panics(tell: impl Fn(&str) + Send + Sync + 'static) {
+    let place = |panic: &PanicHookInfo<'_>| panic.location().map_or_else(|| "?".to_owned(), ToString::to_string);
+    std::panic::set_hook(Box::new(move |panic| tell(&place(panic))));
 }
 
 /// Loads the configuration, or says everything that is wrong with it.

@@ -142,11 +142,7 @@ pub(super) fn init_log(settings: &LogSettings) -> (bool, SetLevel) {
         // Fails only when the log is gone, and then nobody is told anything.
         let _ = handle.reload(filter(level));
     });
-    // A panic's message may hold anything that a request held.
-    std::panic::set_hook(Box::new(|panic| {
-        let place = panic.location().map(ToString::to_string);
-        tracing::error!(place, "a defect: panicked");
-    }));
+    super::hush_panics(|place| tracing::error!(place, "a defect: panicked"));
     (json, level)
 }
 

@@ -8,6 +8,7 @@
 //! line, the column and the key only.
 
 mod address;
+mod argv;
 mod node;
 mod problem;
 mod reader;
@@ -18,6 +19,7 @@ mod shape;
 mod url;
 
 pub use address::Address;
+pub use argv::Argv;
 pub use node::{Entry, Node, Origin, Table, Value, key};
 pub use problem::{Problem, Problems};
 pub use reader::{Reader, did_you_mean};

@@ -91,7 +91,7 @@ impl Launch {
         variables.extend(OUR_MANAGERS.map(|name| (name.to_owned(), None)));
         variables.extend(settings.environment.0.iter().map(|(name, value)| (name.clone(), Some(value.clone()))));
         Ok(Some(Self {
-            argv: settings.command.clone(),
+            argv: settings.command.0.clone(),
             directory: settings.directory.clone(),
             environment: variables,
             soft_files: None,

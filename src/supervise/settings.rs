@@ -3,13 +3,13 @@ use std::time::Duration;
 
 use rustix::process::Signal;
 
-use crate::settings::TextMap;
+use crate::settings::{Argv, TextMap};
 
 crate::settings! {
     /// The app, where it is started by us.
     pub struct AppSettings {
         /// The program and its arguments. `run -- COMMAND` goes before it. Without one, somebody else starts the app.
-        command: Vec<String> = "[]",
+        command: Argv = "[]",
         /// When it is started again after it has ended by itself: "always", "on-failure", "never".
         restart: Restart = "on-failure",
         /// Before the first restart; doubled with each further one.
