@@ -192,3 +192,6 @@ impl Delivery {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -5,7 +5,10 @@ use std::sync::atomic::{AtomicU16, Ordering::SeqCst};
 
 use serde_json::Value;
 
-use crate::support::{Next, PATIENCE, Settings, Sidecar, Upstream, eventually, free_port, home_with_login};
+use crate::support::{
+    AppCertificates, Next, PATIENCE, Settings, Sidecar, TlsFront, Upstream, Validity, eventually, free_port,
+    home_with_login,
+};
 
 /// A sidecar whose check `app` follows the app's probe.
 fn settings(app: &Upstream, hook: &str) -> Settings {
@@ -135,4 +138,96 @@ fn who_is_told_can_be_another_one_after_a_reload() {
     app.set_probe(200);
     eventually(PATIENCE, "the second is told", || second.seen().len() == 1);
     assert_eq!((first.seen().len(), &bodies(&second)[0]["to"]), (1, &"healthy".into()));
+}
+
+/// One sidecar for each way in which a receiver can be strange.
+#[test]
+fn a_receiver_that_sends_elsewhere_or_a_hundred_megabytes() {
+    let (app, code) = (Upstream::hello(), Arc::new(AtomicU16::new(200)));
+    let elsewhere = receiver(&code);
+    let target = format!("http://127.0.0.1:{}/stolen", elsewhere.port());
+    let sends_on = Upstream::start(move |exchange| {
+        exchange.read_body();
+        exchange.answer(307, &[("location", &target)], b"")
+    });
+    const HUGE: usize = 100 * 1024 * 1024;
+    let talks = Upstream::start(|exchange| {
+        exchange.read_body();
+        exchange.write(format!("HTTP/1.1 200 OK\r\ncontent-length: {HUGE}\r\n\r\n").as_bytes());
+        let piece = vec![b'x'; 1024 * 1024];
+        // Until nobody listens any more.
+        (0..100).all(|_| exchange.write(&piece));
+        Next::Close
+    });
+    let hangs = Upstream::start(|exchange| {
+        exchange.read_body();
+        exchange.write(b"HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\n123");
+        exchange.wait_until_gone();
+        Next::Close
+    });
+    let hook = |to: &Upstream| {
+        format!("{{ url = \"http://127.0.0.1:{}/\", groups = [], timeout = \"2s\", attempts = 2 }}", to.port())
+    };
+    let hooks = [&sends_on, &talks, &hangs].map(hook).join(", ");
+    let sidecar = Sidecar::start(&settings(&app, &hooks)).ready();
+    let before = sidecar.process.resident_kib();
+    app.set_probe(500);
+    sidecar.assert_metric("told_events_total", &["result=\"sent\""], 1.0);
+    sidecar.assert_metric("told_events_total", &["result=\"failed\""], 2.0);
+    assert_eq!((sends_on.seen().len(), elsewhere.seen().len()), (1, 0), "a redirection is not followed");
+    assert_eq!((talks.seen().len(), hangs.seen().len()), (1, 2), "what hangs is tried again");
+    let grown = sidecar.process.resident_kib().saturating_sub(before);
+    assert!(grown < 16 * 1024, "{grown} KiB for an answer that nobody wants");
+}
+
+#[test]
+fn over_tls_by_a_given_authority_with_secrets_of_files() {
+    let (app, code) = (Upstream::hello(), Arc::new(AtomicU16::new(200)));
+    let (trusted, strange) = (receiver(&code), receiver(&code));
+    let (ours, theirs) = (AppCertificates::new(), AppCertificates::new());
+    let front = TlsFront::start(trusted.port(), &ours.issue("127.0.0.1", Validity::Now), None, &["http/1.1"]);
+    let other = TlsFront::start(strange.port(), &theirs.issue("127.0.0.1", Validity::Now), None, &["http/1.1"]);
+    let home = home_with_login();
+    let file = |name: &str, text: &str| {
+        std::fs::write(home.path().join(name), text).expect("a file");
+        format!("{{ file = {:?} }}", home.path().join(name).display().to_string())
+    };
+    let url = file("url", &format!("https://127.0.0.1:{}/services/canary-of-a-path\n", front.port()));
+    let key = file("key", "canary-of-a-field\n");
+    let ca = ours.file().display().to_string();
+    let hooks = format!(
+        "{{ url = {url}, ca = {ca:?}, headers = {{ authorization = {key} }}, groups = [] }}, \
+         {{ url = \"https://127.0.0.1:{}/\", ca = {ca:?}, groups = [], attempts = 1 }}",
+        other.port()
+    );
+    let sidecar = Sidecar::start_in(home, &settings(&app, &hooks), |_| {}).ready();
+    app.set_probe(500);
+    eventually(PATIENCE, "it is told", || trusted.seen().len() == 1);
+    let seen = trusted.only();
+    assert_eq!((&*seen.target, seen.field("authorization")), ("/services/canary-of-a-path", Some("canary-of-a-field")));
+    sidecar.assert_metric("told_events_total", &["result=\"failed\""], 1.0);
+    assert!(strange.seen().is_empty(), "nothing is said to whom nobody vouches for");
+    assert!(!sidecar.log().contains("canary"), "{}", sidecar.log());
+}
+
+#[test]
+fn too_many_at_once_are_dropped_and_counted() {
+    let (app, code) = (Upstream::hello(), Arc::new(AtomicU16::new(200)));
+    let told = receiver(&code);
+    let mut settings = settings(&app, &format!("{{ url = \"http://127.0.0.1:{}/\", groups = [] }}", told.port()));
+    for index in 0..150 {
+        let check = format!("checks.c{index}");
+        settings = settings
+            .text(&format!("{check}.http.path"), Upstream::PROBE)
+            .text(&format!("{check}.interval"), "100ms")
+            .raw(&format!("{check}.failure_threshold"), "1");
+    }
+    let sidecar = Sidecar::start(&settings).ready();
+    app.set_probe(500);
+    let result = |result: &str| sidecar.metric("told_events_total", &[&format!("result=\"{result}\"")]);
+    eventually(PATIENCE, "each is told or dropped", || result("sent") + result("dropped") == 151.0);
+    // A minute may turn meanwhile; each takes 60.
+    let sent = result("sent");
+    assert!(sent == 60.0 || (sent > 60.0 && sent <= 120.0), "{sent}");
+    assert_eq!(told.seen().len() as f64, sent);
 }

@@ -126,3 +126,6 @@ impl<L: Local, S: ClientStream> Connection<'_, L, S> {
         true
     }
 }
+
+#[cfg(test)]
+mod tests;
