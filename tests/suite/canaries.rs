@@ -2,19 +2,22 @@
 //! the log at its most talkative, and what the commands print. None of them, no half of one, none in base64.
 
 use std::collections::BTreeMap;
+use std::io::Read as _;
 use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::process::Command;
 
+use pulsegate::commands::hush_panics;
 use serde_json::json;
 
 use crate::support::{
-    Ended, PATIENCE, Settings, Sidecar, Upstream, ask, eventually, free_port, home_with_login, http2, run,
+    Ended, PATIENCE, SYSTEM_PATH, Settings, Sidecar, Upstream, Watcher, Wire, ask, eventually, free_port,
+    home_with_login, http2, local, run, tool,
 };
 
 /// Planted here, by what it is.
-const CANARIES: [(&str, &str); 24] = [
+const CANARIES: [(&str, &str); 34] = [
     ("api key of a variable", "Qh7xvR2mWk9LpZ3tYd8s"),
     ("api key of a file", "Bn4cJf6gTz1XqV5hMr0w"),
     ("secret of tokens", "kUo3Ey8aPi6DsLc2GvNb7HxWtQz5RmJf"),
@@ -39,6 +42,16 @@ const CANARIES: [(&str, &str); 24] = [
     ("body of traffic", "Kc8wZr5mQt1DxN7jPv3G"),
     ("cookie of a session", "Tj2hWx7kGn4RzC9sMb6V"),
     ("credentials file that is damaged", "Ls9vRd3pXm6KqT1wFz5H"),
+    ("path of a webhook, from a variable", "Bz4nHt8wKc2XvQ6jLr1M"),
+    ("path of a webhook, inline", "Fw6kJx3rNd9TbS5gVm2C"),
+    ("path of a webhook, from a file", "Gq9mZt5vWk1RcN8xHj4D"),
+    ("header of a webhook", "Pd2xVb7hLs4JnK9wTr6F"),
+    ("answer of a webhook", "Rt5cMg1zXq8WfH3kBv7N"),
+    ("argument of a command", "Sk8jDn4xQw2LzT6mHc9V"),
+    ("password of mysql", "Vn1tFk6gRx3ZsJ8bMd5W"),
+    ("password of redis", "Wc3hLq9sBt7XmV2kNz4G"),
+    ("password of findings", "Xj7rTw2nGv5KdP9cFm8Q"),
+    ("message of a panic", "Zb6gHm3xNk9SvT4wLq2R"),
 ];
 
 fn canary(what: &str) -> &'static str {
@@ -103,15 +116,22 @@ fn app() -> Upstream {
     Upstream::start(move |exchange| {
         exchange.read_body();
         let text = format!("{{\"status\": \"{body}\", \"password\": \"{body}\"}}");
-        exchange.answer(
-            if exchange.seen.target.starts_with("/auth") { 500 } else { 200 },
-            &[("x-secret", field)],
-            text.as_bytes(),
-        )
+        let hook = canary("answer of a webhook");
+        match &*exchange.seen.target {
+            target if target.starts_with("/auth") => exchange.answer(500, &[("x-secret", field)], text.as_bytes()),
+            // Not everybody takes what is sent.
+            target if target.contains(canary("path of a webhook, inline")) => {
+                exchange.answer(403, &[("location", hook)], hook.as_bytes())
+            }
+            target if target.contains(canary("path of a webhook, from a file")) => {
+                exchange.answer(503, &[("retry-after", hook)], hook.as_bytes())
+            }
+            _ => exchange.answer(200, &[("x-secret", field)], text.as_bytes()),
+        }
     })
 }
 
-const DIALECTS: [&str; 10] = [
+const DIALECTS: [&str; 11] = [
     "claude-proxy",
     "kubernetes",
     "ok",
@@ -122,6 +142,7 @@ const DIALECTS: [&str; 10] = [
     "healthchecks-ui",
     "microprofile",
     "avalanche",
+    "checks",
 ];
 
 fn settings(app: &Upstream, home: &Path) -> Settings {
@@ -155,7 +176,7 @@ fn settings(app: &Upstream, home: &Path) -> Settings {
                 canary("header of a check, inline"),
             ),
         )
-        .raw("checks.said.command.argv", &format!("[\"sh\", {talks:?}]"))
+        .raw("checks.said.command.argv", &format!("[\"sh\", {talks:?}, {:?}]", canary("argument of a command")))
         .text("checks.said.interval", "200ms")
         .text("checks.said.timeout", "200ms")
         .text("checks.asked.interval", "200ms")
@@ -168,7 +189,21 @@ fn settings(app: &Upstream, home: &Path) -> Settings {
                 home.join("damaged").display().to_string()
             ),
         )
-        .raw("endpoints.\"/session\"", "{ dialect = \"ok\", access = [\"session\", \"jwt\"] }");
+        .raw("endpoints.\"/session\"", "{ dialect = \"ok\", access = [\"session\", \"jwt\"] }")
+        .raw("checks.accounts.mysql.url", "{ env = \"MYSQL_URL\" }")
+        .raw("checks.cache.redis.url", &format!("{{ file = {:?} }}", home.join("redis").display().to_string()))
+        .raw("checks.findings.sql_findings.url", "{ env = \"FINDINGS_URL\" }")
+        .raw("checks.findings.sql_findings.queries", "[{ name = \"x\", severity = \"warn\", sql = \"select 1\" }]")
+        .raw("endpoints.\"/watch\"", "{ dialect = \"events\", detail = true }")
+        .raw("endpoints.\"/as/template\".dialect", "\"template\"")
+        .raw("endpoints.\"/as/template\".body", &template())
+        .raw("events.webhooks", &hooks(app, &file("hook", "path of a webhook, from a file")));
+    for check in ["database", "accounts", "cache", "findings"] {
+        settings = settings
+            .text(&format!("checks.{check}.interval"), "200ms")
+            .text(&format!("checks.{check}.timeout"), "200ms")
+            .raw(&format!("checks.{check}.start_period"), "0");
+    }
     for dialect in DIALECTS {
         let endpoint = format!("{{ dialect = {dialect:?}, detail = true, group = \"health\" }}");
         settings = settings.raw(&format!("endpoints.\"/as/{dialect}\""), &endpoint);
@@ -176,7 +211,31 @@ fn settings(app: &Upstream, home: &Path) -> Settings {
     settings
 }
 
-fn environment(command: &mut Command, port: u16) {
+/// Everything that a template can say of the checks that know a secret.
+fn template() -> String {
+    let checks =
+        ["asked", "said", "database", "accounts", "cache", "findings", "damaged", "authentication", "claude_cli"];
+    let fields = ["status", "error", "status_code", "exit_code", "state", "url", "address", "path", "version"];
+    let references = checks
+        .iter()
+        .flat_map(|check| fields.iter().map(move |field| format!("\"{check}.{field}\" = \"{check}.{field}\"")));
+    format!("{{ {} }}", references.collect::<Vec<_>>().join(", "))
+}
+
+/// Three receivers, each with its secret elsewhere; `file` holds a path.
+fn hooks(app: &Upstream, file: &str) -> String {
+    let (port, key) = (app.port(), canary("header of a webhook"));
+    let url = format!("http://127.0.0.1:{port}/hook/{}", canary("path of a webhook, from a file"));
+    std::fs::write(file, url).expect("a file");
+    format!(
+        "[{{ url = {{ env = \"HOOK\" }}, headers = {{ authorization = \"Bearer {key}\" }}, groups = [\"health\"] }}, \
+          {{ url = \"http://127.0.0.1:{port}/hook/{}\", template = \"slack\", groups = [\"health\"] }}, \
+          {{ url = {{ file = {file:?} }}, attempts = 1 }}]",
+        canary("path of a webhook, inline")
+    )
+}
+
+fn environment(command: &mut Command, port: u16, app_port: u16) {
     let password = canary("password of postgres");
     command
         .env("KEY", canary("api key of a variable"))
@@ -184,6 +243,9 @@ fn environment(command: &mut Command, port: u16) {
         .env("ONE", canary("header of a check, from a variable"))
         .env("SOMETHING_ELSE", canary("variable of the environment"))
         .env("DATABASE_URL", format!("postgres://reader:{password}@127.0.0.1:{port}/app"))
+        .env("MYSQL_URL", format!("mysql://reader:{}@127.0.0.1:{port}/app", canary("password of mysql")))
+        .env("FINDINGS_URL", format!("postgres://reader:{}@127.0.0.1:{port}/app", canary("password of findings")))
+        .env("HOOK", format!("http://127.0.0.1:{}/hook/{}", app_port, canary("path of a webhook, from a variable")))
         .env("RUST_BACKTRACE", "1");
 }
 
@@ -223,12 +285,22 @@ fn bodies(said: &mut Said, address: SocketAddr) {
     ];
     let paths =
         ["/health", "/health/detailed", "/metrics", "/livez", "/readyz", "/readyz?verbose", "/startupz", "/session"];
-    let of_dialects = DIALECTS.map(|dialect| format!("/as/{dialect}?verbose"));
+    let mut of_dialects = DIALECTS.map(|dialect| format!("/as/{dialect}?verbose")).to_vec();
+    let checks = ["asked", "said", "database", "accounts", "cache", "findings", "damaged", "claude_cli"];
+    of_dialects.extend(checks.map(|check| format!("/as/checks/{check}")));
+    of_dialects.push("/as/template".into());
     for (who, fields) in callers {
         for path in paths.into_iter().chain(of_dialects.iter().map(String::as_str)) {
             let answer = ask(address, "GET", path, fields, b"");
             said.take(format!("{path} of {address} for {who}"), format!("{:?}\n{}", answer.fields, answer.text()));
         }
+        let watcher = Watcher::start(address, "/watch", fields);
+        eventually(PATIENCE, "a snapshot", || !watcher.told().is_empty());
+        let process = watcher.told()[0].id.split('-').next().expect("a process").to_owned();
+        let begin = format!("{process}-0");
+        let all = Watcher::start(address, "/watch", &[fields, &[("last-event-id", &*begin)]].concat());
+        eventually(PATIENCE, "all that was", || all.short().contains(&"transition database unhealthy".to_owned()));
+        said.take(format!("what {who} watches at {address}"), watcher.text() + &all.text());
         let call = json!({ "jsonrpc": "2.0", "id": 1, "method": "health.health", "params": { "tags": [canary("token of a caller")] } });
         let fields = [fields, &[("content-type", "application/json")]].concat();
         let answer = ask(address, "POST", "/as/avalanche", &fields, call.to_string().as_bytes());
@@ -247,13 +319,22 @@ fn no_secret_is_said_anywhere() {
     std::fs::create_dir(home.path().join("damaged")).expect("a directory");
     let damaged = format!("{{\"claudeAiOauth\": {{\"accessToken\": \"{}", canary("credentials file that is damaged"));
     std::fs::write(home.path().join("damaged/.credentials.json"), damaged).expect("a damaged login");
-    let (settings, port) = (settings(&app, home.path()), free_port());
+    let (port, agent) = (free_port(), free_port());
+    let redis = format!("redis://reader:{}@127.0.0.1:{port}/0", canary("password of redis"));
+    std::fs::write(home.path().join("redis"), redis).expect("a file");
+    let settings = settings(&app, home.path()).text("agent_check.listen", &format!("127.0.0.1:{agent}"));
     let mut said = Said::default();
     for arguments in [&["config"][..], &["validate"], &["check"], &["check", "database"], &["check", "asked"]] {
         let mut command = Sidecar::command(home.path(), &settings);
-        environment(&mut command, port);
+        environment(&mut command, port, app.port());
         said.take_command(&arguments.join(" "), &run(command.args(arguments)));
     }
+    let starts = format!("[\"app\", \"--key\", {:?}]", canary("argument of a command"));
+    let mut command = Sidecar::command(home.path(), &settings.clone().raw("app.command", &starts));
+    environment(&mut command, port, app.port());
+    let config = run(command.arg("config"));
+    assert!(config.stdout.contains("app.command = [\"app\", \"***\", \"***\"]"), "{config:?}");
+    said.take_command("config of who starts an app", &config);
     let password = canary("password of an address");
     for wrong in [
         ("proxy.upstream", format!("\"http://user:{password}@127.0.0.1:1\"")),
@@ -267,21 +348,38 @@ fn no_secret_is_said_anywhere() {
     ] {
         for command_name in ["config", "validate", "run", "check"] {
             let mut command = Sidecar::command(home.path(), &settings.clone().raw(wrong.0, &wrong.1));
-            environment(&mut command, port);
+            environment(&mut command, port, app.port());
             let ended = run(command.arg(command_name));
             assert_eq!(ended.code, Some(2), "{command_name} with {}: {ended:?}", wrong.0);
             said.take_command(&format!("{command_name} with {} = {}", wrong.0, wrong.1.len()), &ended);
         }
     }
-    let sidecar = Sidecar::start_in(home, &settings, |command| environment(command, port));
+    let sidecar = Sidecar::start_in(home, &settings, |command| environment(command, port, app.port()));
     let unhealthy = |name: &str| sidecar.detailed()["components"][name]["status"] == "unhealthy";
-    for check in ["asked", "said", "database"] {
+    for check in ["asked", "said", "database", "accounts", "cache", "findings"] {
         eventually(PATIENCE, check, || unhealthy(check));
     }
     traffic(&sidecar);
     for address in [sidecar.traffic, sidecar.admin] {
         bodies(&mut said, address);
     }
+    let mut agent = Wire::connect(local(agent)).expect("a connection");
+    let mut line = String::new();
+    agent.read_to_string(&mut line).expect("a line");
+    assert!(line.starts_with("down ready"), "{line}");
+    said.take("the agent-check", line);
+    let hooks = || app.seen().into_iter().filter(|seen| seen.target.starts_with("/hook/")).collect::<Vec<_>>();
+    let known = |what: &str| hooks().iter().any(|seen| seen.target.contains(canary(what)));
+    for what in ["path of a webhook, from a variable", "path of a webhook, inline", "path of a webhook, from a file"] {
+        eventually(PATIENCE, what, || known(what));
+    }
+    for (index, seen) in hooks().iter().enumerate() {
+        said.take(format!("message {index} to a webhook"), String::from_utf8_lossy(&seen.body));
+    }
+    let with_key =
+        hooks().iter().any(|seen| seen.all("authorization").concat().contains(canary("header of a webhook")));
+    assert!(with_key, "the canary was where it must be");
+    said.take("grpc", grpc_list(&sidecar));
     let asked = app.seen().iter().any(|seen| {
         seen.field("x-one") == Some(canary("header of a check, from a variable"))
             && seen.target.contains(canary("query of a check"))
@@ -289,6 +387,40 @@ fn no_secret_is_said_anywhere() {
     assert!(asked, "the canaries were where they must be");
     said.take("the log", sidecar.log());
     assert!(said.0["the log"].contains("/v1/messages"), "requests are logged");
+    said.assert_silent();
+}
+
+/// What the health service lists, by gRPC's own client.
+fn grpc_list(sidecar: &Sidecar) -> String {
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/suite/grpc/health_client.py");
+    let mut command = Command::new(tool("grpc/bin/python"));
+    command.env_clear().env("PATH", SYSTEM_PATH).arg(script).arg(sidecar.admin.to_string()).arg("list");
+    let ended = run(&mut command);
+    assert!(ended.stdout.contains("NOT_SERVING"), "{ended:?}");
+    ended.stdout
+}
+
+/// What the program does at a panic, in a process of its own: no input is known that has it panic.
+#[test]
+#[ignore = "run by the test below, in a process of its own"]
+fn panics_by_itself() {
+    hush_panics(|place| eprintln!("a defect: panicked at {place}"));
+    let secret = canary("message of a panic");
+    let text = std::thread::spawn(move || panic!("with {secret} in it")).join();
+    let value = std::thread::spawn(move || std::panic::panic_any(secret)).join();
+    let of_library = std::thread::spawn(move || secret.parse::<u8>().expect(secret)).join();
+    assert!(text.is_err() && value.is_err() && of_library.is_err());
+}
+
+#[test]
+fn a_panic_says_where_and_nothing_else() {
+    let this = std::env::current_exe().expect("the tests");
+    let arguments = ["--exact", "canaries::panics_by_itself", "--ignored", "--nocapture"];
+    let ended = run(Command::new(this).args(arguments).env("RUST_BACKTRACE", "full"));
+    assert_eq!(ended.code, Some(0), "{ended:?}");
+    assert_eq!(ended.stderr.matches("a defect: panicked at tests/suite/canaries.rs:").count(), 3, "{ended:?}");
+    let mut said = Said::default();
+    said.take_command("a panic", &ended);
     said.assert_silent();
 }
 
