@@ -308,30 +308,16 @@ fn bodies(said: &mut Said, address: SocketAddr) {
     }
 }
 
-#[test]
-fn no_secret_is_said_anywhere() {
-    let (app, home) = (app(), home_with_login());
-    let login = json!({ "claudeAiOauth": {
-        "accessToken": canary("access token"), "refreshToken": canary("refresh token"),
-        "expiresAt": 4_000_000_000_000_u64, "scopes": ["x"],
-    }});
-    std::fs::write(home.path().join(".claude/.credentials.json"), login.to_string()).expect("a login");
-    std::fs::create_dir(home.path().join("damaged")).expect("a directory");
-    let damaged = format!("{{\"claudeAiOauth\": {{\"accessToken\": \"{}", canary("credentials file that is damaged"));
-    std::fs::write(home.path().join("damaged/.credentials.json"), damaged).expect("a damaged login");
-    let (port, agent) = (free_port(), free_port());
-    let redis = format!("redis://reader:{}@127.0.0.1:{port}/0", canary("password of redis"));
-    std::fs::write(home.path().join("redis"), redis).expect("a file");
-    let settings = settings(&app, home.path()).text("agent_check.listen", &format!("127.0.0.1:{agent}"));
-    let mut said = Said::default();
+/// What the commands print, with settings that are fine, and with secrets in places where none may be.
+fn commands(said: &mut Said, settings: &Settings, home: &Path, (port, app): (u16, u16)) {
     for arguments in [&["config"][..], &["validate"], &["check"], &["check", "database"], &["check", "asked"]] {
-        let mut command = Sidecar::command(home.path(), &settings);
-        environment(&mut command, port, app.port());
+        let mut command = Sidecar::command(home, settings);
+        environment(&mut command, port, app);
         said.take_command(&arguments.join(" "), &run(command.args(arguments)));
     }
     let starts = format!("[\"app\", \"--key\", {:?}]", canary("argument of a command"));
-    let mut command = Sidecar::command(home.path(), &settings.clone().raw("app.command", &starts));
-    environment(&mut command, port, app.port());
+    let mut command = Sidecar::command(home, &settings.clone().raw("app.command", &starts));
+    environment(&mut command, port, app);
     let config = run(command.arg("config"));
     assert!(config.stdout.contains("app.command = [\"app\", \"***\", \"***\"]"), "{config:?}");
     said.take_command("config of who starts an app", &config);
@@ -347,22 +333,17 @@ fn no_secret_is_said_anywhere() {
         ("admin.session.url", format!("\"http://{password}@127.0.0.1:1\"")),
     ] {
         for command_name in ["config", "validate", "run", "check"] {
-            let mut command = Sidecar::command(home.path(), &settings.clone().raw(wrong.0, &wrong.1));
-            environment(&mut command, port, app.port());
+            let mut command = Sidecar::command(home, &settings.clone().raw(wrong.0, &wrong.1));
+            environment(&mut command, port, app);
             let ended = run(command.arg(command_name));
             assert_eq!(ended.code, Some(2), "{command_name} with {}: {ended:?}", wrong.0);
             said.take_command(&format!("{command_name} with {} = {}", wrong.0, wrong.1.len()), &ended);
         }
     }
-    let sidecar = Sidecar::start_in(home, &settings, |command| environment(command, port, app.port()));
-    let unhealthy = |name: &str| sidecar.detailed()["components"][name]["status"] == "unhealthy";
-    for check in ["asked", "said", "database", "accounts", "cache", "findings"] {
-        eventually(PATIENCE, check, || unhealthy(check));
-    }
-    traffic(&sidecar);
-    for address in [sidecar.traffic, sidecar.admin] {
-        bodies(&mut said, address);
-    }
+}
+
+/// What is said where nobody asks for an endpoint.
+fn others(said: &mut Said, sidecar: &Sidecar, app: &Upstream, agent: u16) {
     let mut agent = Wire::connect(local(agent)).expect("a connection");
     let mut line = String::new();
     agent.read_to_string(&mut line).expect("a line");
@@ -379,7 +360,36 @@ fn no_secret_is_said_anywhere() {
     let with_key =
         hooks().iter().any(|seen| seen.all("authorization").concat().contains(canary("header of a webhook")));
     assert!(with_key, "the canary was where it must be");
-    said.take("grpc", grpc_list(&sidecar));
+    said.take("grpc", grpc_list(sidecar));
+}
+
+#[test]
+fn no_secret_is_said_anywhere() {
+    let (app, home) = (app(), home_with_login());
+    let login = json!({ "claudeAiOauth": {
+        "accessToken": canary("access token"), "refreshToken": canary("refresh token"),
+        "expiresAt": 4_000_000_000_000_u64, "scopes": ["x"],
+    }});
+    std::fs::write(home.path().join(".claude/.credentials.json"), login.to_string()).expect("a login");
+    std::fs::create_dir(home.path().join("damaged")).expect("a directory");
+    let damaged = format!("{{\"claudeAiOauth\": {{\"accessToken\": \"{}", canary("credentials file that is damaged"));
+    std::fs::write(home.path().join("damaged/.credentials.json"), damaged).expect("a damaged login");
+    let (port, agent) = (free_port(), free_port());
+    let redis = format!("redis://reader:{}@127.0.0.1:{port}/0", canary("password of redis"));
+    std::fs::write(home.path().join("redis"), redis).expect("a file");
+    let settings = settings(&app, home.path()).text("agent_check.listen", &format!("127.0.0.1:{agent}"));
+    let mut said = Said::default();
+    commands(&mut said, &settings, home.path(), (port, app.port()));
+    let sidecar = Sidecar::start_in(home, &settings, |command| environment(command, port, app.port()));
+    let unhealthy = |name: &str| sidecar.detailed()["components"][name]["status"] == "unhealthy";
+    for check in ["asked", "said", "database", "accounts", "cache", "findings"] {
+        eventually(PATIENCE, check, || unhealthy(check));
+    }
+    traffic(&sidecar);
+    for address in [sidecar.traffic, sidecar.admin] {
+        bodies(&mut said, address);
+    }
+    others(&mut said, &sidecar, &app, agent);
     let asked = app.seen().iter().any(|seen| {
         seen.field("x-one") == Some(canary("header of a check, from a variable"))
             && seen.target.contains(canary("query of a check"))

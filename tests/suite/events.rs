@@ -219,15 +219,15 @@ fn too_many_at_once_are_dropped_and_counted() {
         let check = format!("checks.c{index}");
         settings = settings
             .text(&format!("{check}.http.path"), Upstream::PROBE)
-            .text(&format!("{check}.interval"), "100ms")
+            .text(&format!("{check}.interval"), "1s")
             .raw(&format!("{check}.failure_threshold"), "1");
     }
     let sidecar = Sidecar::start(&settings).ready();
     app.set_probe(500);
     let result = |result: &str| sidecar.metric("told_events_total", &[&format!("result=\"{result}\"")]);
-    eventually(PATIENCE, "each is told or dropped", || result("sent") + result("dropped") == 151.0);
+    eventually(PATIENCE, "each is told or dropped", || result("sent") + result("dropped") >= 151.0);
     // A minute may turn meanwhile; each takes 60.
-    let sent = result("sent");
-    assert!(sent == 60.0 || (sent > 60.0 && sent <= 120.0), "{sent}");
+    let (sent, dropped) = (result("sent"), result("dropped"));
+    assert!((60.0..=120.0).contains(&sent) && dropped >= 31.0, "{sent} {dropped}");
     assert_eq!(told.seen().len() as f64, sent);
 }
