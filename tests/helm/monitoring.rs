@@ -5,7 +5,7 @@ use std::process::Command;
 
 use serde_json::Value;
 
-use crate::support::{KUBERNETES, chart, object, objects, objects_of, path, render, render_with, succeed, tool};
+use crate::support::{KUBERNETES, chart, object, objects, objects_of, path, render, render_with, root, succeed, tool};
 
 fn rules(rendered: &str) -> Value {
     object(&objects_of(rendered), "PrometheusRule")["spec"].clone()
@@ -43,6 +43,33 @@ fn the_dashboard_is_the_file() {
     let json = |text: &str| serde_json::from_str::<Value>(text).expect("JSON");
     let file = fs::read_to_string(chart().join("files/dashboard.json")).expect("the dashboard");
     assert_eq!(json(map["data"]["pulsegate.json"].as_str().expect("a text")), json(&file));
+}
+
+/// What the schemas of the Prometheus Operator say of its objects.
+fn problems(objects: &[Value]) -> Vec<String> {
+    let theirs: Vec<&Value> = objects
+        .iter()
+        .filter(|object| object["apiVersion"].as_str().is_some_and(|version| version.starts_with("monitoring.")))
+        .collect();
+    assert!(!theirs.is_empty(), "no object of the operator");
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("objects.json");
+    fs::write(&file, serde_json::to_string(&theirs).expect("JSON")).expect("a file");
+    let mut node = Command::new("node");
+    node.arg(root().join("tests/helm/operator.mjs")).arg(tool("prometheus-operator"));
+    let said = succeed(node.stdin(fs::File::open(&file).expect("the file")));
+    serde_json::from_str(&said).expect("a list")
+}
+
+#[test]
+fn the_operator_accepts_its_objects() {
+    for situation in ["monitoring", "pod-monitor", "tls"] {
+        let objects = objects_of(&render(situation, KUBERNETES));
+        assert_eq!(problems(&objects), Vec::<String>::new(), "{situation}");
+    }
+    let wrong = render("monitoring", KUBERNETES).replace("interval: 30s", "interval: soon");
+    let said = problems(&objects_of(&wrong));
+    assert!(said.len() == 1 && said[0].contains("spec/endpoints/0/interval must match"), "{said:?}");
 }
 
 /// One scrape of each pod, and none of the Service for traffic.
