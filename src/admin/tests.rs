@@ -14,7 +14,7 @@ use super::{
 use crate::check::Check;
 use crate::clock::Clock;
 use crate::dialect::{Service, find};
-use crate::health::{Facts, Finding, Group, Policy};
+use crate::health::{Facts, Finding, Group, Policy, Report};
 use crate::monitor::{Monitor, Plan, PlannedCheck, Schedule};
 use crate::proxy::{LocalAnswer, LocalBody};
 use crate::settings::{Environment, Problems, Secret, read_empty};
@@ -236,6 +236,9 @@ async fn metrics_have_help_type_and_no_series_twice() {
         ("app_request_duration_seconds_count", 3.0),
         ("app_claude_cli_status", 0.0),
         ("app_ready", 0.0),
+        ("app_health_engine_up", 1.0),
+        ("app_check_info{check=\"db\",kind=\"tcp\",on_failure=\"unhealthy\"}", 1.0),
+        ("app_connections_limit", 0.0),
         ("app_health_status{group=\"health\"}", 2.0),
         ("app_check_up{check=\"db\"}", 0.0),
         ("app_check_status{check=\"db\",status=\"unknown\"}", 1.0),
@@ -252,4 +255,8 @@ async fn metrics_have_help_type_and_no_series_twice() {
         below = *count;
     }
     assert!(families.keys().any(|name| name.starts_with("process_")));
+
+    let late = Report { overdue_at: Some(Duration::ZERO), ..admin.board.report().as_ref().clone() };
+    let text = admin.metrics.render(&late, admin.clock.now());
+    assert!(text.contains("\napp_health_engine_up 0\n") && text.contains("\napp_ready 0\n"), "{text}");
 }

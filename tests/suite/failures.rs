@@ -311,6 +311,7 @@ fn beyond_the_limit_requests_queue_and_beyond_the_queue_they_are_refused() {
     eventually(PATIENCE, "the third waits", || sidecar.metric("pulsegate_requests_in_flight", &[]) == 3.0);
     let refused = sidecar.get("/one-too-many");
     assert_own(&refused, 503, "overloaded", "http_request_denied");
+    sidecar.assert_metric("pulsegate_requests_queued", &[], 1.0);
     assert!(refused.field("retry-after").is_some_and(|after| after.parse::<u32>().is_ok()));
     assert_eq!(sidecar.get("/livez").status, 200, "endpoints are no traffic");
     assert_eq!(upstream.seen().len(), 2);
@@ -322,6 +323,8 @@ fn beyond_the_limit_requests_queue_and_beyond_the_queue_they_are_refused() {
     }
     assert_eq!(sidecar.get("/free-again").status, 200);
     await_error(&sidecar, "rejected_overload", 1.0);
+    sidecar.assert_metric("pulsegate_requests_queued", &[], 0.0);
+    sidecar.assert_metric("pulsegate_queued_total", &[], 1.0); // who is refused has not waited
 }
 
 #[test]

@@ -337,8 +337,13 @@ fn traffic_is_the_better_witness() {
         assert_eq!(found["status"], "degraded");
         assert_eq!(found["error"], "Claude CLI login is refused upstream");
         assert_eq!(sidecar.admin("/health").json()["status"], "degraded");
+        let label = "check=\"authentication\"";
+        sidecar.assert_metric("claude_proxy_auth_verified", &[label], 0.0);
+        sidecar.assert_metric("claude_proxy_check_reason", &[label, "reason=\"login_rejected\""], 1.0);
         assert_eq!(ask("/v1/messages?beta=true", ""), 200);
         await_verified(&sidecar, true);
+        sidecar.assert_metric("claude_proxy_auth_verified", &[label], 1.0);
+        sidecar.assert_metric("claude_proxy_check_reason", &[label], 0.0);
     }
     // 429 after a good answer takes nothing back.
     assert_eq!(ask("/v1/messages", "429"), 429);

@@ -14,6 +14,7 @@ use tokio::sync::Semaphore;
 pub(super) use self::places::Place;
 use self::places::Places;
 use super::{Limits, Rejection};
+use crate::traffic::Shard;
 
 /// The one thing that the data plane is told of health.
 #[derive(Debug, Default)]
@@ -107,10 +108,10 @@ impl Admission {
         }
     }
 
-    /// Waits for a place.
-    pub(super) async fn enter(&self) -> Result<Option<Place>, Rejection> {
+    /// Waits for a place; who waits is counted there.
+    pub(super) async fn enter(&self, shard: &Shard) -> Result<Option<Place>, Rejection> {
         match &self.places {
-            Some(places) => places.enter().await.map(Some),
+            Some(places) => places.enter(shard).await.map(Some),
             None => Ok(None),
         }
     }

@@ -8,6 +8,7 @@ use tokio::time::{Instant, timeout_at};
 
 use super::super::Rejection;
 use super::resize;
+use crate::traffic::Shard;
 
 /// The places at the app and the queue before them.
 ///
@@ -93,9 +94,9 @@ impl Places {
     }
 
     /// Waits for a place.
-    pub(super) async fn enter(&self) -> Result<Place, Rejection> {
+    pub(super) async fn enter(&self, shard: &Shard) -> Result<Place, Rejection> {
         let state = &self.state;
-        let _waiting = Waiting::join(state, self.longest).ok_or(Rejection::Overloaded)?;
+        let _waiting = Waiting::join(state, self.longest, shard).ok_or(Rejection::Overloaded)?;
         let joined = Instant::now();
         let mut permit = pin!(state.permits.clone().acquire_owned());
         loop {
@@ -174,23 +175,26 @@ impl Drop for Place {
     }
 }
 
-/// A place in the queue.
-struct Waiting<'a>(&'a State);
+/// A place in the queue, counted where the request is.
+struct Waiting<'a>(&'a State, &'a Shard);
 
 impl<'a> Waiting<'a> {
-    fn join(state: &'a State, longest: u32) -> Option<Self> {
+    fn join(state: &'a State, longest: u32, shard: &'a Shard) -> Option<Self> {
         let join = |length| (length < longest).then_some(length + 1);
         let before = state.waiting.fetch_update(Relaxed, Relaxed, join).ok()?;
         if before == 0 {
             state.standing.store(state.micros(Instant::now()), Relaxed);
         }
-        Some(Self(state))
+        shard.queued.fetch_add(1, Relaxed);
+        shard.queues.fetch_add(1, Relaxed);
+        Some(Self(state, shard))
     }
 }
 
 impl Drop for Waiting<'_> {
     fn drop(&mut self) {
         self.0.waiting.fetch_sub(1, Relaxed);
+        self.1.queued.fetch_sub(1, Relaxed);
     }
 }
 
@@ -201,7 +205,7 @@ mod tests {
 
     use tokio::time::Instant;
 
-    use super::{Places, Rejection};
+    use super::{Places, Rejection, Shard};
 
     const MS: Duration = Duration::from_millis(1);
 
@@ -219,7 +223,7 @@ mod tests {
                 let begun = Instant::now();
                 let place = match places.enter_now() {
                     Some(place) => Ok(place),
-                    None => places.enter().await,
+                    None => places.enter(&Shard::default()).await,
                 };
                 let waited = begun.elapsed();
                 if place.is_ok() {
@@ -269,9 +273,9 @@ mod tests {
         let begun = Instant::now();
         let mut second = tokio::task::JoinSet::new();
         let queue = places.clone();
-        second.spawn(async move { queue.enter().await.map(drop) });
+        second.spawn(async move { queue.enter(&Shard::default()).await.map(drop) });
         tokio::task::yield_now().await;
-        assert_eq!(places.enter().await.map(drop), Err(Rejection::Overloaded), "the queue is full");
+        assert_eq!(places.enter(&Shard::default()).await.map(drop), Err(Rejection::Overloaded), "the queue is full");
         assert_eq!(second.join_next().await.expect("one").expect("an end"), Err(Rejection::QueueTimeout));
         assert_eq!(begun.elapsed().as_secs(), 5);
     }

@@ -11,27 +11,10 @@ use super::super::upstream::Lease;
 use super::retry::Tries;
 use super::{After, ClientStream, Connection, Job, Step, watch};
 use crate::clock::back_off;
-use crate::traffic::{Failure, Shard};
+use crate::traffic::Failure;
 
 /// Before a further attempt at an app that refuses.
 const RETRY_PAUSE: Duration = Duration::from_millis(100);
-
-/// A request that waits for a place in flight, for the metrics.
-struct Queued<'a>(&'a Shard);
-
-impl<'a> Queued<'a> {
-    fn note(shard: &'a Shard) -> Self {
-        shard.queued.fetch_add(1, Relaxed);
-        shard.queues.fetch_add(1, Relaxed);
-        Self(shard)
-    }
-}
-
-impl Drop for Queued<'_> {
-    fn drop(&mut self) {
-        self.0.queued.fetch_sub(1, Relaxed);
-    }
-}
 
 /// What becomes of a request for the app.
 impl<L: Local, S: ClientStream> Connection<'_, L, S> {
@@ -42,8 +25,7 @@ impl<L: Local, S: ClientStream> Connection<'_, L, S> {
         if let Some(permit) = proxy.admission.enter_now() {
             job.exchange.admit(permit);
         } else {
-            let _queued = Queued::note(&proxy.shard);
-            match self.unless_gone(&job, Box::pin(proxy.admission.enter())).await {
+            match self.unless_gone(&job, Box::pin(proxy.admission.enter(&proxy.shard))).await {
                 Some(Ok(permit)) => job.exchange.admit(permit),
                 Some(Err(rejection)) => return self.reject(&mut job, rejection).await,
                 None => return After::Drop,
