@@ -43,9 +43,9 @@ def none_lost(scene: Scene, service: Service) -> None:
     scene.say("requests lost", "0")
 
 
-def wrapped(stage: Stage, pods: dict[str, dict]) -> Scene:
+def wrapped(stage: Stage, pods: dict[str, dict], title: str) -> Scene:
     """pulsegate starts the app, in the app's container: one process is told, and the other one goes last."""
-    scene, watch = Scene("Drain in one container, where pulsegate starts the app"), stage.watch
+    scene, watch = Scene(title), stage.watch
     for name, pod in pods.items():
         stage.put(name, pod)
     for name in pods:

@@ -66,10 +66,13 @@ def play(stage: Stage) -> list[Scene]:
     add(drains, classic, "Drain of a classic sidecar, two pods replaced under load", False)
     for name in classic:
         stage.until_gone(name, stage.remove(name), 60)
-    own = {"source": "image", "path": "/usr/local/bin/pulsegate"}
-    wrapper = {"cli": {"visibility": "wrapper", "wrapper": own}, "preset": "none"}
-    wrapper["app"] = {"image": BOTH, "command": ["/app"]}
-    add(wrapped, {name: pod(name, wrapper) for name in ("white", "black")})
+    for source, app in {"image": BOTH, "copy": APP}.items():
+        wrapper = {"visibility": "wrapper", "wrapper": {"source": source, "path": "/usr/local/bin/pulsegate"}}
+        values = {"cli": wrapper, "preset": "none", "app": {"image": app, "command": ["/app"]}}
+        pods = {name: pod(name, values) for name in (f"{source}-a", f"{source}-b")}
+        add(wrapped, pods, f"Drain in one container, where pulsegate starts the app (`cli.wrapper.source={source}`)")
+        for name in pods:
+            stage.until_gone(name, stage.remove(name), 60)
     for mode in ("native", "classic"):
         pods = {name: stage.manifests.printed(name, mode, APP, SIDECAR) for name in (f"{mode}-a", f"{mode}-b")}
         add(drains, pods, f"The same with what `pulsegate manifest --{mode}` prints", mode == "native")
