@@ -37,7 +37,7 @@ use self::stop::Stopping;
 pub use self::stop::{Stop, StopHandle};
 use self::worker::{Fleet, Plane, Sockets};
 use crate::admin::{AdminListen, ControlSocket, CurrentAdmin, Operator, Reloads, Watchers};
-use crate::check::{Pulse, Resources};
+use crate::check::{MOST_THREADS, Pulse, Resources};
 use crate::clock::Clock;
 use crate::config::{Config, digest};
 use crate::events::{self, Webhook};
@@ -123,7 +123,7 @@ impl App {
         let agent_socket = config.agent_check.listen.as_ref().map(Bound::bind).transpose().map_err(StartError::Bind)?;
         let runtime = Builder::new_current_thread()
             .enable_all()
-            .max_blocking_threads(MOST_BLOCKING_THREADS)
+            .max_blocking_threads(MOST_THREADS)
             .build_local(LocalOptions::default())
             .map_err(StartError::Runtime)?;
         let workers = config.proxy.threads.0;
@@ -320,9 +320,6 @@ impl App {
         Ok(code)
     }
 }
-
-/// File system work of the checks: few at a time, and none may pile up threads on a dead mount.
-const MOST_BLOCKING_THREADS: usize = 8;
 
 /// A control socket that was asked for must be there; the usual one is missed, and that is all.
 fn bind_control(config: &Config) -> Result<Option<Bound>, StartError> {

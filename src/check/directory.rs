@@ -6,7 +6,7 @@ use glob::{MatchOptions, Pattern};
 use super::regular::Refused;
 use super::single::{Cancelled, Single};
 use super::{Check, Defaults, Kind, Prepare, Resources};
-use crate::health::{Facts, Finding, Reason};
+use crate::health::{Fact, Facts, Finding, Reason};
 use crate::settings::{Node, Problems, Reader, Setting};
 
 pub(super) const KIND: Kind = Kind::of::<Directory>(
@@ -26,6 +26,8 @@ crate::settings! {
         min_count: u64 = "0",
         /// More files are a failure. Absent: not judged.
         max_count: Option<u64>,
+        /// Files that must be there, by name or pattern; at most 64.
+        require: Vec<Glob> = "[]",
     }
 }
 
@@ -54,6 +56,9 @@ impl Setting for Glob {
     }
 }
 
+/// So many files can be required: each is compared with each name.
+const MOST_REQUIRED: usize = 64;
+
 /// More entries than this are not looked at in one run: at a million in a second that is what a run's time allows.
 const MOST_ENTRIES: u64 = 50_000_000;
 
@@ -65,6 +70,9 @@ impl Prepare for Directory {
     fn prepare(&self, _: &Resources) -> Result<Box<dyn Check>, String> {
         if self.max_count.is_some_and(|most| most < self.min_count) {
             return Err("`directory.max_count` must not be less than `directory.min_count`".into());
+        }
+        if self.require.len() > MOST_REQUIRED {
+            return Err("`directory.require` must not have more than 64 names".into());
         }
         Ok(Box::new(DirectoryCheck { settings: self.clone(), look: Single::default() }))
     }
@@ -84,7 +92,8 @@ impl Check for DirectoryCheck {
 
 /// What a directory holds.
 enum Counted {
-    Files(u64),
+    /// How many, and which of the required ones are there.
+    Files(u64, Vec<bool>),
     TooMany,
     Cancelled,
 }
@@ -93,25 +102,39 @@ impl Directory {
     fn look(&self, cancelled: &Cancelled) -> Option<Finding> {
         let mut facts = Facts::default();
         facts.trusted("path", self.path.display().to_string());
-        let counted = match count(&self.path, &self.glob, cancelled) {
+        let counted = match count(&self.path, &self.glob, &self.require, cancelled) {
             Ok(Counted::Cancelled) => return None,
             Ok(counted) => counted,
             Err(error) => {
                 let exists = std::fs::symlink_metadata(&self.path).is_ok();
                 facts.public("exists", exists);
                 facts.public("readable", false);
-                facts.public("count", crate::health::Fact::Null);
+                facts.public("count", Fact::Null);
                 return Some(Finding::fail(reason(error, &self.path), facts));
             }
         };
         facts.public("exists", true);
         facts.public("readable", true);
-        let Counted::Files(count) = counted else {
-            facts.public("count", crate::health::Fact::Null);
+        let Counted::Files(count, present) = counted else {
+            facts.public("count", Fact::Null);
             return Some(Finding::fail(Reason::new("too_many_entries", "holds too much to be counted"), facts));
         };
         facts.public("count", count);
-        let reason = if count < self.min_count {
+        let missing = present.iter().filter(|there| !**there).count();
+        if !self.require.is_empty() {
+            facts.public("missing", missing as u64);
+            let each =
+                self.require.iter().zip(&present).map(|(name, there)| (name.0.as_str().to_owned(), (*there).into()));
+            facts.trusted("present", Fact::Record(each.collect()));
+        }
+        let reason = if missing > 0 {
+            let lacks = self.require.iter().zip(&present).filter(|(_, there)| !**there);
+            let lacks: Vec<&str> = lacks.map(|(name, _)| name.0.as_str()).collect();
+            let reason =
+                Reason::new("files_missing", format!("lacks {missing} of {} required files", self.require.len()));
+            let private = format!("{}: {}", self.path.display(), lacks.join(", "));
+            return Some(Finding::fail(reason.with_private(private), facts));
+        } else if count < self.min_count {
             Reason::new("too_few_files", format!("holds {count} files, {} are needed", self.min_count))
         } else if let Some(most) = self.max_count.filter(|most| count > *most) {
             Reason::new("too_many_files", format!("holds {count} files, {most} are allowed"))
@@ -124,8 +147,8 @@ impl Directory {
 
 /// Counts what is not a directory, name by name, in memory that does not grow with their number. The kind of an entry
 /// comes with its name on all usual file systems.
-fn count(path: &Path, pattern: &Glob, cancelled: &Cancelled) -> std::io::Result<Counted> {
-    let mut files = 0;
+fn count(path: &Path, pattern: &Glob, require: &[Glob], cancelled: &Cancelled) -> std::io::Result<Counted> {
+    let (mut files, mut present) = (0, vec![false; require.len()]);
     for (seen, entry) in (0_u64..).zip(std::fs::read_dir(path)?) {
         if cancelled.is_set() {
             return Ok(Counted::Cancelled);
@@ -134,12 +157,18 @@ fn count(path: &Path, pattern: &Glob, cancelled: &Cancelled) -> std::io::Result<
             return Ok(Counted::TooMany);
         }
         let entry = entry?;
-        let counts = pattern.matches(&entry.file_name().to_string_lossy())
-            // One that has gone meanwhile has gone.
-            && entry.file_type().is_ok_and(|kind| !kind.is_dir());
-        files += u64::from(counts);
+        let name = entry.file_name();
+        let name = name.to_string_lossy();
+        let (counts, required) = (pattern.matches(&name), require.iter().any(|wanted| wanted.matches(&name)));
+        // One that has gone meanwhile has gone.
+        if (counts || required) && entry.file_type().is_ok_and(|kind| !kind.is_dir()) {
+            files += u64::from(counts);
+            for (wanted, there) in require.iter().zip(&mut present) {
+                *there |= wanted.matches(&name);
+            }
+        }
     }
-    Ok(Counted::Files(files))
+    Ok(Counted::Files(files, present))
 }
 
 fn reason(error: std::io::Error, path: &Path) -> Reason {
@@ -175,7 +204,7 @@ mod tests {
         std::os::unix::fs::symlink("nowhere", home.path().join("link.py")).expect("a link");
         let judged = |glob: &str, min_count, max_count| {
             let glob = Glob(Pattern::new(glob).expect("a pattern"));
-            let settings = Directory { path: home.path().to_owned(), glob, min_count, max_count };
+            let settings = Directory { path: home.path().to_owned(), glob, min_count, max_count, require: Vec::new() };
             let (_cancel, cancelled) = Cancel::new();
             let finding = settings.look(&cancelled).expect("not cancelled");
             (finding.facts.get("count").cloned(), finding.reason.map(|reason| reason.code))
@@ -188,12 +217,37 @@ mod tests {
     }
 
     #[test]
+    fn what_is_required_must_be_there_as_a_file() {
+        let home = tempfile::tempdir().expect("a directory");
+        for name in ["asr.py", "yolo.py", "model-7.bin"] {
+            std::fs::write(home.path().join(name), "").expect("a file");
+        }
+        std::fs::create_dir(home.path().join("face.py")).expect("a directory");
+        let judged = |require: &[&str]| {
+            let require = require.iter().map(|name| Glob(Pattern::new(name).expect("a pattern"))).collect();
+            let glob = Glob(Pattern::new("*.txt").expect("a pattern"));
+            let settings = Directory { path: home.path().to_owned(), glob, min_count: 0, max_count: None, require };
+            let (_cancel, cancelled) = Cancel::new();
+            settings.look(&cancelled).expect("not cancelled")
+        };
+        let fine = judged(&["asr.py", "model-*.bin"]);
+        assert_eq!((fine.reason, fine.facts.get("missing")), (None, Some(&Fact::Count(0))));
+        let lacks = judged(&["asr.py", "face.py", "ocr.py"]);
+        let reason = lacks.reason.expect("a reason");
+        assert_eq!((reason.code, &*reason.public), ("files_missing", "lacks 2 of 3 required files"));
+        assert!(reason.private.expect("names").ends_with(": face.py, ocr.py"));
+        let present = [("asr.py", true), ("face.py", false), ("ocr.py", false)];
+        let present = present.map(|(name, there)| (name.to_owned(), Fact::Flag(there)));
+        assert_eq!(lacks.facts.get("present"), Some(&Fact::Record(present.into())));
+    }
+
+    #[test]
     fn nobody_waits_so_nothing_is_counted() {
         let home = tempfile::tempdir().expect("a directory");
         std::fs::write(home.path().join("a"), "").expect("a file");
         let (cancel, cancelled) = Cancel::new();
         drop(cancel);
-        let counted = count(home.path(), &Glob(Pattern::new("*").expect("a pattern")), &cancelled);
+        let counted = count(home.path(), &Glob(Pattern::new("*").expect("a pattern")), &[], &cancelled);
         assert!(matches!(counted, Ok(Counted::Cancelled)));
     }
 }

@@ -28,6 +28,7 @@ mod single;
 mod subprocess;
 mod system;
 mod tcp;
+mod threads;
 mod tls;
 mod traffic;
 
@@ -42,6 +43,7 @@ pub use self::http::Headers;
 pub use self::kind::{Defaults, Kind};
 pub use self::pulse::Pulse;
 pub use self::subprocess::{Group, reap_orphans, spawn};
+pub use self::threads::{MOST_THREADS, ask};
 use crate::health::{Fact, Facts, Finding, Reason};
 use crate::settings::{Environment, Url};
 use crate::tls::Client;

@@ -1,14 +1,14 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
-use tokio::task::JoinHandle;
+use super::threads::{Running, start};
 
 /// Runs file system work on a blocking thread, never twice at once.
 ///
 /// A file on a dead network mount can block a thread for ever. The check's timeout gives up waiting, and the next run
 /// waits for the same work again in place of blocking one more thread each time.
 #[derive(Debug)]
-pub(super) struct Single<T>(Option<JoinHandle<T>>);
+pub(super) struct Single<T>(Option<Running<T>>);
 
 impl<T> Default for Single<T> {
     fn default() -> Self {
@@ -21,11 +21,13 @@ impl<T: Send + 'static> Single<T> {
     pub(super) async fn run(&mut self, work: impl FnOnce() -> T + Send + 'static) -> T {
         let mut work = Some(work);
         loop {
-            let running = self.0.get_or_insert_with(|| match work.take() {
-                Some(work) => tokio::task::spawn_blocking(work),
-                None => unreachable!("the work is taken once, and the loop ends with its result"),
-            });
-            let ended = running.await;
+            if let (None, Some(work)) = (&self.0, work.take()) {
+                self.0 = Some(start(work).await);
+            }
+            let Some(running) = &mut self.0 else {
+                unreachable!("the work is taken once, and the loop ends with its result")
+            };
+            let ended = running.ended().await;
             self.0 = None;
             match ended {
                 Ok(result) => return result,

@@ -96,10 +96,7 @@ async fn ask(planned: PlannedCheck) -> Row {
     let told = planned.check.as_ref().is_some_and(|check| check.is_told());
     let finding = match planned.check {
         None => None,
-        Some(mut check) => match tokio::time::timeout(planned.schedule.timeout, check.run()).await {
-            Ok(finding) => Some(finding),
-            Err(_) => Some(check.timed_out()),
-        },
+        Some(mut check) => Some(crate::check::ask(&mut *check, planned.schedule.timeout).await),
     };
     Row {
         name: planned.name,

@@ -8,7 +8,7 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 use super::{Board, Schedule};
-use crate::check::{Check, Others};
+use crate::check::{Check, Others, ask};
 use crate::clock::Clock;
 use crate::health::{Facts, Finding, Observation, Outcome, Reason, Status};
 
@@ -60,10 +60,7 @@ impl Asker {
         let begun = Instant::now();
         let (check, timeout) = (&mut self.check, self.schedule.timeout);
         // What a panicking check leaves half-changed concerns that check alone.
-        let run = AssertUnwindSafe(async {
-            let run = tokio::time::timeout(timeout, async { check.run().await }).await;
-            run.unwrap_or_else(|_| check.timed_out())
-        });
+        let run = AssertUnwindSafe(async { ask(&mut **check, timeout).await });
         let finding = run.catch_unwind().await.unwrap_or_else(|_| {
             Finding::fail(Reason::new("panicked", "has a defect: its check panicked"), Facts::default())
         });

@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use crate::support::{Response, Settings, Sidecar, Upstream, ask, eventually, free_port, get, home_with_login, run};
+use crate::support::{
+    Response, Settings, Sidecar, Upstream, ask, await_value, eventually, free_port, get, home_with_login, run,
+};
 
 /// Endpoints beside those of the preset; the app's check is the one that the tests break.
 fn start(upstream: &Upstream, change: impl FnOnce(Settings) -> Settings) -> Sidecar {
@@ -305,6 +307,50 @@ fn who_drains_is_out_of_service_in_the_words_of_each() {
     assert_eq!((&json["status"], &json["notes"][0]), (&json!("fail"), &json!("shutting down")));
     assert_eq!(sidecar.get("/simple").json()["error"], "shutting down");
     assert_eq!(sidecar.get("/ok").status, 200, "it is alive");
+}
+
+/// A pulsegate that watches another one understands it in every dialect, well and ill.
+#[test]
+fn another_pulsegate_understands_every_document() {
+    let upstream = Upstream::hello();
+    // `build` has no word for ill that is not also for degraded.
+    let watched = start(&upstream, |settings| {
+        DOCUMENTS.iter().fold(settings, |settings, (name, _)| {
+            let settings = settings
+                .text(&format!("endpoints.\"/{name}\".dialect"), name)
+                .text(&format!("endpoints.\"/{name}\".group"), "health");
+            match *name {
+                "template" => settings.text("endpoints.\"/template\".body.status", "health.status"),
+                _ => settings.text("endpoints.\"/ext/health\".dialect", "avalanche"),
+            }
+        })
+    });
+    let names = || DOCUMENTS.map(|(name, _)| name).into_iter().chain(["kubernetes", "avalanche"]);
+    let path_of = |name: &str| match name {
+        "kubernetes" => "/readyz?verbose".to_owned(),
+        "avalanche" => "/ext/health".to_owned(),
+        name => format!("/{name}"),
+    };
+    let settings = names().fold(Sidecar::bare(&upstream), |settings, name| {
+        settings
+            .text(&format!("checks.{name}.http.url"), &format!("http://{}{}", watched.admin, path_of(name)))
+            .raw(&format!("checks.{name}.http.health"), "true")
+            .text(&format!("checks.{name}.http.expect_status"), "100-599")
+            .text(&format!("checks.{name}.interval"), "200ms")
+            .raw(&format!("checks.{name}.failure_threshold"), "1")
+    });
+    let settings =
+        settings.text("endpoints.\"/told\".dialect", "claude-proxy").raw("endpoints.\"/told\".detail", "true");
+    let watching = Sidecar::start(&settings);
+    let told = |name: &str| ask(watching.admin, "GET", "/told", &[], b"").json()["components"][name].clone();
+    for name in names() {
+        await_value(name, || told(name), |told| told["health"] == "healthy" && told["status"] == "healthy");
+    }
+    upstream.set_probe(500);
+    for name in names() {
+        let (health, status) = if name == "build" { ("degraded", "degraded") } else { ("unhealthy", "unhealthy") };
+        await_value(name, || told(name), |told| told["health"] == health && told["status"] == status);
+    }
 }
 
 /// The dialects that are documents, and the word of each for a status that is not up.

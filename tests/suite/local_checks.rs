@@ -45,6 +45,38 @@ pub(crate) fn await_status(sidecar: &Sidecar, name: &str, status: &str) -> Value
 }
 
 #[test]
+fn files_that_hang_hold_up_themselves_alone() {
+    let upstream = Upstream::hello();
+    let home = home_with_login();
+    let path = home.path().join("model.bin");
+    std::fs::write(&path, "here").expect("a file");
+    // A pipe that nobody writes to stands for a file of a dead mount: opening it takes for ever.
+    let pipe = home.path().join("hung/auth.json");
+    std::fs::create_dir(home.path().join("hung")).expect("a directory");
+    let kind = rustix::fs::FileType::Fifo;
+    rustix::fs::mknodat(rustix::fs::CWD, &pipe, kind, rustix::fs::Mode::from_bits_truncate(0o600), 0).expect("a pipe");
+    let mut settings = quick(telling(&upstream, &home.path().join("key")), "model")
+        .text("checks.model.file.path", &path.display().to_string());
+    let hung: Vec<String> = (0..24).map(|number| format!("hung{number}")).collect();
+    for name in &hung {
+        settings = quick(settings, name)
+            .text(&format!("checks.{name}.on_failure"), "ignore")
+            .text(&format!("checks.{name}.credentials.preset"), "codex")
+            .text(&format!("checks.{name}.credentials.config_dir"), &home.path().join("hung").display().to_string());
+    }
+    let sidecar = Sidecar::start_in(home, &settings, |_| {});
+    for name in &hung {
+        await_told(&sidecar, name, |told| told["error"] == "Codex CLI login could not be read in time");
+    }
+    await_status(&sidecar, "model", "healthy");
+    std::fs::remove_file(&path).expect("removed");
+    await_status(&sidecar, "model", "unhealthy");
+    // Neither does it hold up reading the configuration.
+    let reload = ask(sidecar.admin, "POST", "/-/reload", &[], b"");
+    assert_eq!(reload.status, 200, "{}", reload.text());
+}
+
+#[test]
 fn a_file_comes_grows_and_goes() {
     let upstream = Upstream::hello();
     let home = home_with_login();

@@ -100,8 +100,13 @@ impl Prepare for Cli {
         if self.through == Through::Upstream && resources.upstream.scheme != Scheme::Http {
             return Err("`cli.through = \"upstream\"` finds the app by its port: the upstream must be http://".into());
         }
-        let check =
-            CliCheck { settings: self.clone(), resources: resources.clone(), look: Single::default(), known: None };
+        let check = CliCheck {
+            settings: self.clone(),
+            resources: resources.clone(),
+            look: Single::default(),
+            beside: Single::default(),
+            known: None,
+        };
         Ok(Box::new(check))
     }
 }
@@ -110,6 +115,7 @@ struct CliCheck {
     settings: Cli,
     resources: Resources,
     look: Single<Result<(Located, Place), String>>,
+    beside: Single<Option<Version>>,
     known: Option<Known>,
 }
 
@@ -215,7 +221,9 @@ impl CliCheck {
         let version = if place.ours && self.settings.version_from == VersionFrom::Command {
             run_version(self.settings.preset, path, &self.resources).await?
         } else {
-            Version::beside(&place.canonical(path), self.settings.preset.package).ok_or_else(|| {
+            let (place, path, package) = (place.clone(), path.to_owned(), self.settings.preset.package);
+            let found = self.beside.run(move || Version::beside(&place.canonical(&path), package)).await;
+            found.ok_or_else(|| {
                 let public = format!("{} has no readable version beside it", self.settings.preset.label);
                 Reason::new("cli_broken", public)
             })?

@@ -28,7 +28,7 @@ const CHECKS: [&str; 14] = [
     "scripts_integrity",
     "models",
     "ffmpeg",
-    "asr",
+    "processors",
     "schema",
     "identities",
     "identities_db",

@@ -13,6 +13,7 @@ use tokio::time::Instant;
 use crate::check::database::rows::{self, Limits, MOST_COLUMNS, Rows};
 use crate::check::database::trouble::{Kind, Trouble};
 use crate::check::database::{Address, Place};
+use crate::check::threads::start;
 use crate::health::Fact;
 
 /// An open file.
@@ -50,7 +51,7 @@ impl Turn {
         let stop = Stop::default();
         let (path, stopped) = (path.clone(), stop.0.clone());
         let until = Instant::now().checked_add(timeout);
-        let task = tokio::task::spawn_blocking(move || {
+        let work = move || {
             let _turn = turn;
             let session = SqliteSession::open(&path, timeout, &stopped, until)?;
             let done = job(&session);
@@ -59,8 +60,8 @@ impl Turn {
                 return Err(Trouble::new(Kind::Locked, "its app has just opened it"));
             }
             done
-        });
-        match task.await {
+        };
+        match start(work).await.ended().await {
             Ok(done) => done,
             // It panicked: so does the check, which the monitor turns into its failure.
             Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
