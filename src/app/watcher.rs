@@ -11,7 +11,7 @@ use rustix::fs::inotify::{self, CreateFlags, Reader, WatchFlags};
 use rustix::io::Errno;
 use tokio::io::unix::AsyncFd;
 use tokio::sync::watch;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, sleep, timeout_at};
 
 use super::reload::ReloadHandle;
 use crate::config::digest;
@@ -48,7 +48,7 @@ pub(super) async fn watch(mut watched: watch::Receiver<Watched>, mut seen: u64, 
                 // First with what is there: it may have changed before anybody looked.
                 let now = digest_of(&files).await;
                 if now != seen {
-                    seen = now;
+                    seen = settled(&files, now).await;
                     let _ = reload.reload(CAUSE).await;
                     break;
                 }
@@ -85,6 +85,21 @@ async fn digest_of(files: &[PathBuf]) -> u64 {
     let files = files.to_vec();
     // Panics in there are none of ours; then nothing has changed.
     tokio::task::spawn_blocking(move || digest(&files)).await.unwrap_or_default()
+}
+
+/// Waits until two looks, [`QUIET`] apart, see the same: what somebody is writing just now may be empty, which is a
+/// configuration too. Whatever is there after [`LONGEST`] is taken.
+async fn settled(files: &[PathBuf], mut last: u64) -> u64 {
+    let limit = Instant::now() + LONGEST;
+    while Instant::now() < limit {
+        sleep(QUIET).await;
+        let now = digest_of(files).await;
+        if now == last {
+            break;
+        }
+        last = now;
+    }
+    last
 }
 
 /// Watches the directories in which the files stand, and the links that lead to them: a file is often replaced, and in

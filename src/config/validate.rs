@@ -21,7 +21,7 @@ pub(super) fn validate(config: &Config, tree: &Table, problems: &Problems, notes
     if config.shutdown.lame_duck > config.shutdown.grace {
         problems.add(
             &origin(&["shutdown", "lame_duck"]),
-            "`shutdown.lame_duck` must not be longer than `shutdown.grace`: both count from the signal",
+            "`shutdown.lame_duck` must not be longer than `shutdown.grace`: the grace holds all of it",
         );
     }
     app(config, problems, &origin);
