@@ -154,10 +154,9 @@ fn detailed_shows_components_and_configuration() {
 #[test]
 fn every_configured_check_is_a_component_of_its_own() {
     let upstream = Upstream::hello();
-    let refused = crate::support::free_port();
     let sidecar = sidecar(&upstream, |settings| {
         settings
-            .text("checks.database.tcp.address", &format!("127.0.0.1:{refused}"))
+            .text("checks.database.tcp.address", "127.0.0.1:1")
             .text("checks.database.on_failure", "degraded")
             .raw("checks.database.failure_threshold", "1")
             .text("checks.database.interval", "200ms")
