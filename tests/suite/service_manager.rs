@@ -85,11 +85,12 @@ fn a_watchdog_hears_it_and_no_longer_when_it_stands_still() {
     let name = format!("pulsegate-test-{}", std::process::id());
     let manager = Manager::at(&SocketAddr::from_abstract_name(&name).expect("an address"));
     let upstream = Upstream::hello();
+    // From before the start: what was said meanwhile waits in the socket.
+    let begun = Instant::now();
     let sidecar = Sidecar::start_in(home_with_login(), &Sidecar::full(&upstream), |command| {
         command.env("NOTIFY_SOCKET", format!("@{name}")).env("WATCHDOG_USEC", "200000");
     })
     .ready();
-    let begun = Instant::now();
     for _ in 0..5 {
         manager.await_line("WATCHDOG=1");
     }
