@@ -97,7 +97,9 @@ impl Manager {
                     }
                 }
                 _ = alive.tick() => {
-                    if self.watchdog.is_some() && !board.report().is_overdue(clock.now()) {
+                    let report = board.report().clone();
+                    let lives = !report.is_overdue(clock.now()) && report.verdict(&Group::Liveness).is_up();
+                    if self.watchdog.is_some() && lives {
                         self.tell("WATCHDOG=1").await;
                     }
                 }

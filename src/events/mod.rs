@@ -44,7 +44,7 @@ pub async fn run(
             }
             report = board.wait_for_event(seen) => {
                 let (forgotten, events) = report.history.left_after(seen);
-                (0..forgotten).for_each(|_| totals.count(Outcome::Dropped));
+                totals.add(Outcome::Dropped, forgotten);
                 for event in events {
                     queues.iter_mut().for_each(|queue| queue.offer(event, clock.now()));
                 }

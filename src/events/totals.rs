@@ -21,7 +21,11 @@ impl EventTotals {
     pub const RESULTS: [&'static str; 3] = ["sent", "failed", "dropped"];
 
     pub(super) fn count(&self, outcome: Outcome) {
-        self.0[outcome as usize].fetch_add(1, Relaxed);
+        self.add(outcome, 1);
+    }
+
+    pub(super) fn add(&self, outcome: Outcome, events: u64) {
+        self.0[outcome as usize].fetch_add(events, Relaxed);
     }
 
     /// The numbers with their names.

@@ -70,9 +70,8 @@ impl History {
     /// What has happened after an event, oldest first. `None`: some of it is forgotten, or that event is still to come.
     #[must_use]
     pub fn after(&self, id: u64) -> Option<impl Iterator<Item = &Arc<Event>>> {
-        let wanted = usize::try_from(self.last.checked_sub(id)?).ok()?;
-        let skipped = self.events.len().checked_sub(wanted)?;
-        Some(self.events.iter().skip(skipped))
+        let (forgotten, left) = self.left_after(id);
+        (id <= self.last && forgotten == 0).then_some(left)
     }
 
     /// How many of the events after this one are forgotten, and those that are not.
