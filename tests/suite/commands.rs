@@ -5,8 +5,8 @@ use std::process::Command;
 use std::time::Duration;
 
 use crate::support::{
-    AppCertificates, Ended, PATIENCE, PULSEGATE, Process, SYSTEM_PATH, Settings, Sidecar, Upstream, Validity, claude,
-    eventually, free_port, home_with_login, run,
+    AppCertificates, CLOSED_PORT, Ended, PATIENCE, PULSEGATE, Process, SYSTEM_PATH, Settings, Sidecar, Upstream,
+    Validity, claude, eventually, home_with_login, run,
 };
 
 fn pulsegate(home: &Path, arguments: &[&str]) -> Command {
@@ -143,7 +143,7 @@ fn probe_tells_by_its_exit_code() {
     assert!(unready.stderr.contains("api_server answers with status 500"), "{}", unready.stderr);
     assert_eq!(probe(&["/livez"]).code, Some(0));
 
-    let gone = run(&mut pulsegate(home.path(), &["probe", &format!("http://127.0.0.1:{}/", free_port())]));
+    let gone = run(&mut pulsegate(home.path(), &["probe", &format!("http://127.0.0.1:{CLOSED_PORT}/")]));
     assert_eq!(gone.code, Some(1), "{gone:?}");
     // Somebody who never answers: a listener that nobody accepts at.
     let silent = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");

@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde_json::json;
 
 use crate::support::{
-    Response, Settings, Sidecar, Upstream, ask, await_value, eventually, free_port, get, home_with_login, run,
+    CLOSED_PORT, Response, Settings, Sidecar, Upstream, ask, await_value, eventually, get, home_with_login, run,
 };
 
 /// Endpoints beside those of the preset; the app's check is the one that the tests break.
@@ -110,7 +110,7 @@ fn a_template_fills_in_what_is_known() {
     std::fs::write(&key, "k1").expect("a key");
     let settings = Sidecar::full(&upstream)
         .raw("admin.api_keys", &format!("[{{ file = {:?} }}]", key.display().to_string()))
-        .text("checks.sftpgo.tcp.address", &format!("127.0.0.1:{}", free_port()))
+        .text("checks.sftpgo.tcp.address", &format!("127.0.0.1:{CLOSED_PORT}"))
         .text("checks.sftpgo.interval", "200ms")
         .text("checks.sftpgo.on_failure", "degraded")
         .text("endpoints.\"/api/v1/stats/sftpgo\".dialect", "template")

@@ -4,7 +4,9 @@
 use std::net::Shutdown;
 use std::time::{Duration, Instant};
 
-use crate::support::{Client, HttpError, Next, PATIENCE, Response, Settings, Sidecar, Upstream, eventually, free_port};
+use crate::support::{
+    CLOSED_PORT, Client, HttpError, Next, PATIENCE, Response, Settings, Sidecar, Upstream, eventually,
+};
 
 fn start(settings: &Settings) -> Sidecar {
     Sidecar::start(settings)
@@ -31,7 +33,7 @@ pub(crate) fn await_error(sidecar: &Sidecar, kind: &str, count: f64) {
 
 #[test]
 fn an_app_that_is_not_there_is_a_502() {
-    let sidecar = start(&Sidecar::bare_for(free_port()));
+    let sidecar = start(&Sidecar::bare_for(CLOSED_PORT));
     let answer = sidecar.get("/");
     assert_own(&answer, 502, "upstream_connect_refused", "connection_refused");
     await_error(&sidecar, "upstream_connect", 1.0);

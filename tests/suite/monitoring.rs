@@ -7,8 +7,8 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::support::{
-    Alertmanager, AppCertificates, Client, PATIENCE, Process, Prometheus, Settings, Sidecar, TlsFront, Upstream,
-    Validity, encode, eventually, eventually_some, free_port, get, home_with_login, promtool,
+    Alertmanager, AppCertificates, CLOSED_PORT, Client, PATIENCE, Process, Prometheus, Settings, Sidecar, TlsFront,
+    Upstream, Validity, encode, eventually, eventually_some, free_port, get, home_with_login, promtool,
 };
 
 fn root() -> &'static Path {
@@ -178,7 +178,7 @@ fn with_everything(app: &Upstream, front: &TlsFront, certificates: &AppCertifica
         .raw("checks.app.failure_threshold", "1")
         .text("checks.front.tls.address", &format!("127.0.0.1:{}", front.port()))
         .text("checks.front.tls.ca", &certificates.file().display().to_string())
-        .text("checks.nobody.tcp.address", &format!("127.0.0.1:{}", free_port()))
+        .text("checks.nobody.tcp.address", &format!("127.0.0.1:{CLOSED_PORT}"))
         .text("checks.nobody.on_failure", "ignore")
         .text("checks.nobody.interval", "200ms")
 }

@@ -14,8 +14,8 @@ use simple_dns::{CLASS, Name, Packet, PacketFlag, ResourceRecord, TYPE};
 
 use crate::local_checks::{await_status, await_told, telling};
 use crate::support::{
-    AppCertificates, CertificateFiles, PATIENCE, Process, SYSTEM_PATH, Settings, Sidecar, TlsFront, Upstream, Validity,
-    eventually_some, free_port, home_with_login, local, tool,
+    AppCertificates, CLOSED_PORT, CertificateFiles, PATIENCE, Process, SYSTEM_PATH, Settings, Sidecar, TlsFront,
+    Upstream, Validity, eventually_some, free_port, home_with_login, local, tool,
 };
 
 /// A check that is asked all the time, of something that takes a moment.
@@ -63,7 +63,7 @@ fn a_certificate_is_judged_before_it_expires() {
     servers.iter().for_each(|(name, front, ..)| add(name, front.port()));
     add("named", servers[4].1.port());
     add("plain", babbler());
-    add("nobody", free_port());
+    add("nobody", CLOSED_PORT);
     let settings = settings.text("checks.named.tls.server_name", "other.example");
     let sidecar = Sidecar::start_in(home, &settings, |_| {});
     for (name, _, status, words) in &servers {

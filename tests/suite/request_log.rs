@@ -202,8 +202,8 @@ fn slow_and_failed_requests_are_logged_by_themselves() {
 
 #[test]
 fn a_storm_of_failures_is_counted_and_not_written_out() {
-    let port = crate::support::free_port();
-    let settings = Sidecar::bare_for(port).raw("proxy.retry.attempts", "0").raw("proxy.threads", "1");
+    let settings =
+        Sidecar::bare_for(crate::support::CLOSED_PORT).raw("proxy.retry.attempts", "0").raw("proxy.threads", "1");
     let sidecar = Sidecar::start(&settings);
     let mut client = Client::connect(sidecar.traffic);
     let mut ask = |times: usize| {

@@ -11,7 +11,8 @@ use rustix::process::Signal;
 use tempfile::TempDir;
 
 use crate::support::{
-    Client, ClosedLoop, Next, PATIENCE, Process, SYSTEM_PATH, Settings, Sidecar, Upstream, eventually, free_port,
+    CLOSED_PORT, Client, ClosedLoop, Next, PATIENCE, Process, SYSTEM_PATH, Settings, Sidecar, Upstream, eventually,
+    free_port,
 };
 
 /// A real program that is started, told to stop, and started again at the same port.
@@ -155,7 +156,7 @@ fn a_held_request_is_released_when_the_app_is_there() {
 
 #[test]
 fn a_request_waits_no_longer_than_allowed() {
-    let sidecar = Sidecar::start(&holding(free_port(), "400ms"));
+    let sidecar = Sidecar::start(&holding(CLOSED_PORT, "400ms"));
     let begun = Instant::now();
     let answer = sidecar.get("/");
     let took = begun.elapsed();
@@ -169,7 +170,7 @@ fn a_request_waits_no_longer_than_allowed() {
 
 #[test]
 fn a_client_that_leaves_while_it_waits_is_let_go() {
-    let sidecar = Sidecar::start(&holding(free_port(), "30s"));
+    let sidecar = Sidecar::start(&holding(CLOSED_PORT, "30s"));
     let host = sidecar.traffic;
     let requests = [
         format!("GET / HTTP/1.1\r\nhost: {host}\r\n\r\n"),
@@ -219,7 +220,7 @@ fn a_body_that_comes_while_it_waits_arrives_whole() {
 
 #[test]
 fn what_waits_holds_its_place_in_flight() {
-    let settings = holding(free_port(), "30s").raw("proxy.limits.in_flight", "1").raw("proxy.limits.queue", "0");
+    let settings = holding(CLOSED_PORT, "30s").raw("proxy.limits.in_flight", "1").raw("proxy.limits.queue", "0");
     let sidecar = Sidecar::start(&settings);
     let mut first = Client::connect(sidecar.traffic);
     first.write("GET", "/", &[], b"").expect("a request");
@@ -232,7 +233,7 @@ fn what_waits_holds_its_place_in_flight() {
 
 #[test]
 fn the_end_of_the_process_does_not_wait_for_what_waits() {
-    let settings = holding(free_port(), "60s").text("shutdown.grace", "1s");
+    let settings = holding(CLOSED_PORT, "60s").text("shutdown.grace", "1s");
     let mut sidecar = Sidecar::start(&settings);
     let mut client = Client::connect(sidecar.traffic);
     client.write("GET", "/", &[], b"").expect("a request");

@@ -8,8 +8,8 @@ use bytes::Bytes;
 use h2::Reason;
 
 use crate::support::{
-    AppCertificates, Client, ClosedLoop, H2App, H2Exchange, H2Rules, HttpError, PATIENCE, Random, Settings, Sidecar,
-    Upstream, Validity, eventually, send_all,
+    AppCertificates, CLOSED_PORT, Client, ClosedLoop, H2App, H2Exchange, H2Rules, HttpError, PATIENCE, Random,
+    Settings, Sidecar, Upstream, Validity, eventually, send_all,
 };
 
 fn settings(app: &H2App) -> Settings {
@@ -290,8 +290,7 @@ fn an_app_that_does_not_speak_http2_is_told_apart_and_websocket_is_refused() {
     let fields = [("connection", "upgrade"), ("upgrade", "websocket"), ("sec-websocket-version", "13")];
     assert_own(&sidecar.ask("GET", "/", &fields, b""), 501, "websocket_not_possible");
     let refused = Sidecar::start(
-        &Sidecar::bare_for(crate::support::free_port())
-            .text("proxy.upstream", &format!("h2c://127.0.0.1:{}", crate::support::free_port())),
+        &Sidecar::bare_for(CLOSED_PORT).text("proxy.upstream", &format!("h2c://127.0.0.1:{CLOSED_PORT}")),
     );
     assert_own(&refused.get("/"), 502, "upstream_connect_refused");
 }

@@ -7,7 +7,8 @@ use rustix::process::Signal;
 use serde_json::json;
 
 use crate::support::{
-    Client, PATIENCE, Process, Settings, Sidecar, Upstream, Watcher, ask, eventually, get, home_with_login, run,
+    CLOSED_PORT, Client, PATIENCE, Process, Settings, Sidecar, Upstream, Watcher, ask, eventually, get,
+    home_with_login, run,
 };
 
 const EVENTS: &str = "/health/events";
@@ -201,11 +202,12 @@ fn a_watcher_lives_no_longer_than_its_token() {
 #[test]
 fn strangers_are_told_less() {
     let app = Upstream::hello();
-    let nobody = crate::support::free_port();
+    // An address that nothing else in an answer holds.
+    let nobody = "127.9.8.7";
     let settings = settings(&app)
         .raw("admin.api_keys", "[{ env = \"KEY\" }]")
         .raw("endpoints.\"/health/check\"", "{ dialect = \"checks\" }")
-        .text("checks.gone.tcp.address", &format!("127.0.0.1:{nobody}"))
+        .text("checks.gone.tcp.address", &format!("{nobody}:{CLOSED_PORT}"))
         .raw("checks.gone.failure_threshold", "1")
         .raw("checks.gone.start_period", "0")
         .raw("checks.gone.groups", "[\"health\"]");
@@ -228,7 +230,7 @@ fn strangers_are_told_less() {
             let said = [watcher.text(), from_the_start.text(), check.text().to_owned()];
             for text in &said {
                 assert!(text.contains("cannot connect"), "{text}");
-                assert_eq!(text.contains(&nobody.to_string()), may_know, "{fields:?}: {text}");
+                assert_eq!(text.contains(nobody), may_know, "{fields:?}: {text}");
             }
         }
     }

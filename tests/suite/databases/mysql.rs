@@ -3,7 +3,7 @@
 use rustix::process::Signal;
 
 use super::{Watch, once, quoted, settings, withstands_impostors};
-use crate::support::{AppCertificates, CANARY, MariadbServer, PATIENCE, Validity, eventually, free_port};
+use crate::support::{AppCertificates, CANARY, CLOSED_PORT, MariadbServer, PATIENCE, Validity, eventually};
 
 #[test]
 fn a_healthy_server_and_its_rows() {
@@ -37,7 +37,7 @@ fn everything_that_can_be_wrong_has_a_reason_of_its_own() {
     let (good, port) = (server.url("test"), server.port());
     let series = "select seq from seq_1_to_1000000";
     for (url, sql, code) in [
-        (&format!("mysql://root:{CANARY}@127.0.0.1:{}/test", free_port()), None, "connect_failed"),
+        (&format!("mysql://root:{CANARY}@127.0.0.1:{CLOSED_PORT}/test"), None, "connect_failed"),
         (&format!("mysql://root:{CANARY}-wrong@127.0.0.1:{port}/test"), None, "auth_failed"),
         (&format!("mysql://root@127.0.0.1:{port}/test"), None, "auth_failed"),
         (&server.url("nowhere"), None, "no_database"),

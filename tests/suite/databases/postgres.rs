@@ -4,7 +4,7 @@ use rustix::process::Signal;
 
 use super::{Watch, once, quoted, settings, withstands_impostors};
 use crate::support::{
-    AppCertificates, CANARY, PATIENCE, PostgresServer, Sidecar, Validity, await_line, eventually, free_port,
+    AppCertificates, CANARY, CLOSED_PORT, PATIENCE, PostgresServer, Sidecar, Validity, await_line, eventually,
     home_with_login, run,
 };
 
@@ -48,7 +48,7 @@ fn everything_that_can_be_wrong_has_a_reason_of_its_own() {
     let port = server.port();
     let wrong_password = format!("postgres://postgres:{CANARY}-wrong@127.0.0.1:{port}/postgres");
     let no_password = format!("postgres://postgres@127.0.0.1:{port}/postgres");
-    let nobody_there = format!("postgres://postgres:{CANARY}@127.0.0.1:{}/postgres", free_port());
+    let nobody_there = format!("postgres://postgres:{CANARY}@127.0.0.1:{CLOSED_PORT}/postgres");
     let good = url("postgres");
     for (url, more, code, sentence) in [
         (&nobody_there, None, "connect_failed", "cannot connect"),

@@ -3,7 +3,7 @@
 use rustix::process::Signal;
 
 use super::{Watch, once, quoted, settings, withstands_impostors};
-use crate::support::{AppCertificates, CANARY, PATIENCE, RedisServer, Validity, eventually, free_port};
+use crate::support::{AppCertificates, CANARY, CLOSED_PORT, PATIENCE, RedisServer, Validity, eventually};
 
 #[test]
 fn a_healthy_server_and_its_answers() {
@@ -52,7 +52,7 @@ fn everything_that_can_be_wrong_has_a_reason_of_its_own() {
     let at = |who: &str, number: &str| format!("redis://{who}@127.0.0.1:{port}/{number}");
     let good = server.url("0");
     for (url, command, code) in [
-        (format!("redis://:{CANARY}@127.0.0.1:{}", free_port()), "[\"PING\"]", "connect_failed"),
+        (format!("redis://:{CANARY}@127.0.0.1:{CLOSED_PORT}"), "[\"PING\"]", "connect_failed"),
         (at(&format!(":{CANARY}-wrong"), "0"), "[\"PING\"]", "auth_failed"),
         (format!("redis://127.0.0.1:{port}"), "[\"PING\"]", "auth_failed"),
         (at(&format!("reader:{CANARY}"), ""), "[\"PING\"]", "auth_failed"),

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 
 use super::{Example, addressed, assert_as_printed, document, file, monitor, shell};
-use crate::support::{Ended, PATIENCE, Peer, Sidecar, claude, eventually, free_port, local, run, tool};
+use crate::support::{CLOSED_PORT, Ended, PATIENCE, Peer, Sidecar, claude, eventually, local, run, tool};
 
 const ADDRESS: &str = "http://localhost:8000";
 
@@ -28,7 +28,7 @@ fn healthy() -> (Arc<Peer>, Sidecar) {
 
 /// Nothing listens where the proxy should be.
 fn broken() -> Sidecar {
-    let sidecar = set(Example::of("claude-proxy"), free_port()).start();
+    let sidecar = set(Example::of("claude-proxy"), CLOSED_PORT).start();
     sidecar.await_code("/health", 503);
     let told = || sidecar.detailed()["error"] == "api_server cannot connect";
     eventually(PATIENCE, "the app is known to be down", told);

@@ -19,6 +19,8 @@ mod watcher;
 mod wire;
 
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::sync::atomic::AtomicU32;
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
@@ -88,10 +90,23 @@ pub(crate) fn always(duration: Duration, what: &str, mut condition: impl FnMut()
     }
 }
 
-/// A port that was free a moment ago, for programs that cannot be asked which one they took.
+/// A port at which nobody listens, nor begins to while a test runs.
+pub(crate) const CLOSED_PORT: u16 = 1;
+
+/// A port for a program that cannot be asked which one it took: each only once, and none of those that the kernel gives
+/// to whoever asks for any, or connects.
 pub(crate) fn free_port() -> u16 {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
-    listener.local_addr().expect("an address").port()
+    const PORTS: std::ops::Range<u16> = 20_000..32_000;
+    static GIVEN: AtomicU32 = AtomicU32::new(0);
+    let first = std::process::id().wrapping_mul(331);
+    for _ in PORTS {
+        let turn = first.wrapping_add(GIVEN.fetch_add(1, Relaxed));
+        let port = PORTS.start + u16::try_from(turn % u32::from(PORTS.end - PORTS.start)).expect("a port");
+        if TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok() {
+            return port;
+        }
+    }
+    panic!("no port of {PORTS:?} is free");
 }
 
 /// Loopback.
