@@ -8,7 +8,7 @@ use rustix::process::{Pid, Signal, kill_process, test_kill_process};
 use serde_json::Value;
 
 use crate::support::{
-    CLOSED_PORT, Client, ClosedLoop, HttpError, PATIENCE, Settings, Sidecar, always, eventually, eventually_some,
+    Client, ClosedLoop, HttpError, PATIENCE, Settings, Sidecar, always, eventually, eventually_some, free_port,
     home_with_login, run,
 };
 
@@ -54,7 +54,7 @@ fn pid(text: &str) -> Pid {
 
 /// The preset of the Claude proxy without its own checks, so that the app's process is what health speaks of.
 fn settings() -> Settings {
-    Sidecar::bare_for(CLOSED_PORT)
+    Sidecar::bare_for(free_port())
         .raw("endpoints.\"/health\"", "{ dialect = \"claude-proxy\" }")
         .raw("endpoints.\"/health/detailed\"", "{ dialect = \"claude-proxy\", detail = true }")
         .text("app.stop_timeout", "2s")

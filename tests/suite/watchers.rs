@@ -213,7 +213,8 @@ fn strangers_are_told_less() {
         .raw("checks.gone.groups", "[\"health\"]");
     let sidecar = Sidecar::start_in(home_with_login(), &settings, |command| {
         command.env("KEY", "an-invented-key-of-a-test");
-    });
+    })
+    .ready();
     sidecar.await_code("/health/check/gone", 503);
     let key = [("x-api-key", "an-invented-key-of-a-test")];
     for address in [sidecar.traffic, sidecar.admin] {

@@ -90,7 +90,7 @@ pub(crate) fn always(duration: Duration, what: &str, mut condition: impl FnMut()
     }
 }
 
-/// A port at which nobody listens, nor begins to while a test runs.
+/// A port of apps that are not there: nobody listens at it, nor begins to while a test runs.
 pub(crate) const CLOSED_PORT: u16 = 1;
 
 /// A port for a program that cannot be asked which one it took: each only once, and none of those that the kernel gives
