@@ -246,6 +246,11 @@ fn what_the_chart_decides_is_not_overruled_in_config() {
         ("config.shutdown.grace=5m", "set drain.graceSeconds"),
         ("config.shutdown.lame_duck=5m", "drain.lameDuckSeconds"),
         ("config.preset=none", "config.preset is the chart's: set preset"),
+        (
+            "config.admin.tls.cert=/a",
+            "config.admin.tls without a Secret: probes and Services must know of it, so set admin.tls.",
+        ),
+        ("config.proxy.tls.cert=/a", "so set tls.existingSecret"),
     ] {
         let said = fail(&mut template(&chart(), &["--set", "app.image=a:1", "--set", set], KUBERNETES));
         assert!(said.contains(says), "{set}: {said}");

@@ -12,10 +12,13 @@
 )]
 
 mod configuration;
+mod documented;
 mod library;
 mod linters;
 mod manifest;
 mod monitoring;
+mod names;
+mod outside;
 mod rendering;
 mod support;
 mod values;

@@ -10,8 +10,8 @@ use crate::support::{
     render, render_with, situations, succeed, template, values_of,
 };
 
-/// Kinds of the Prometheus Operator, which are none of Kubernetes' own.
-const OF_OPERATORS: [&str; 3] = ["PodMonitor", "PrometheusRule", "ServiceMonitor"];
+/// Kinds of the Prometheus Operator and of the Gateway API, which are none of Kubernetes' own.
+const OF_OPERATORS: [&str; 4] = ["HTTPRoute", "PodMonitor", "PrometheusRule", "ServiceMonitor"];
 
 #[test]
 fn helm_finds_nothing_to_say() {
@@ -181,7 +181,8 @@ fn the_end_of_a_pod_covers_what_happens_in_it() {
             }
             if let Some((_, sidecar)) = container(pod, "pulsegate") {
                 let command = &sidecar["lifecycle"]["preStop"]["exec"]["command"];
-                assert_eq!(command, &serde_json::json!(["pulsegate", "drain"]), "{situation}");
+                let file = "/etc/pulsegate/pulsegate.toml";
+                assert_eq!(command, &serde_json::json!(["pulsegate", "drain", "--config", file]), "{situation}");
             }
         }
     }

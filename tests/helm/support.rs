@@ -162,6 +162,20 @@ pub(crate) fn container<'a>(pod: &'a Value, name: &str) -> Option<(&'static str,
     })
 }
 
+/// What those who define kinds of their own say of the objects of theirs: the tool with their schemas, and group with version.
+#[track_caller]
+pub(crate) fn unfit(objects: &[Value], tool_name: &str, group: &str) -> Vec<String> {
+    let theirs: Vec<&Value> = objects.iter().filter(|object| object["apiVersion"] == group).collect();
+    assert!(!theirs.is_empty(), "no object of {group}");
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("objects.json");
+    fs::write(&file, serde_json::to_string(&theirs).expect("JSON")).expect("a file");
+    let mut node = Command::new("node");
+    node.arg(root().join("tests/helm/kinds.mjs")).arg(tool(tool_name)).arg(format!("{tool_name}/{group}"));
+    let said = succeed(node.stdin(fs::File::open(&file).expect("the file")));
+    serde_json::from_str(&said).expect("a list")
+}
+
 /// Holds a file that is made from others to what it would be now, or writes it.
 #[track_caller]
 pub(crate) fn golden(file: &Path, now: &str) {

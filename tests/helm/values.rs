@@ -1,13 +1,12 @@
-//! Values: what is wrong is refused with a sentence that helps, and what there is is documented.
+//! Values: what is wrong is refused with a sentence that helps.
 
-use std::collections::BTreeMap;
 use std::fs;
 
 use serde_json::{Map, Value, json};
 
-use crate::support::{KUBERNETES, chart, fail, golden, library, objects, path, succeed, template};
+use crate::support::{KUBERNETES, chart, fail, library, objects, path, python, succeed, template};
 
-fn schema(chart: &std::path::Path) -> Value {
+pub(crate) fn schema(chart: &std::path::Path) -> Value {
     let text = fs::read_to_string(chart.join("values.schema.json")).expect("the schema");
     serde_json::from_str(&text).expect("JSON")
 }
@@ -150,10 +149,89 @@ fn the_rest_of_the_rules() {
         (json!({ "app": { "env": ["A=1"] } }), "at '/app/env/0': got string, want object"),
         (json!({ "podLabels": { "a": 1 } }), "at '/podLabels/a': got number, want string"),
         (json!({ "extraObjects": [1] }), "at '/extraObjects/0'"),
+        (json!({ "app": { "env": [{ "name": "A", "value": 1 }] } }), "at '/app/env/0/value': got number, want string"),
+        (json!({ "sidecar": { "env": [{ "value": "a" }] } }), "missing property 'name'"),
+        (json!({ "app": { "ports": [{ "port": 1 }] } }), "additional properties 'port' not allowed"),
+        (json!({ "imagePullSecrets": ["registry"] }), "at '/imagePullSecrets/0': got string, want object"),
+        (json!({ "hostAliases": [{ "hostnames": ["a"] }] }), "missing property 'ip'"),
+        (json!({ "monitoring": { "prometheusRule": { "objective": "99.9" } } }), "'99.9' does not match pattern"),
+        (json!({ "monitoring": { "prometheusRule": { "objective": 1 } } }), "exclusiveMaximum: got 1, want 1"),
     ] {
         let said = refused(&values);
         assert!(said.contains(says), "{values}: {said}");
     }
+}
+
+/// Helm takes away what somebody sets to null. Where that left nothing to go by it is an error, never a pod without it.
+#[test]
+fn what_is_needed_cannot_be_taken_away() {
+    let schema = schema(&chart());
+    let mut all = Vec::new();
+    rules(&[], &schema, &mut all);
+    let (mut values, mut expected) = (json!({ "app": { "image": "a:1" } }), 0);
+    for rule in &all {
+        let needed = rule.schema["required"].as_array().into_iter().flatten().filter_map(Value::as_str);
+        // A table that is away itself says nothing of what would be in it.
+        for name in needed.filter(|name| !rule.schema["properties"][name]["properties"].is_object()) {
+            put(&mut values, &[&rule.at[..], &[name]].concat(), Value::Null);
+            expected += 1;
+        }
+    }
+    let said = refused(&values);
+    let of_chart = said.split("pulsegate-lib:").next().unwrap_or_default();
+    let missing: usize = of_chart
+        .lines()
+        .filter_map(|line| line.split_once("missing propert"))
+        .map(|(_, names)| names.matches('\'').count() / 2)
+        .sum();
+    assert!(missing == expected && expected > 80, "{missing} of {expected}\n{said}");
+    let tables: Vec<&Rule<'_>> = all.iter().filter(|rule| rule.schema["required"].is_array()).collect();
+    let mut values = json!({ "app": { "image": "a:1" } });
+    for rule in tables.iter().filter(|rule| rule.at.len() == 1 && rule.at != ["strategy"] && rule.at != ["app"]) {
+        put(&mut values, &rule.at, Value::Null);
+    }
+    let said = refused(&values);
+    assert!(said.contains("at '': missing properties 'sidecar'"), "{said}");
+}
+
+/// What no `values.yaml` has: nothing is there to be taken away.
+const OF_NO_DEFAULT: [&str; 4] = ["global", "pulsegate-lib", "initialDelaySeconds", "claims"];
+
+/// Everything else can be, and Kubernetes takes what is left.
+#[test]
+fn what_is_not_needed_can_be_taken_away() {
+    let schema = schema(&chart());
+    let mut all = Vec::new();
+    rules(&[], &schema, &mut all);
+    let on = json!({ "enabled": true });
+    let mut values = json!({
+        "app": { "image": "a:1" }, "ingress": on, "networkPolicy": on, "podDisruptionBudget": on, "autoscaling": on,
+        "monitoring": { "serviceMonitor": on, "podMonitor": on, "prometheusRule": on, "dashboard": on },
+    });
+    let mut away = 0;
+    for rule in all.iter().filter(|rule| rule.at.last() != Some(&"resources")) {
+        let needed =
+            |name: &str| rule.schema["required"].as_array().is_some_and(|needed| needed.contains(&json!(name)));
+        let known = rule.schema["properties"].as_object().into_iter().flat_map(Map::keys);
+        for name in known.filter(|name| !needed(name) && !OF_NO_DEFAULT.contains(&&***name)) {
+            // One of the two is needed, and a table's own fields are taken away beside it.
+            let is_table = rule.schema["properties"][name]["properties"].is_object();
+            if name != "targetCPUUtilizationPercentage" && (!is_table || name == "resources") {
+                put(&mut values, &[&rule.at[..], &[name]].concat(), Value::Null);
+                away += 1;
+            }
+        }
+    }
+    assert!(away > 50, "{away}");
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("values.json");
+    fs::write(&file, values.to_string()).expect("a file");
+    fs::create_dir(folder.path().join(KUBERNETES)).expect("a folder");
+    let rendered = succeed(&mut template(&chart(), &["-f", path(&file)], KUBERNETES));
+    fs::write(folder.path().join(KUBERNETES).join("away.yaml"), rendered).expect("a file");
+    let said: Value = serde_json::from_str(&succeed(python("schemas.py").arg(folder.path()))).expect("a verdict");
+    assert_eq!(said["problems"], json!([]), "{said:#}");
+    assert!(said["valid"].as_u64() > Some(8), "{said:#}");
 }
 
 /// What a schema cannot say, the templates say, with what to do.
@@ -193,6 +271,29 @@ fn values_that_do_not_fit_together_are_refused_with_what_to_do() {
             json!({ "drain": { "terminationGracePeriodSeconds": 30 } }),
             "drain.terminationGracePeriodSeconds is 30 and must be at least 40",
         ),
+        (json!({ "sidecar": { "name": "app" } }), "sidecar.name must not be app"),
+        (
+            json!({ "app": { "lifecycle": { "preStop": { "exec": { "command": ["stop"] } } } } }),
+            "a container has one: set drain.appPreStop to none",
+        ),
+        (
+            json!({ "cli": { "visibility": "wrapper" }, "app": { "command": ["a"] }, "sidecar": { "env": [{ "name": "A" }] } }),
+            "there is no container of the sidecar for sidecar.env",
+        ),
+        (
+            json!({ "cli": { "visibility": "wrapper" }, "app": { "command": ["a"], "livenessProbe": { "periodSeconds": 1 } } }),
+            "the app's container has the probes of pulsegate: app.livenessProbe has no place",
+        ),
+        (
+            json!({ "autoscaling": { "enabled": true, "minReplicas": 11 } }),
+            "minReplicas is more than autoscaling.maxReplicas",
+        ),
+        (
+            json!({ "autoscaling": { "enabled": true, "targetCPUUtilizationPercentage": null } }),
+            "autoscaling has nothing to go by",
+        ),
+        (json!({ "service": { "spec": { "ports": [] } } }), "service.spec.ports is the chart's"),
+        (json!({ "service": { "nodePort": 30080 } }), "service.nodePort needs service.type NodePort or LoadBalancer"),
     ] {
         let mut values = values;
         let table = values.as_object_mut().expect("a table");
@@ -201,103 +302,6 @@ fn values_that_do_not_fit_together_are_refused_with_what_to_do() {
         let said = refused(&values);
         assert!(said.contains(says), "{values}: {said}");
     }
-}
-
-/// A value with its documentation, as `values.yaml` has it.
-struct Documented {
-    path: String,
-    text: String,
-    default: Value,
-}
-
-/// Every value of a chart that has a comment `# --`, in the order of the file; and those that have none, and stand below
-/// none that has one.
-fn documented(chart: &std::path::Path) -> (Vec<Documented>, Vec<String>) {
-    let file = chart.join("values.yaml");
-    let defaults = objects(std::slice::from_ref(&file)).remove(0).remove(0);
-    let (mut found, mut bare) = (Vec::new(), Vec::new());
-    let mut names: Vec<(usize, String, bool)> = Vec::new();
-    let mut comment: Option<String> = None;
-    for line in fs::read_to_string(file).expect("the values").lines() {
-        let text = line.trim_start();
-        let indent = line.len() - text.len();
-        if let Some(begun) = text.strip_prefix("# -- ") {
-            comment = Some(begun.to_owned());
-        } else if let (Some(more), Some(comment)) = (text.strip_prefix("# "), &mut comment) {
-            comment.push(' ');
-            comment.push_str(more);
-        } else if let Some((name, _)) = text.split_once(':').filter(|_| !text.starts_with(['#', '-'])) {
-            names.retain(|(depth, ..)| *depth < indent);
-            let inherited = names.iter().any(|(.., documented)| *documented);
-            names.push((indent, name.to_owned(), comment.is_some() || inherited));
-            let parts: Vec<&str> = names.iter().map(|(_, name, _)| &**name).collect();
-            let path = parts.join(".");
-            let default = parts.iter().fold(&defaults, |value, name| &value[*name]).clone();
-            match comment.take() {
-                Some(text) => found.push(Documented { path, text, default }),
-                None if !inherited && !default.is_object() => bare.push(path),
-                None => {}
-            }
-        }
-    }
-    (found, bare)
-}
-
-#[test]
-fn every_value_is_documented() {
-    for chart in [chart(), library()] {
-        let (found, bare) = documented(&chart);
-        assert!(bare.is_empty(), "{}: {bare:?}", chart.display());
-        assert!(found.len() > 30);
-        for value in found {
-            assert!(value.text.len() > 5 && !value.text.contains(" |"), "{}: {}", value.path, value.text);
-        }
-    }
-}
-
-#[test]
-fn the_tables_of_values_are_made_from_them() {
-    for chart in [chart(), library()] {
-        let (found, _) = documented(&chart);
-        let mut table = "| value | what | default |\n|---|---|---|\n".to_owned();
-        for Documented { path, text, default } in found {
-            let default = match default {
-                Value::String(text) if text.is_empty() => "`\"\"`".to_owned(),
-                Value::String(text) => format!("`{text}`"),
-                other => format!("`{other}`"),
-            };
-            table.push_str(&format!("| `{path}` | {text} | {default} |\n"));
-        }
-        let file = chart.join("README.md");
-        let text = fs::read_to_string(&file).expect("the README");
-        let (before, rest) = text.split_once("<!-- values -->\n").expect("a place for the table");
-        let (_, after) = rest.split_once("<!-- /values -->").expect("its end");
-        golden(&file, &format!("{before}<!-- values -->\n{table}<!-- /values -->{after}"));
-    }
-}
-
-/// The chart has every value of the library, with the same words, default and rule; so neither can drift from the other.
-#[test]
-fn the_chart_has_the_values_of_the_library() {
-    let of = |chart| -> BTreeMap<String, (String, Value)> {
-        let (found, _) = documented(chart);
-        found.into_iter().map(|value| (value.path, (value.text, value.default))).collect()
-    };
-    let (ours, theirs) = (of(&chart()), of(&library()));
-    for (path, value) in &theirs {
-        assert_eq!(ours.get(path), Some(value), "{path}");
-    }
-    fn covers(at: &str, ours: &Value, theirs: &Value) {
-        match (ours["properties"].as_object(), theirs["properties"].as_object()) {
-            (Some(ours), Some(theirs)) => {
-                for (name, schema) in theirs {
-                    covers(&format!("{at}.{name}"), ours.get(name).unwrap_or(&Value::Null), schema);
-                }
-            }
-            _ => assert_eq!(ours, theirs, "{at}"),
-        }
-    }
-    covers("", &schema(&chart()), &schema(&library()));
 }
 
 /// The schema knows every value, and no value that is not there.
@@ -317,7 +321,7 @@ fn the_schema_has_just_the_values() {
                 }
             }
             for name in known.keys() {
-                let optional = ["global", "pulsegate-lib", "initialDelaySeconds", "claims"].contains(&&**name);
+                let optional = OF_NO_DEFAULT.contains(&&**name);
                 assert!(optional || defaults.contains_key(name), "{at}{name} is in no values.yaml");
             }
         }

@@ -1,11 +1,13 @@
-{{/* For `env:` of the app's container. */}}
+{{/* For `env:` of the app's container; without what the app's own variables set, as no name may be there twice. */}}
 {{- define "pulsegate-lib.appEnv" -}}
-{{- if not (include "pulsegate-lib.wraps" .) }}
+{{- $own := list -}}
+{{- range .values.app.env -}}{{- $own = append $own .name -}}{{- end -}}
+{{- if not (or (include "pulsegate-lib.wraps" .) (has "PORT" $own)) }}
 # Where the app is looked for. Where pulsegate starts the app, it says so itself.
 - name: PORT
   value: {{ .values.app.port | quote }}
 {{- end }}
-{{- if .values.cli.login.volume }}
+{{- if and .values.cli.login.volume (not (has "CLAUDE_CONFIG_DIR" $own)) }}
 - name: CLAUDE_CONFIG_DIR
   value: {{ .values.cli.login.mountPath }}
 {{- end }}
@@ -27,8 +29,8 @@
 {{- end -}}
 
 {{/*
-Fields of the app's container: its port, and its preStop, which keeps it until its last request has been answered; or, where pulsegate is
-its entry point, command, ports and probes.
+Fields of the app's container: its ports, and its preStop, which keeps it until its last request has been answered; or, where pulsegate
+is its entry point, command, ports and probes.
 */}}
 {{- define "pulsegate-lib.appFields" -}}
 {{- $values := .values -}}
@@ -43,14 +45,28 @@ command:
   - --
   {{- toYaml $values.app.command | nindent 2 }}
 {{ include "pulsegate-lib.ports" . }}
+{{- with $values.app.ports }}
+  {{- toYaml . | nindent 2 }}
+{{- end }}
 {{ include "pulsegate-lib.probes" . }}
+{{- with $values.app.lifecycle }}
+lifecycle:
+  {{- toYaml . | nindent 2 }}
+{{- end -}}
 {{- else -}}
 ports:
   - name: app
     containerPort: {{ $values.app.port }}
     protocol: TCP
-{{- if eq $values.drain.appPreStop "waitForDrain" }}
+  {{- with $values.app.ports }}
+  {{- toYaml . | nindent 2 }}
+  {{- end }}
+{{- if or $values.app.lifecycle (ne $values.drain.appPreStop "none") }}
 lifecycle:
+  {{- with $values.app.lifecycle }}
+  {{- toYaml . | nindent 2 }}
+  {{- end }}
+{{- if eq $values.drain.appPreStop "waitForDrain" }}
   preStop:
     # Answered when the sidecar has been told to drain and nothing is in flight any more.
     httpGet:
@@ -58,10 +74,10 @@ lifecycle:
       port: {{ $values.sidecar.ports.admin }}
       scheme: {{ ternary "HTTPS" "HTTP" (ne $values.admin.tls.existingSecret "") }}
 {{- else if eq $values.drain.appPreStop "sleep" }}
-lifecycle:
   preStop:
     sleep:
       seconds: {{ $values.drain.sleepSeconds }}
+{{- end -}}
 {{- end -}}
 {{- end -}}
 {{- end -}}
@@ -81,8 +97,10 @@ shareProcessNamespace: true
   image: {{ include "pulsegate-lib.image" . }}
   imagePullPolicy: {{ $sidecar.image.pullPolicy }}
   args: [copy, /pulsegate]
+  {{- with $sidecar.resources }}
   resources:
-    {{- toYaml $sidecar.resources | nindent 4 }}
+    {{- toYaml . | nindent 4 }}
+  {{- end }}
   securityContext:
     {{- include "pulsegate-lib.securityContext" . | nindent 4 }}
   volumeMounts:

@@ -25,6 +25,9 @@
 {{- with $values.config.proxy -}}{{- if .listen -}}{{- fail "config.proxy.listen is the chart's: set sidecar.ports.traffic" -}}{{- end -}}{{- end -}}
 {{- with $values.config.admin -}}{{- if .listen -}}{{- fail "config.admin.listen is the chart's: set sidecar.ports.admin" -}}{{- end -}}{{- end -}}
 {{- with $values.config.shutdown -}}{{- if or .grace .lame_duck -}}{{- fail "config.shutdown.grace and lame_duck are the chart's, as the pod's end depends on them: set drain.graceSeconds and drain.lameDuckSeconds" -}}{{- end -}}{{- end -}}
+{{- range $name, $tls := dict "proxy" $values.tls "admin" $values.admin.tls -}}
+{{- with get $values.config $name -}}{{- if and .tls (not $tls.existingSecret) -}}{{- fail (printf "config.%s.tls without a Secret: probes and Services must know of it, so set %stls.existingSecret" $name (ternary "admin." "" (eq $name "admin"))) -}}{{- end -}}{{- end -}}
+{{- end -}}
 {{- if $values.config.preset -}}{{- fail "config.preset is the chart's: set preset" -}}{{- end -}}
 {{- include "pulsegate-lib.checks" (dict "values" $values "preset" $preset "into" $settings) -}}
 {{- include "pulsegate-lib.access" (dict "values" $values "into" $settings) -}}

@@ -42,9 +42,11 @@
     preStop:
       # Not ready from here on, and still serving: this must not end the process.
       exec:
-        command: [pulsegate, drain]
+        command: [pulsegate, drain, --config, /etc/pulsegate/pulsegate.toml]
+  {{- with $sidecar.resources }}
   resources:
-    {{- toYaml $sidecar.resources | nindent 4 }}
+    {{- toYaml . | nindent 4 }}
+  {{- end }}
   securityContext:
     {{- include "pulsegate-lib.securityContext" . | nindent 4 }}
   volumeMounts:
@@ -88,7 +90,7 @@ not wait for the app, which a native sidecar holds back until then.
 {{- end -}}
 
 {{- define "pulsegate-lib.securityContext" -}}
-{{- $context := deepCopy .values.sidecar.securityContext -}}
+{{- $context := deepCopy (.values.sidecar.securityContext | default dict) -}}
 {{- if include "pulsegate-lib.sharesUser" . -}}
 {{- $user := int .values.cli.runAsUser -}}
 {{- $_ := set $context "runAsUser" $user -}}

@@ -23,7 +23,7 @@ release's name.
 
 {{/* What objects are named after. */}}
 {{- define "pulsegate-lib.name" -}}
-{{- .name | default .root.Release.Name | trunc 50 | trimSuffix "-" -}}
+{{- .name | default .root.Release.Name -}}
 {{- end -}}
 
 {{- define "pulsegate-lib.configMapName" -}}
@@ -76,6 +76,19 @@ told, whose lame duck is over by then; and five seconds for the kubelet.
 {{- end -}}
 {{- if and (eq $seen "wrapper") (not .values.app.command) -}}
 {{- fail "cli.visibility is wrapper: pulsegate starts the app, so app.command must say how; Kubernetes does not know the image's own entry point" -}}
+{{- end -}}
+{{- if eq $seen "wrapper" -}}
+{{- range $field := list "env" "envFrom" "volumeMounts" -}}
+{{- if get $.values.sidecar $field -}}
+{{- fail (printf "cli.visibility is wrapper, so there is no container of the sidecar for sidecar.%s: pulsegate has what the app has" $field) -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+{{- if eq .values.sidecar.name "app" -}}
+{{- fail "sidecar.name must not be app, which is the name of the app's container" -}}
+{{- end -}}
+{{- if and (get (.values.app.lifecycle | default dict) "preStop") (ne .values.drain.appPreStop "none") (ne $seen "wrapper") -}}
+{{- fail "app.lifecycle has a preStop, and so has drain.appPreStop; a container has one: set drain.appPreStop to none, and have yours end when the last request is answered" -}}
 {{- end -}}
 {{- if eq (int .values.sidecar.ports.traffic) (int .values.sidecar.ports.admin) -}}
 {{- fail "sidecar.ports.traffic and sidecar.ports.admin must differ" -}}

@@ -1,21 +1,53 @@
-{{/* Everything is named after the release: `helm install my-app` makes a Service my-app. */}}
+{{/*
+Everything is named after the release: `helm install my-app` makes a Service my-app. Releases have at most 53 characters, which
+leaves room for what is appended.
+*/}}
 {{- define "pulsegate.name" -}}
-{{- .Values.fullnameOverride | default .Release.Name | trunc 50 | trimSuffix "-" -}}
+{{- $name := .Values.fullnameOverride | default .Release.Name | replace "." "-" -}}
+{{- if regexMatch "^[0-9]" $name -}}
+{{- fail (printf "%s cannot be the name of a Service, which begins with a letter: set fullnameOverride" $name) -}}
+{{- end -}}
+{{- $name -}}
 {{- end -}}
 
+{{/* What a Deployment's selector cannot change any more: nothing here depends on versions. */}}
 {{- define "pulsegate.selector" -}}
-app.kubernetes.io/name: {{ .Values.nameOverride | default .Chart.Name | trunc 63 | trimSuffix "-" }}
+app.kubernetes.io/name: {{ .Values.nameOverride | default .Chart.Name }}
 app.kubernetes.io/instance: {{ .Release.Name }}
 {{- end -}}
 
-{{- define "pulsegate.labels" -}}
+{{- define "pulsegate.ownLabels" -}}
 helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | trunc 63 | trimSuffix "-" }}
 {{ include "pulsegate.selector" . }}
 app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
 app.kubernetes.io/managed-by: {{ .Release.Service }}
-{{- with .Values.commonLabels }}
+{{- end -}}
+
+{{/* With those of the values below: (list $ (list "commonLabels" …)); the later ones win. */}}
+{{- define "pulsegate.labelsWith" -}}
+{{- $root := first . -}}
+{{- $own := include "pulsegate.ownLabels" $root -}}
+{{- $further := dict -}}
+{{- range last . -}}{{- $further = merge (deepCopy .) $further -}}{{- end -}}
+{{- range $label, $ignored := $further -}}
+{{- if hasKey (fromYaml $own) $label -}}
+{{- fail (printf "the label %s is the chart's: selectors and charts go by it" $label) -}}
+{{- end -}}
+{{- end -}}
+{{ $own }}
+{{- with $further }}
 {{ toYaml . }}
 {{- end }}
+{{- end -}}
+
+{{- define "pulsegate.labels" -}}
+{{- include "pulsegate.labelsWith" (list . (list (.Values.commonLabels | default dict))) -}}
+{{- end -}}
+
+{{/* Labels of an object, and its own further ones: (list $ .labels). */}}
+{{- define "pulsegate.labelsOf" -}}
+{{- $root := first . -}}
+{{- include "pulsegate.labelsWith" (list $root (list ($root.Values.commonLabels | default dict) (last . | default dict))) -}}
 {{- end -}}
 
 {{- define "pulsegate.metadata" -}}
@@ -23,6 +55,19 @@ name: {{ include "pulsegate.name" . }}
 namespace: {{ .Release.Namespace }}
 labels:
   {{- include "pulsegate.labels" . | nindent 2 }}
+{{- end -}}
+
+{{/* The same with further labels, and with annotations: (list $ .labels .annotations). */}}
+{{- define "pulsegate.metadataOf" -}}
+{{- $root := index . 0 -}}
+name: {{ include "pulsegate.name" $root }}
+namespace: {{ $root.Release.Namespace }}
+labels:
+  {{- include "pulsegate.labelsOf" (list $root (index . 1)) | nindent 2 }}
+{{- with index . 2 }}
+annotations:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
 {{- end -}}
 
 {{- define "pulsegate.serviceAccountName" -}}
@@ -37,16 +82,4 @@ labels:
 {{- define "pulsegate.testLabels" -}}
 app.kubernetes.io/name: {{ .Values.nameOverride | default .Chart.Name | trunc 58 | trimSuffix "-" }}-test
 app.kubernetes.io/instance: {{ .Release.Name }}
-{{- end -}}
-
-{{/* How Prometheus finds the certificate of the management port good: by the authority in the same Secret. */}}
-{{- define "pulsegate.scrapeTls" -}}
-{{- if .Values.admin.tls.existingSecret -}}
-tlsConfig:
-  ca:
-    secret:
-      name: {{ .Values.admin.tls.existingSecret }}
-      key: ca.crt
-  serverName: {{ include "pulsegate.name" . }}
-{{- end -}}
 {{- end -}}

@@ -1,10 +1,11 @@
-// Validates objects of the Prometheus Operator as its own schemas have them: operator.mjs FOLDER, a JSON list on standard
-// input. FOLDER holds the package of schemas. Prints what is wrong: fields of a wrong type or form, and missing ones.
+// Validates objects as those have them who define their kinds: kinds.mjs FOLDER PACKAGE, a JSON list on standard input. FOLDER
+// holds the package of schemas, PACKAGE is the part of it for one version of one group. Prints what is wrong: fields of a wrong
+// type or form, and missing ones.
 import { readFileSync } from 'node:fs'
 import { resolve } from 'node:path'
 import { pathToFileURL } from 'node:url'
 
-const of = 'node_modules/@kubernetes-models/prometheus-operator/monitoring.coreos.com/v1/index.js'
+const of = `node_modules/@kubernetes-models/${process.argv[3]}/index.js`
 const kinds = await import(pathToFileURL(resolve(process.argv[2], of)).href)
 const problems = []
 for (const object of JSON.parse(readFileSync(0, 'utf8'))) {
