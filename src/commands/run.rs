@@ -10,7 +10,7 @@ use tracing_subscriber::util::SubscriberInitExt as _;
 
 use super::{EXIT_USAGE, load, say};
 use crate::app::{App, REVISION, ReloadHandle, SetLevel, SignalHandle, StartError, StopHandle, VERSION};
-use crate::config::{Config, LogFormat, LogSettings, Sources};
+use crate::config::{Config, LogFormat, LogSettings, Overlooked, Sources};
 use crate::journal::{Lines, journal};
 use crate::server::BindError;
 use crate::settings::Address;
@@ -22,6 +22,9 @@ pub(super) fn run(sources: &Sources) -> ExitCode {
         Err(code) => return code,
     };
     let (json, level) = init_log(&config.log);
+    for Overlooked { variable, meant } in sources.overlooked() {
+        tracing::warn!(variable, meant, "a variable sets nothing: a dot of a path is two underscores");
+    }
     match serve(config, sources, level) {
         Ok(code) => ExitCode::from(code),
         Err(error) => {

@@ -1,7 +1,7 @@
 use std::process::ExitCode;
 
 use super::{load, print, say};
-use crate::config::Sources;
+use crate::config::{Overlooked, Sources};
 
 /// Reads the configuration and prepares every check, without binding or asking anything.
 pub(super) fn validate(sources: &Sources) -> ExitCode {
@@ -9,11 +9,15 @@ pub(super) fn validate(sources: &Sources) -> ExitCode {
         Ok(config) => config,
         Err(code) => return code,
     };
+    for Overlooked { variable, meant } in sources.overlooked() {
+        say(&format!("environment variable {variable} sets nothing; did you mean {meant}?\n"));
+    }
     for note in &config.notes {
         say(&format!("not looked at: {note}\n"));
     }
     let (checks, endpoints) = (config.checks.len(), config.endpoints.len());
-    print(&format!("the configuration is valid: {checks} checks, {endpoints} endpoints\n"));
+    let s = |count| if count == 1 { "" } else { "s" };
+    print(&format!("the configuration is valid: {checks} check{}, {endpoints} endpoint{}\n", s(checks), s(endpoints)));
     match config.notes.len() {
         0 => {}
         1 => print("1 thing was not looked at, as what it needs is not on this machine\n"),

@@ -42,17 +42,6 @@ pub(super) fn parse(text: &str, problems: &Problems, place: impl Fn(usize) -> Or
     errors.is_empty().then_some(table)
 }
 
-/// A value in TOML's notation, as variables and flags may give it; anything else is text.
-pub(super) fn parse_value(text: &str, origin: &Origin, problems: &Problems) -> Node {
-    let plain = || Node { value: Value::Text(text.to_owned()), origin: origin.clone() };
-    match DeValue::parse(text) {
-        Ok(value) if !matches!(value.get_ref(), DeValue::Datetime(_)) => {
-            convert(&value, problems, &|_| origin.clone()).unwrap_or_else(plain)
-        }
-        _ => plain(),
-    }
-}
-
 fn convert_table(table: &DeTable<'_>, problems: &Problems, place: &impl Fn(usize) -> Origin) -> Table {
     let mut entries = Vec::new();
     for (key, value) in table {
@@ -66,7 +55,12 @@ fn convert_table(table: &DeTable<'_>, problems: &Problems, place: &impl Fn(usize
     Table { entries }
 }
 
-fn convert(value: &Spanned<DeValue<'_>>, problems: &Problems, place: &impl Fn(usize) -> Origin) -> Option<Node> {
+/// A parsed value; `place` tells the origin of a byte offset.
+pub(super) fn convert(
+    value: &Spanned<DeValue<'_>>,
+    problems: &Problems,
+    place: &impl Fn(usize) -> Origin,
+) -> Option<Node> {
     let origin = place(value.span().start);
     let converted = match value.get_ref() {
         DeValue::String(text) => Value::Text(text.to_string()),

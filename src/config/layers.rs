@@ -1,5 +1,5 @@
-use super::Sources;
-use super::{file, preset};
+use super::literal::literal;
+use super::{Sources, file, preset};
 use crate::check::KINDS;
 use crate::settings::{Address, Node, Origin, Problems, Table, Value};
 
@@ -15,7 +15,7 @@ pub struct Flag {
 }
 
 /// Variables whose names begin so set something when they hold a path: `PULSEGATE_PROXY__UPSTREAM`.
-const PREFIX: &str = "PULSEGATE_";
+pub(super) const PREFIX: &str = "PULSEGATE_";
 
 /// All layers, later ones over earlier ones: preset, defaults of the command, file, environment, flags.
 pub(super) fn merge(sources: &Sources, problems: &Problems) -> Table {
@@ -26,7 +26,8 @@ pub(super) fn merge(sources: &Sources, problems: &Problems) -> Table {
     let mut environment = Table::default();
     for (name, path, value) in from_environment(sources) {
         let origin = Origin::Environment(name);
-        set(&mut environment, &path, file::parse_value(value, &origin, problems));
+        let node = literal(value, &path, &origin, problems);
+        set(&mut environment, &path, node);
     }
     let defaults = from_flags(&sources.defaults, problems);
     let flags = from_flags(&sources.flags, problems);
@@ -59,7 +60,9 @@ fn from_flags(flags: &[Flag], problems: &Problems) -> Table {
     let mut table = Table::default();
     for flag in flags.iter().filter(|flag| flag.path != PORT_FLAG) {
         let origin = Origin::Flag(flag.name.clone());
-        set(&mut table, &split(&flag.path), file::parse_value(&flag.value, &origin, problems));
+        let path = split(&flag.path);
+        let node = literal(&flag.value, &path, &origin, problems);
+        set(&mut table, &path, node);
     }
     table
 }

@@ -13,6 +13,8 @@ mod files;
 #[cfg(any(test, fuzzing))]
 pub mod fuzzing;
 mod layers;
+mod literal;
+mod overlooked;
 mod preset;
 mod reload;
 mod schema;
@@ -24,6 +26,7 @@ use std::time::Duration;
 pub use self::checks::{CheckConfig, CheckSettings};
 pub use self::files::digest;
 pub use self::layers::Flag;
+pub use self::overlooked::Overlooked;
 pub use self::schema::schema;
 use crate::admin::{AdminSettings, AgentCheckSettings, ControlSettings, EndpointSettings, Kind, MetricsSettings};
 use crate::events::{EventsSettings, Webhook, WebhookError};

@@ -105,6 +105,45 @@ fn later_layers_lie_over_earlier_ones() {
     assert_eq!(value(&config, "checks.claude_cli.cli.preset").1, "preset claude-proxy");
 }
 
+/// A revision may be all digits, and version 1.10 is not 1.1.
+#[test]
+fn what_takes_text_alone_takes_what_looks_like_a_number() {
+    let variables = [
+        ("PULSEGATE_SERVICE__VERSION", "1.10"),
+        ("PULSEGATE_SERVICE__BUILD_GIT_HASH", "12345678901234567890"),
+        ("PULSEGATE_SERVICE__CONFIGURATION__SHARD", "0x1F"),
+        ("PULSEGATE_SERVICE__NAME", "\"quoted\""),
+        ("PULSEGATE_SHUTDOWN__FAIL_READINESS", "false"),
+    ];
+    let flags = [
+        ("service.description", "true"),
+        ("app.environment.WORKERS", "4"),
+        ("checks.api_server.tags", "7"),
+        ("checks.api_server.failure_threshold", "5"),
+        ("checks.api_server.http.expect_body", "1e5"),
+        ("checks.api_server.http.headers.X-Probe", "1"),
+        ("checks.api_server.http.expect_json", "{ \"/ready\" = 1 }"),
+    ];
+    let config = load("", &variables, &flags).unwrap();
+    for (path, expected) in [
+        ("service.version", "\"1.10\""),
+        ("service.build_git_hash", "\"12345678901234567890\""),
+        ("service.configuration", "{ shard = \"0x1F\" }"),
+        ("service.name", "\"quoted\""),
+        ("service.description", "\"true\""),
+        ("shutdown.fail_readiness", "false"),
+        ("app.environment", "{ WORKERS = \"4\" }"),
+        ("checks.api_server.tags", "\"7\""),
+        ("checks.api_server.failure_threshold", "5"),
+        ("checks.api_server.http.expect_body", "\"1e5\""),
+        ("checks.api_server.http.expect_json", "{ \"/ready\" = 1 }"),
+    ] {
+        assert_eq!(value(&config, path).0, expected, "{path}");
+    }
+    let problems = load("", &[], &[("proxy.listen", "8000")]).expect_err("no address");
+    assert!(problems[0].contains("must be an address such as"), "{problems:?}");
+}
+
 #[test]
 fn everything_wrong_is_told_at_once_with_its_place() {
     let text = "\

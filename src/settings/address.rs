@@ -2,7 +2,7 @@ use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
-use super::{Node, Problems, Setting};
+use super::{Node, Problems, Reader, Setting};
 
 /// Where to listen: `0.0.0.0:8000`, `[::]:8000`, `unix:/run/pulsegate.sock`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -66,8 +66,8 @@ impl Setting for Address {
     const SHAPE: crate::settings::Shape = crate::settings::Shape::Text;
 
     fn read(node: &Node, path: &str, problems: &Problems) -> Option<Self> {
-        let text = String::read(node, path, problems)?;
-        let address = Self::parse(&text);
+        let text = Reader::text(node, path, problems, Self::EXPECTS)?;
+        let address = Self::parse(text);
         if address.is_none() {
             problems.add(&node.origin, format!("`{path}` must be {}", Self::EXPECTS));
         }

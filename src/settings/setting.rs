@@ -1,7 +1,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::{Field, Line, Node, Problems, Shape, Value};
+use super::{Field, Line, Node, Problems, Reader, Shape, Value};
 
 /// A type that a setting can have.
 pub trait Setting: Sized {
@@ -268,8 +268,8 @@ impl Setting for regex_lite::Regex {
     const SHAPE: Shape = Shape::Text;
 
     fn read(node: &Node, path: &str, problems: &Problems) -> Option<Self> {
-        let text = String::read(node, path, problems)?;
-        match Self::new(&text) {
+        let text = Reader::text(node, path, problems, Self::EXPECTS)?;
+        match Self::new(text) {
             Ok(regex) => Some(regex),
             Err(_) => malformed(node, path, problems),
         }
@@ -281,7 +281,7 @@ impl Setting for ipnet::IpNet {
     const SHAPE: Shape = Shape::Text;
 
     fn read(node: &Node, path: &str, problems: &Problems) -> Option<Self> {
-        let text = String::read(node, path, problems)?;
+        let text = Reader::text(node, path, problems, Self::EXPECTS)?;
         let net = text.parse().or_else(|_| text.parse::<std::net::IpAddr>().map(Self::from));
         match net {
             Ok(net) => Some(net),

@@ -2,7 +2,7 @@ use std::fmt;
 use std::path::PathBuf;
 
 use super::setting::malformed;
-use super::{Line, Node, Problems, Setting};
+use super::{Line, Node, Problems, Reader, Setting};
 
 /// How a URL is spoken to.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -105,8 +105,8 @@ impl Setting for Url {
     const SHAPE: crate::settings::Shape = crate::settings::Shape::Text;
 
     fn read(node: &Node, path: &str, problems: &Problems) -> Option<Self> {
-        let text = String::read(node, path, problems)?;
-        match Self::parse(&text) {
+        let text = Reader::text(node, path, problems, Self::EXPECTS)?;
+        match Self::parse(text) {
             Some(url) => Some(url),
             None => malformed(node, path, problems),
         }

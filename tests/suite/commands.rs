@@ -84,6 +84,13 @@ fn validate_says_what_is_there() {
     assert!(upstream.seen().is_empty() && upstream.accepted() == 0, "it asks nobody");
     let nothing = run(&mut pulsegate(home.path(), &["validate"]));
     assert_eq!(nothing.code, Some(0), "the preset alone is a configuration: {nothing:?}");
+
+    let mut one = pulsegate(home.path(), &["validate", "--preset=none", "--set=checks.one.file.path=/"]);
+    one.env("PULSEGATE_PROXY_UPSTREAM", "http://127.0.0.1:1").env("PULSEGATE_PORT_8000_TCP", "tcp://10.0.0.1:8000");
+    let ended = run(&mut one);
+    assert_eq!(ended.stdout, "the configuration is valid: 1 check, 4 endpoints\n");
+    let said = "environment variable PULSEGATE_PROXY_UPSTREAM sets nothing; did you mean PULSEGATE_PROXY__UPSTREAM?\n";
+    assert_eq!((ended.code, &*ended.stderr), (Some(0), said));
 }
 
 #[test]
