@@ -166,7 +166,10 @@ pub struct Heartbeat {
 
 /// Arguments of `manifest`.
 #[derive(Args, Debug)]
-#[command(group = clap::ArgGroup::new("mode").required(true))]
+#[command(
+    group = clap::ArgGroup::new("mode").required(true),
+    after_help = "The settings are those of a sidecar that runs here: manifest takes none of them.",
+)]
 pub struct Manifest {
     /// As an init container that goes on running: Kubernetes 1.29 or newer
     #[arg(long, group = "mode")]
@@ -230,6 +233,7 @@ pub struct Demo {
 }
 
 #[derive(Args, Debug)]
+#[command(next_help_heading = "Settings")]
 struct SettingFlags {
     /// The configuration file (also PULSEGATE_CONFIG); without one, the preset alone
     #[arg(short, long, global = true, value_name = "FILE", value_hint = ValueHint::FilePath)]

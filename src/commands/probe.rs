@@ -10,7 +10,7 @@ use super::arguments::Probe;
 use super::{EXIT_USAGE, load, say};
 use crate::admin::AdminListen;
 use crate::config::Sources;
-use crate::fetch::{Question, fetch};
+use crate::fetch::{FetchError, Question, fetch};
 use crate::settings::{Address, Scheme, Url};
 use crate::tls::{Client, TlsError};
 
@@ -36,7 +36,9 @@ pub(super) fn probe(arguments: &Probe, sources: &Sources) -> ExitCode {
             ExitCode::FAILURE
         }
         Ok(Err(error)) => {
-            say(&format!("pulsegate: {}: {error}\n", question.url));
+            let plain = matches!(error, FetchError::Protocol(_)) && question.tls.is_none();
+            let hint = if plain { "; if that is TLS, name the sidecar's --config, or an https:// URL" } else { "" };
+            say(&format!("pulsegate: {}: {error}{hint}\n", question.url));
             ExitCode::FAILURE
         }
         Err(_) => {

@@ -62,7 +62,16 @@ impl fmt::Display for BindError {
                 write!(f, "Port {} already in use", address.port())
             }
             Self::Taken(address) => write!(f, "{address} already in use"),
-            Self::Other(address, error) => write!(f, "cannot listen at {address}: {error}"),
+            Self::Other(address, error) => {
+                write!(f, "cannot listen at {address}: {error}")?;
+                match (address, error.kind()) {
+                    (Address::Ip(_), io::ErrorKind::PermissionDenied) => {
+                        f.write_str("; a port below 1024 needs root or CAP_NET_BIND_SERVICE")
+                    }
+                    (_, io::ErrorKind::AddrNotAvailable) => f.write_str("; this machine has no such address"),
+                    _ => Ok(()),
+                }
+            }
         }
     }
 }

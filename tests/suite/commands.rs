@@ -188,6 +188,7 @@ fn probe_and_control_speak_tls_where_the_management_port_does() {
     assert_ne!(refused.code, Some(0), "{refused:?}");
     let plain = run(pulsegate(home.path(), &["probe", "/livez"]).args(["--admin-listen", &admin]));
     assert_eq!(plain.code, Some(1), "{plain:?}");
+    assert!(plain.stderr.contains("name the sidecar's --config"), "with the remedy: {}", plain.stderr);
 }
 
 #[test]

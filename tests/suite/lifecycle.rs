@@ -240,6 +240,7 @@ fn an_address_that_is_not_ours_is_told_too() {
     let ended = run(&mut Sidecar::command(home.path(), &settings));
     assert_eq!(ended.code, Some(2));
     assert!(ended.stderr.contains("cannot listen at 192.0.2.1:0"), "{}", ended.stderr);
+    assert!(ended.stderr.contains("this machine has no such address"), "with the remedy: {}", ended.stderr);
 }
 
 #[test]

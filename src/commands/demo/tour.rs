@@ -35,6 +35,9 @@ pub(super) fn tour(base: &str, app_port: u16, board: &Board) -> Result<(), Strin
 
 /// What to do next.
 pub(super) fn to_try(base: &str, app_port: u16) -> String {
+    let direct = format!("http://127.0.0.1:{app_port}/");
+    // As wide as the lines above it.
+    let width = base.len() + 26;
     format!(
         "
 Your turn, in another terminal:
@@ -46,7 +49,7 @@ Your turn, in another terminal:
   curl -X POST {base}/recover              and back
   curl -s '{base}/readyz?verbose'          what Kubernetes asks
   curl -s {base}/metrics                   what Prometheus scrapes
-  curl -i http://127.0.0.1:{app_port}/     the app without the sidecar
+  curl -i {direct:width$} the app without the sidecar
 
 Ctrl-C ends it. Before an app of your own: pulsegate run --upstream http://127.0.0.1:8080
 "
