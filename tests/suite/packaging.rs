@@ -80,6 +80,25 @@ fn what_image_and_unit_start_with_is_valid() {
     assert_eq!(ended.stdout, "the configuration is valid: 2 checks, 6 endpoints\n");
 }
 
+/// The image has a configuration of its own, in which there is no check of a CLI.
+#[test]
+fn the_pods_that_a_page_shows_fit_what_the_image_starts_with() {
+    let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/seeing-the-cli.md");
+    let page = std::fs::read_to_string(page).expect("the page");
+    let blocks = page.split("```yaml").skip(1).filter_map(|rest| rest.split("```").next());
+    let sidecars: Vec<&str> = blocks.filter_map(|block| Some(block.split_once("- name: pulsegate\n")?.1)).collect();
+    assert_eq!(sidecars.len(), 2);
+    for sidecar in sidecars {
+        let variables = sidecar
+            .lines()
+            .filter_map(|line| line.trim().strip_prefix("- { name: ")?.strip_suffix(" }")?.split_once(", value: "));
+        let mut validate = Command::new(PULSEGATE);
+        validate.env_clear().env("PULSEGATE_CONFIG", packaging("pulsegate.toml")).envs(variables).arg("validate");
+        let ended = run(&mut validate);
+        assert_eq!((ended.code, &*ended.stderr), (Some(0), ""), "{sidecar}");
+    }
+}
+
 #[test]
 fn hadolint_finds_nothing_wrong_with_the_dockerfile() {
     let dockerfile = Path::new(env!("CARGO_MANIFEST_DIR")).join("Dockerfile");
