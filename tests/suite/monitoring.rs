@@ -148,7 +148,7 @@ fn an_alert_fires_when_the_app_is_killed_and_resolves_when_it_is_back() {
     {
         assert_eq!(labels[name], value, "{firing}");
     }
-    assert_eq!(firing["annotations"]["summary"], format!("The app behind {instance} cannot be reached"));
+    assert_eq!(firing["annotations"]["summary"], "The app behind app-0 cannot be reached", "a pod's name says more");
     assert!(prometheus.value("pulsegate_ready == 0").is_some(), "Kubernetes is told too");
     let active = || names(&alertmanager);
     assert!(active().contains(&"PulsegateUpstreamDown".to_owned()), "{:?}", active());
