@@ -247,6 +247,10 @@ fn what_the_chart_decides_is_not_overruled_in_config() {
         ("config.shutdown.lame_duck=5m", "drain.lameDuckSeconds"),
         ("config.preset=none", "config.preset is the chart's: set preset"),
         (
+            "cli.visibility=wrapper,app.command={a},config.app.stop_timeout=1m",
+            "config.app.stop_timeout is the chart's, as the pod's end depends on it: set drain.appStopSeconds",
+        ),
+        (
             "config.admin.tls.cert=/a",
             "config.admin.tls without a Secret: probes and Services must know of it, so set admin.tls.",
         ),

@@ -20,13 +20,17 @@
       "metrics" (dict "namespace" (include "pulsegate-lib.metricsNamespace" .))
       "proxy" (dict "listen" (printf "[::]:%d" (int $values.sidecar.ports.traffic)) "upstream" (printf "http://127.0.0.1:%d" (int $values.app.port)))
       "admin" (dict "listen" (printf "[::]:%d" (int $values.sidecar.ports.admin)))
-      "shutdown" (dict "lame_duck" (printf "%ds" (int $values.drain.lameDuckSeconds)) "grace" (printf "%ds" (int $values.drain.graceSeconds)))
+      "shutdown" (dict "lame_duck" (printf "%ds" (int $values.drain.lameDuckSeconds)) "grace" (printf "%ds" (include "pulsegate-lib.graceSeconds" . | int)))
       "checks" dict "endpoints" dict -}}
 {{- with $values.config.proxy -}}{{- if .listen -}}{{- fail "config.proxy.listen is the chart's: set sidecar.ports.traffic" -}}{{- end -}}{{- end -}}
 {{- with $values.config.admin -}}{{- if .listen -}}{{- fail "config.admin.listen is the chart's: set sidecar.ports.admin" -}}{{- end -}}{{- end -}}
 {{- with $values.config.shutdown -}}{{- if or .grace .lame_duck -}}{{- fail "config.shutdown.grace and lame_duck are the chart's, as the pod's end depends on them: set drain.graceSeconds and drain.lameDuckSeconds" -}}{{- end -}}{{- end -}}
 {{- range $name, $tls := dict "proxy" $values.tls "admin" $values.admin.tls -}}
 {{- with get $values.config $name -}}{{- if and .tls (not $tls.existingSecret) -}}{{- fail (printf "config.%s.tls without a Secret: probes and Services must know of it, so set %stls.existingSecret" $name (ternary "admin." "" (eq $name "admin"))) -}}{{- end -}}{{- end -}}
+{{- end -}}
+{{- if include "pulsegate-lib.wraps" . -}}
+{{- with $values.config.app -}}{{- if .stop_timeout -}}{{- fail "config.app.stop_timeout is the chart's, as the pod's end depends on it: set drain.appStopSeconds" -}}{{- end -}}{{- end -}}
+{{- $_ := set $settings "app" (dict "stop_timeout" (printf "%ds" (int $values.drain.appStopSeconds))) -}}
 {{- end -}}
 {{- if $values.config.preset -}}{{- fail "config.preset is the chart's: set preset" -}}{{- end -}}
 {{- include "pulsegate-lib.checks" (dict "values" $values "preset" $preset "into" $settings) -}}

@@ -41,6 +41,12 @@ release's name.
 {{- end -}}
 {{- end -}}
 
+{{/* Until the process of pulsegate must be gone. Where it has the app as a child, that one's end is within it. */}}
+{{- define "pulsegate-lib.graceSeconds" -}}
+{{- $drain := .values.drain -}}
+{{- add (int $drain.graceSeconds) (ternary (int $drain.appStopSeconds) 0 (eq (include "pulsegate-lib.wraps" .) "true")) -}}
+{{- end -}}
+
 {{/*
 How long a pod may take to end. The app's preStop waits for the last request, then the app stops, then a native sidecar is
 told, whose lame duck is over by then; and five seconds for the kubelet.
@@ -50,7 +56,7 @@ told, whose lame duck is over by then; and five seconds for the kubelet.
 {{- $wait := int $drain.graceSeconds -}}
 {{- if eq $drain.appPreStop "sleep" -}}{{- $wait = max $wait (int $drain.sleepSeconds) -}}{{- end -}}
 {{- $needed := add $wait (int $drain.appStopSeconds) 5 -}}
-{{- if include "pulsegate-lib.wraps" . -}}{{- $needed = add (int $drain.graceSeconds) 5 -}}{{- end -}}
+{{- if include "pulsegate-lib.wraps" . -}}{{- $needed = add (include "pulsegate-lib.graceSeconds" . | int) 5 -}}{{- end -}}
 {{- $set := int $drain.terminationGracePeriodSeconds -}}
 {{- if and $set (lt $set (int $needed)) -}}
 {{- fail (printf "drain.terminationGracePeriodSeconds is %d and must be at least %d, which the other values of drain add up to; 0 lets the chart choose" $set $needed) -}}
