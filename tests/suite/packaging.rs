@@ -106,6 +106,27 @@ fn hadolint_finds_nothing_wrong_with_the_dockerfile() {
     assert_eq!((ended.code, &*ended.stdout, &*ended.stderr), (Some(0), "", ""));
 }
 
+/// What is named by a tag may be another thing tomorrow, and what only reads needs no right to write.
+#[test]
+fn the_workflow_runs_what_was_looked_at_and_may_only_read() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let workflow = std::fs::read_to_string(root.join(".github/workflows/ci.yml")).expect("the workflow");
+    let actions: Vec<&str> = workflow.lines().filter_map(|line| line.trim().strip_prefix("- uses: ")).collect();
+    assert!(actions.len() > 3, "{actions:?}");
+    for action in actions {
+        let (commit, version) = action.split_once('@').and_then(|(_, pin)| pin.split_once(" # v")).expect(action);
+        assert!(commit.len() == 40 && commit.bytes().all(|byte| byte.is_ascii_hexdigit()), "{action}: {version}");
+    }
+    assert!(workflow.contains("\npermissions:\n  contents: read\n") && !workflow.contains(": write"), "{workflow}");
+    assert!(workflow.contains("\n        run: .ci/run\n"), "the gates are those of everybody");
+    let checkouts = workflow.matches("actions/checkout@").count();
+    assert_eq!(workflow.matches("persist-credentials: false").count(), checkouts, "a token lies in a checkout");
+    let dockerfile = std::fs::read_to_string(root.join("Dockerfile")).expect("the Dockerfile");
+    let (_, rest) = workflow.split_once("RUST_VERSION: \"").expect("a version of Rust");
+    let (rust, _) = rest.split_once('"').expect("its end");
+    assert!(dockerfile.contains(&format!("ARG RUST={rust}\n")), "the Dockerfile has another compiler than {rust}");
+}
+
 /// What may be in a program that is passed on with no more than its licence text.
 const LICENCES: [&str; 11] = [
     "0BSD",
