@@ -1,5 +1,4 @@
-//! What goes wrong on the way, and how the client and the metrics are told: 4xx, 5xx, `Proxy-Status`, stable codes, and
-//! never a broken answer that looks whole.
+//! What goes wrong on the way, and how clients and metrics are told: stable codes, and no broken answer that looks whole.
 
 use std::net::Shutdown;
 use std::time::{Duration, Instant};
