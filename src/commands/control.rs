@@ -159,6 +159,8 @@ fn nobody(place: &str, error: &std::io::Error) -> String {
 /// else the only one that can be found, if none was named; else the configuration's management port.
 fn way(reach: &Reach, sources: &Sources) -> Result<Way, String> {
     if let Some(socket) = &reach.socket {
+        // As the log says it, and as people say it.
+        let socket = socket.strip_prefix("unix:").unwrap_or(socket);
         return Ok(match socket.strip_prefix('@') {
             Some(name) => Way::Name(name.to_owned()),
             None => Way::File(socket.into()),
@@ -190,7 +192,8 @@ fn way(reach: &Reach, sources: &Sources) -> Result<Way, String> {
             .ok_or_else(|| "no running pulsegate was found: name its control socket with --socket".into()),
         several => {
             let names: Vec<String> = several.iter().map(|name| format!("--socket @{name}")).collect();
-            Err(format!("several pulsegates run here: name one with one of\n  {}", names.join("\n  ")))
+            let how = "the --port, --config or --admin-listen that it was started with, or with one of";
+            Err(format!("several pulsegates run here: name one with {how}\n  {}", names.join("\n  ")))
         }
     }
 }

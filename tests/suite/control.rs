@@ -334,6 +334,12 @@ fn without_a_setting_the_commands_find_the_sidecar_of_their_configuration() {
         line.expect("JSON")["control"].as_str().and_then(|control| control.strip_prefix("unix:").map(str::to_owned));
     let name = name.expect("the log names it");
     assert!(ended.stderr.contains(&name), "{} names {name}", ended.stderr);
+    for pasted in [name.clone(), format!("unix:{name}")] {
+        assert_eq!(command(&sidecars[1], &["drain", "--socket", &pasted]).code, Some(0), "{pasted}");
+        sidecars[0].await_code("/readyz", 503);
+        assert_eq!(command(&sidecars[1], &["undrain", "--socket", &pasted]).code, Some(0), "{pasted}");
+        sidecars[0].await_code("/readyz", 200);
+    }
 
     // A file that is named fits one process or none, also where only one runs.
     let only = home.path().join("other.toml");
