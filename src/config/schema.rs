@@ -20,9 +20,19 @@ pub fn schema() -> Value {
         properties.insert(name.into(), table(fields));
     }
     let mut check = properties_of(<CheckSettings as Section>::FIELDS);
+    // An editor would show the default of no kind in particular.
+    for name in BY_KIND {
+        if let Some(members) = check.get_mut(name).and_then(Value::as_object_mut) {
+            members.remove("default");
+        }
+    }
     for kind in KINDS {
         let mut settings = table(kind.fields);
-        settings["description"] = kind.doc.into();
+        let defaults = &kind.defaults;
+        let by_kind = [defaults.interval, defaults.timeout, defaults.failure_threshold, defaults.on_failure];
+        let by_kind: Vec<String> =
+            BY_KIND.iter().zip(by_kind).map(|(name, default)| format!("{name} {default}")).collect();
+        settings["description"] = format!("{} By default: {}.", kind.doc, by_kind.join(", ")).into();
         check.insert(kind.name.into(), settings);
     }
     let check = json!({ "type": "object", "properties": check, "additionalProperties": false });
@@ -58,6 +68,9 @@ pub fn schema() -> Value {
         },
     })
 }
+
+/// Settings of every check whose defaults are its kind's.
+const BY_KIND: [&str; 4] = ["interval", "timeout", "failure_threshold", "on_failure"];
 
 fn table(fields: &[Field]) -> Value {
     json!({ "type": "object", "properties": properties_of(fields), "additionalProperties": false })

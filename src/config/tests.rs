@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use proptest::prelude::*;
 
-use super::{CheckSettings, Config, Flag, LogSettings, ServiceSettings, ShutdownSettings, Sources};
+use super::{CheckSettings, Config, Flag, LogSettings, ServiceSettings, ShutdownSettings, Sources, schema};
 use crate::admin::{AdminSettings, AgentCheckSettings, EndpointSettings, MetricsSettings};
 use crate::check::KINDS;
 use crate::proxy::ProxySettings;
@@ -214,6 +214,19 @@ fn every_kind_has_defaults_that_it_accepts() {
         names.extend(<CheckSettings as Section>::FIELDS.iter().map(|field| field.name));
         assert!(!kind.doc.is_empty() && !names.is_empty());
     }
+}
+
+#[test]
+fn the_schema_shows_the_defaults_of_the_kind() {
+    let schema = schema();
+    let check = &schema["properties"]["checks"]["additionalProperties"]["properties"];
+    assert_eq!(check["interval"]["default"], serde_json::Value::Null);
+    assert_eq!(check["success_threshold"]["default"], 1);
+    let http = check["http"]["description"].as_str().unwrap();
+    assert!(
+        http.ends_with("By default: interval 5s, timeout 2s, failure_threshold 3, on_failure unhealthy."),
+        "{http}"
+    );
 }
 
 /// Loads a configuration in which one path has this value, in one of three ways.
