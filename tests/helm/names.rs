@@ -1,10 +1,13 @@
 //! Names and labels: what releases may be called, and what must not change when a chart or its values do.
 
 use std::collections::BTreeSet;
+use std::fs;
 
 use serde_json::{Value, json};
 
-use crate::support::{KUBERNETES, chart, fail, helm, object, objects_of, path, render_with, situations, succeed};
+use crate::support::{
+    KUBERNETES, chart, fail, helm, object, objects_of, path, python, render_with, situations, succeed,
+};
 
 /// What the chart makes of a release with this name.
 fn release(name: &str, set: &str) -> std::process::Command {
@@ -50,6 +53,40 @@ fn every_release_gets_names_that_kubernetes_takes() {
         let said = fail(&mut release("shop", set));
         assert!(said.contains(says), "{said}");
     }
+}
+
+/// A release for Norway, and other words that YAML takes for something else than a text.
+#[test]
+fn names_are_texts_whatever_yaml_takes_them_for() {
+    let folder = tempfile::tempdir().expect("a folder");
+    fs::create_dir(folder.path().join(KUBERNETES)).expect("a folder");
+    let values = json!({
+        "app": { "image": "12:30", "env": [{ "name": "A", "value": "1" }] },
+        "nameOverride": "1.5",
+        "sidecar": { "name": "12", "image": { "repository": "12", "tag": "30" } },
+        "serviceAccount": { "name": "1e3" },
+        "tls": { "existingSecret": "0" },
+        "admin": { "tls": { "existingSecret": "0" }, "apiKeys": { "existingSecret": "1" } },
+        "priorityClassName": "yes", "runtimeClassName": "2024-01-01", "schedulerName": "null",
+        "service": { "appProtocol": "off", "spec": { "loadBalancerClass": "no" } },
+        "ingress": { "enabled": true, "className": "on", "hosts": [{ "host": "1.2" }] },
+        "commonLabels": { "app.kubernetes.io/component": "0x10" },
+        "monitoring": { "serviceMonitor": { "enabled": true } },
+        "podDisruptionBudget": { "enabled": true }, "autoscaling": { "enabled": true }, "networkPolicy": { "enabled": true },
+    });
+    let file = folder.path().join("values.json");
+    fs::write(&file, values.to_string()).expect("a file");
+    for name in ["no", "on", "y", "null", "true"] {
+        let chart = chart();
+        let arguments =
+            ["template", name, path(&chart), "--namespace", "123", "--kube-version", KUBERNETES, "-f", path(&file)];
+        let rendered = succeed(&mut helm(&arguments));
+        assert!(!objects_of(&rendered).is_empty());
+        fs::write(folder.path().join(KUBERNETES).join(format!("{name}.yaml")), rendered).expect("a file");
+    }
+    let said: Value = serde_json::from_str(&succeed(python("schemas.py").arg(folder.path()))).expect("a verdict");
+    assert_eq!(said["problems"], json!([]), "{said:#}");
+    assert!(said["valid"].as_u64() > Some(40), "{said:#}");
 }
 
 /// Two releases in one namespace, however alike their names are, share nothing.

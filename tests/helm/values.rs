@@ -206,7 +206,7 @@ fn what_is_not_needed_can_be_taken_away() {
     let on = json!({ "enabled": true });
     let mut values = json!({
         "app": { "image": "a:1" }, "ingress": on, "networkPolicy": on, "podDisruptionBudget": on, "autoscaling": on,
-        "monitoring": { "serviceMonitor": on, "podMonitor": on, "prometheusRule": on, "dashboard": on },
+        "monitoring": { "serviceMonitor": on, "prometheusRule": on, "dashboard": on },
     });
     let mut away = 0;
     for rule in all.iter().filter(|rule| rule.at.last() != Some(&"resources")) {

@@ -9,7 +9,7 @@
 {{- end }}
 {{- if and .values.cli.login.volume (not (has "CLAUDE_CONFIG_DIR" $own)) }}
 - name: CLAUDE_CONFIG_DIR
-  value: {{ .values.cli.login.mountPath }}
+  value: {{ .values.cli.login.mountPath | quote }}
 {{- end }}
 {{- end -}}
 
@@ -94,7 +94,7 @@ shareProcessNamespace: true
 {{- define "pulsegate-lib.copyContainer" -}}
 {{- $sidecar := .values.sidecar -}}
 - name: {{ $sidecar.name }}-copy
-  image: {{ include "pulsegate-lib.image" . }}
+  image: {{ include "pulsegate-lib.image" . | quote }}
   imagePullPolicy: {{ $sidecar.image.pullPolicy }}
   args: [copy, /pulsegate]
   {{- with $sidecar.resources }}

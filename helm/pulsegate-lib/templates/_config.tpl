@@ -100,7 +100,7 @@ apiVersion: v1
 kind: ConfigMap
 metadata:
   name: {{ include "pulsegate-lib.configMapName" . }}
-  namespace: {{ .root.Release.Namespace }}
+  namespace: {{ .root.Release.Namespace | quote }}
   {{- with .labels }}
   labels:
     {{- toYaml . | nindent 4 }}

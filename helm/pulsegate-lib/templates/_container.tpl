@@ -20,8 +20,8 @@
 {{/* The sidecar. `pulsegate manifest` prints the same. */}}
 {{- define "pulsegate-lib.container" -}}
 {{- $sidecar := .values.sidecar -}}
-- name: {{ $sidecar.name }}
-  image: {{ include "pulsegate-lib.image" . }}
+- name: {{ $sidecar.name | quote }}
+  image: {{ include "pulsegate-lib.image" . | quote }}
   imagePullPolicy: {{ $sidecar.image.pullPolicy }}
   args: [run, --config, /etc/pulsegate/pulsegate.toml]
   {{- if eq (include "pulsegate-lib.mode" .) "native" }}
@@ -155,7 +155,7 @@ not wait for the app, which a native sidecar holds back until then.
 {{- if $secret.existingSecret }}
 - name: pulsegate-{{ $name }}
   secret:
-    secretName: {{ $secret.existingSecret }}
+    secretName: {{ $secret.existingSecret | quote }}
 {{- end }}
 {{- end }}
 {{- if include "pulsegate-lib.wraps" . }}

@@ -12,8 +12,8 @@ leaves room for what is appended.
 
 {{/* What a Deployment's selector cannot change any more: nothing here depends on versions. */}}
 {{- define "pulsegate.selector" -}}
-app.kubernetes.io/name: {{ .Values.nameOverride | default .Chart.Name }}
-app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/name: {{ .Values.nameOverride | default .Chart.Name | quote }}
+app.kubernetes.io/instance: {{ .Release.Name | quote }}
 {{- end -}}
 
 {{- define "pulsegate.ownLabels" -}}
@@ -51,8 +51,8 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{- end -}}
 
 {{- define "pulsegate.metadata" -}}
-name: {{ include "pulsegate.name" . }}
-namespace: {{ .Release.Namespace }}
+name: {{ include "pulsegate.name" . | quote }}
+namespace: {{ .Release.Namespace | quote }}
 labels:
   {{- include "pulsegate.labels" . | nindent 2 }}
 {{- end -}}
@@ -60,8 +60,8 @@ labels:
 {{/* The same with further labels, and with annotations: (list $ .labels .annotations). */}}
 {{- define "pulsegate.metadataOf" -}}
 {{- $root := index . 0 -}}
-name: {{ include "pulsegate.name" $root }}
-namespace: {{ $root.Release.Namespace }}
+name: {{ include "pulsegate.name" $root | quote }}
+namespace: {{ $root.Release.Namespace | quote }}
 labels:
   {{- include "pulsegate.labelsOf" (list $root (index . 1)) | nindent 2 }}
 {{- with index . 2 }}
@@ -81,5 +81,5 @@ annotations:
 {{/* Labels of the pod of `helm test`: none by which the Service would take it for the app. */}}
 {{- define "pulsegate.testLabels" -}}
 app.kubernetes.io/name: {{ .Values.nameOverride | default .Chart.Name | trunc 58 | trimSuffix "-" }}-test
-app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/instance: {{ .Release.Name | quote }}
 {{- end -}}

@@ -15,9 +15,9 @@ tlsConfig:
   # By the authority in the same Secret.
   ca:
     secret:
-      name: {{ $secret }}
+      name: {{ $secret | quote }}
       key: ca.crt
-  serverName: {{ include "pulsegate.name" $root }}
+  serverName: {{ include "pulsegate.name" $root | quote }}
   {{- end }}
 {{- end }}
 {{- with .relabelings }}
