@@ -65,7 +65,9 @@ impl Prepare for Http {
         if !url.path.starts_with('/') || url.path.parse::<hyper::Uri>().is_err() {
             return Err("`http.path` must begin with / and hold no spaces".into());
         }
-        let method = self.method.parse().map_err(|_| "`http.method` is not a method".to_owned())?;
+        // To the app `get` is another method than `GET`, and one that it does not know.
+        let method = self.method.parse().ok().filter(|_| !self.method.contains(|c: char| c.is_ascii_lowercase()));
+        let method = method.ok_or("`http.method` must be a method in capitals, such as GET")?;
         let headers = self.headers.resolve(&resources.environment).map_err(|error| format!("`http.{error}"))?;
         let tls = match url.scheme {
             // The app itself is verified as its traffic is.
