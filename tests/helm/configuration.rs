@@ -238,6 +238,18 @@ body = { "a.b" = { value = 1.5 }, list = { value = [1, [], {}] }, ok = { value =
     assert!(said.contains("valid"), "{said}");
 }
 
+/// What the schema of values lets through, pulsegate does too.
+#[test]
+fn codes_that_the_schema_knows_are_codes() {
+    for codes in ["2xx", "200,204", "200-299", "2xx, 404 ,500 - 599", "100"] {
+        let folder = tempfile::tempdir().expect("a folder");
+        let set = format!("app.health.expectStatus={}", codes.replace(',', "\\,"));
+        let rendered = succeed(&mut template(&chart(), &["--set", "app.image=a:1", "--set-string", &set], KUBERNETES));
+        let file = configuration(&objects_of(&rendered), folder.path());
+        succeed(&mut pulsegate(folder.path(), &["validate", "--config", file.to_str().expect("UTF-8")]));
+    }
+}
+
 #[test]
 fn what_the_chart_decides_is_not_overruled_in_config() {
     for (set, says) in [

@@ -104,6 +104,17 @@ fn what_is_wrong_there_is_refused_too() {
     }
 }
 
+/// Releases of other charts may be called what pulsegate cannot be.
+#[test]
+fn a_name_that_pulsegate_would_refuse_is_refused_before() {
+    let other = OtherChart::new();
+    let chart = other.chart();
+    let arguments = ["template", "1shop", path(&chart), "--kube-version", KUBERNETES];
+    let said = fail(&mut helm(&arguments));
+    assert!(said.contains("a service's name to begin with a letter, and 1shop does not: set serviceName"), "{said}");
+    succeed(helm(&arguments).args(["--set", "pulsegate.serviceName=shop"]));
+}
+
 /// No copy of the library that could differ: a link.
 #[test]
 fn the_chart_uses_the_library_itself() {

@@ -18,6 +18,7 @@ mod linters;
 mod manifest;
 mod monitoring;
 mod names;
+mod notes;
 mod outside;
 mod rendering;
 mod support;

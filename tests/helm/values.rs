@@ -140,6 +140,8 @@ fn the_rest_of_the_rules() {
     for (values, says) in [
         (json!({ "app": { "health": { "expectStatus": "fine" } } }), "at '/app/health/expectStatus'"),
         (json!({ "app": { "health": { "expectStatus": 99 } } }), "minimum: got 99, want 100"),
+        (json!({ "app": { "health": { "expectStatus": "2xx-299" } } }), "'2xx-299' does not match pattern"),
+        (json!({ "app": { "health": { "expectStatus": "12" } } }), "'12' does not match pattern"),
         (json!({ "podDisruptionBudget": { "maxUnavailable": "half" } }), "'half' does not match pattern"),
         (json!({ "podDisruptionBudget": { "maxUnavailable": -1 } }), "at '/podDisruptionBudget/maxUnavailable'"),
         (json!({ "strategy": { "rollingUpdate": "slow" } }), "at '/strategy/rollingUpdate'"),

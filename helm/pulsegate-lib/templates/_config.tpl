@@ -14,9 +14,13 @@
 {{- define "pulsegate-lib.config" -}}
 {{- $values := .values -}}
 {{- $preset := include "pulsegate-lib.preset" . -}}
+{{- $service := $values.serviceName | default (ternary "claude-proxy" (include "pulsegate-lib.name" .) (eq $preset "claude-proxy")) -}}
+{{- if not (regexMatch "^[A-Za-z]" $service) -}}
+{{- fail (printf "pulsegate wants a service's name to begin with a letter, and %s does not: set serviceName" $service) -}}
+{{- end -}}
 {{- $settings := dict
       "preset" $preset
-      "service" (dict "name" ($values.serviceName | default (ternary "claude-proxy" (include "pulsegate-lib.name" .) (eq $preset "claude-proxy"))))
+      "service" (dict "name" $service)
       "metrics" (dict "namespace" (include "pulsegate-lib.metricsNamespace" .))
       "proxy" (dict "listen" (printf "[::]:%d" (int $values.sidecar.ports.traffic)) "upstream" (printf "http://127.0.0.1:%d" (int $values.app.port)))
       "admin" (dict "listen" (printf "[::]:%d" (int $values.sidecar.ports.admin)))
