@@ -297,6 +297,44 @@ fn every_kind_and_dialect_is_in_its_table() {
     complain(&problems);
 }
 
+/// What each call logs that is heard by default: the longest text in it.
+fn logged(code: &str) -> Vec<&str> {
+    let calls = ["tracing::info!(", "tracing::warn!(", "tracing::error!("].iter();
+    let calls = calls.flat_map(|call| code.split(call).skip(1));
+    calls
+        .filter_map(|rest| {
+            let mut open = 1;
+            // What is between quotes is at the odd places; no text has a quote in it.
+            let texts = rest.split('"').enumerate().take_while(|(place, part)| {
+                if place % 2 == 0 {
+                    open = part.chars().fold(open, |open, c| match c {
+                        '(' if open > 0 => open + 1,
+                        ')' if open > 0 => open - 1,
+                        _ => open,
+                    });
+                }
+                open > 0
+            });
+            texts.filter(|(place, _)| place % 2 == 1).map(|(_, text)| text).max_by_key(|text| text.len())
+        })
+        .collect()
+}
+
+#[test]
+fn every_log_line_is_explained() {
+    let page = fs::read_to_string(root().join("docs/operations.md")).expect("the page");
+    let mut problems = Vec::new();
+    for source in sources("src") {
+        for message in logged(&source.code()) {
+            let fixed = message.split(['{', '}']).max_by_key(|part| part.len()).unwrap_or_default();
+            if !page.contains(fixed.trim()) {
+                problems.push(format!("{}: docs/operations.md does not explain {message:?}", source.name()));
+            }
+        }
+    }
+    complain(&problems);
+}
+
 /// The readers above would hold nothing if they saw nothing.
 #[test]
 fn the_rules_see_what_they_must_see() {
@@ -307,4 +345,7 @@ fn the_rules_see_what_they_must_see() {
     assert!(in_use_list("use std::time::{Duration, Instant};", "std::time::Instant"));
     assert!(!in_use_list("use std::time::{Duration};", "std::time::Instant"));
     assert!(sources("src").len() > 50);
+    let code =
+        "tracing::warn!(a = f(\"x)\"), \"what is said\"); g(\"another text altogether\"); tracing::debug!(\"d\")";
+    assert_eq!(logged(code), ["what is said"]);
 }
