@@ -6,7 +6,9 @@ use std::process::Command;
 
 use serde_json::Value;
 
-use crate::support::{KUBERNETES, chart, fail, object, objects, objects_of, render, render_with, succeed, tool, unfit};
+use crate::support::{
+    KUBERNETES, chart, fail, object, objects, objects_of, pod, render, render_with, succeed, tool, unfit,
+};
 
 fn rules(rendered: &str) -> Value {
     object(&objects_of(rendered), "PrometheusRule")["spec"].clone()
@@ -130,6 +132,28 @@ fn the_operator_accepts_its_objects() {
     let wrong = render("monitoring", KUBERNETES).replace("interval: 30s", "interval: soon");
     let said = problems(&objects_of(&wrong));
     assert!(said.len() == 1 && said[0].contains("spec/endpoints/0/interval must match"), "{said:?}");
+}
+
+/// The port that a PodMonitor names is there in whichever list of containers pulsegate is, and is that of the management.
+#[test]
+fn a_pod_monitor_names_a_port_of_every_mode() {
+    for set in ["sidecar.mode=native", "sidecar.mode=classic", "cli.visibility=wrapper,app.command={a}"] {
+        let set = format!("sidecar.ports.admin=9001,{set}");
+        let objects = objects_of(&render_with(&["--set", &set], "pod-monitor", KUBERNETES));
+        let monitor = &object(&objects, "PodMonitor")["spec"];
+        let endpoints = monitor["podMetricsEndpoints"].as_array().expect("endpoints");
+        assert_eq!(endpoints.len(), 1);
+        let pod = pod(&objects);
+        let containers = ["containers", "initContainers"].map(|list| pod[list].as_array().into_iter().flatten());
+        let ports = containers.into_iter().flatten().flat_map(|one| one["ports"].as_array().into_iter().flatten());
+        let named: Vec<&Value> = ports.filter(|port| port["name"] == endpoints[0]["port"]).collect();
+        assert_eq!(named.len(), 1, "{set}");
+        assert_eq!(named[0]["containerPort"], 9001, "{set}");
+        let labels = &object(&objects, "Deployment")["spec"]["template"]["metadata"]["labels"];
+        for (name, value) in monitor["selector"]["matchLabels"].as_object().expect("labels") {
+            assert_eq!(&labels[name], value, "{set}");
+        }
+    }
 }
 
 /// One scrape of each pod, and none of the Service for traffic.

@@ -144,8 +144,9 @@ fn ports_are_numbers() {
             Value::Object(fields) => fields.iter().for_each(|(key, value)| look(&format!("{place}.{key}"), value, key)),
             Value::Array(items) => items.iter().for_each(|item| look(place, item, key)),
             _ if matches!(key, "port" | "targetPort" | "containerPort" | "portNumber") => {
-                // A ServiceMonitor names a port of a Service, which has names of its own.
-                assert!(value.is_number() || place.starts_with("ServiceMonitor."), "{place}: {value}");
+                // A ServiceMonitor names a port of a Service, which has names of its own; a PodMonitor one of a container.
+                let names = place.starts_with("ServiceMonitor.") || place.starts_with("PodMonitor.");
+                assert!(value.is_number() || names, "{place}: {value}");
             }
             _ => {}
         }
