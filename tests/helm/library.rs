@@ -68,7 +68,14 @@ fn its_objects_are_valid_in_every_way_of_seeing_a_cli() {
     let ways: [(&str, &[&str]); 5] = [
         ("none", &[]),
         ("shared", &["pulsegate.cli.visibility=sharedVolume", "pulsegate.cli.login.volume.emptyDir.medium=Memory"]),
-        ("process", &["pulsegate.cli.visibility=processNamespace"]),
+        (
+            "process",
+            &[
+                "pulsegate.cli.visibility=processNamespace",
+                "pulsegate.app.env[0].name=A",
+                "pulsegate.app.ports[0].containerPort=1",
+            ],
+        ),
         ("wrapper", &["pulsegate.cli.visibility=wrapper", "pulsegate.app.command={shop,--verbose}"]),
         (
             "image",
@@ -84,6 +91,12 @@ fn its_objects_are_valid_in_every_way_of_seeing_a_cli() {
         let config: toml::Table = config.parse().expect("TOML");
         assert_eq!(config["checks"]["database"]["tcp"]["address"].as_str(), Some("db:5432"), "{name}");
         assert_eq!(config["proxy"]["upstream"].as_str(), Some("http://127.0.0.1:3000"), "{name}");
+        let (_, app) = container(pod_of(&objects, "StatefulSet"), "shop").expect("the app");
+        let has = |list: &str, name: &str, value: &Value| {
+            app[list].as_array().is_some_and(|items| items.iter().any(|item| &item[name] == value))
+        };
+        let told = name == "process";
+        assert_eq!((has("env", "name", &"A".into()), has("ports", "containerPort", &1.into())), (told, told), "{name}");
     }
     let said: Value = serde_json::from_str(&succeed(python("schemas.py").arg(folder.path()))).expect("a verdict");
     assert_eq!(said["problems"], Value::Array(Vec::new()), "{said:#}");

@@ -1,4 +1,4 @@
-{{/* For `env:` of the app's container; without what the app's own variables set, as no name may be there twice. */}}
+{{/* For `env:` of the app's container; what `app.env` sets is not there twice. */}}
 {{- define "pulsegate-lib.appEnv" -}}
 {{- $own := list -}}
 {{- range .values.app.env -}}{{- $own = append $own .name -}}{{- end -}}
@@ -10,6 +10,9 @@
 {{- if and .values.cli.login.volume (not (has "CLAUDE_CONFIG_DIR" $own)) }}
 - name: CLAUDE_CONFIG_DIR
   value: {{ .values.cli.login.mountPath | quote }}
+{{- end }}
+{{- with .values.app.env }}
+{{ toYaml . }}
 {{- end }}
 {{- end -}}
 

@@ -62,7 +62,7 @@ service, with selectors of its namespace and job. Otherwise each of many release
 {{- end -}}
 {{- $rules = append $rules . -}}
 {{- end -}}
-{{- $groups = append $groups (dict "name" .name "rules" $rules) -}}
+{{- $groups = append $groups (set . "rules" $rules) -}}
 {{- end -}}
 {{- dict "groups" $groups | toYaml -}}
 {{- end -}}
