@@ -105,6 +105,17 @@ fn a_field_that_kubernetes_does_not_know_is_found() {
     fs::write(folder.path().join("1.34/wrong.yaml"), wrong).expect("a file");
     let said = succeed(python("schemas.py").arg(folder.path()));
     assert!(said.contains("terminationGracePeriod"), "{said}");
+    // What is there twice: YAML takes the last, and the API server nothing at all.
+    let file = folder.path().join("1.34/wrong.yaml");
+    let port = "            - name: PORT\n              value: \"8080\"\n";
+    let twice = render("default", KUBERNETES).replace(port, &port.repeat(2));
+    fs::write(&file, twice).expect("a file");
+    let said = succeed(python("schemas.py").arg(folder.path()));
+    assert!(said.contains("containers.0.env: ('PORT',) twice"), "{said}");
+    fs::write(&file, render("default", KUBERNETES).replace("  replicas: 1\n", "  replicas: 1\n  replicas: 1\n"))
+        .expect("it");
+    let said = fail(python("schemas.py").arg(folder.path()));
+    assert!(said.contains("twice in a table: ['replicas']"), "{said}");
 }
 
 #[test]
