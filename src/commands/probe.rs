@@ -86,13 +86,10 @@ pub(super) fn base_of(address: &Address, tls: bool) -> Option<Url> {
         Address::Unix(path) => format!("unix:{}", path.display()),
         Address::Ip(address) => {
             let mut address = *address;
-            // An address that means "all of them" is not one that can be connected to everywhere.
+            // An address that means "all of them" is not one that can be connected to everywhere. `[::]` takes IPv4 too; a
+            // container of Docker has it, and often no `::1`.
             if address.ip().is_unspecified() {
-                address.set_ip(if address.is_ipv4() {
-                    [127, 0, 0, 1].into()
-                } else {
-                    std::net::Ipv6Addr::LOCALHOST.into()
-                });
+                address.set_ip([127, 0, 0, 1].into());
             }
             format!("{}://{address}", if tls { "https" } else { "http" })
         }
@@ -103,4 +100,23 @@ pub(super) fn base_of(address: &Address, tls: bool) -> Option<Url> {
 fn unusable(message: &str) -> ExitCode {
     say(&format!("pulsegate: {message}\n"));
     ExitCode::from(EXIT_USAGE)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::base_of;
+    use crate::settings::Address;
+
+    #[test]
+    fn what_listens_everywhere_is_asked_where_every_machine_has_an_address() {
+        for (listen, asked) in [
+            ("[::]:9000", "http://127.0.0.1:9000/"),
+            ("0.0.0.0:9000", "http://127.0.0.1:9000/"),
+            ("[::1]:9000", "http://[::1]:9000/"),
+            ("127.0.0.2:9000", "http://127.0.0.2:9000/"),
+        ] {
+            let url = base_of(&Address::parse(listen).expect("an address"), false).expect("a URL");
+            assert_eq!(url.to_string(), asked, "{listen}");
+        }
+    }
 }
