@@ -44,6 +44,9 @@ def pingora(program: str, config: str) -> list[str]:
     return [program, *Path(config).read_text().split()]  # it has no file: its arguments, a line each
 
 
+PULSEGATE = Kind("pulsegate.toml", lambda program, config: [program, "run", "--config", config], True)
+BEFORE = "before"  # a second pulsegate, to measure a change in pairs
+
 # In the order of each round.
 KINDS = {
     "nginx": Kind("nginx.conf", nginx),
@@ -53,7 +56,8 @@ KINDS = {
         lambda program, config: [program, "-c", config, "--concurrency", "1", "--disable-hot-restart", "-l", "error"],
     ),
     "pingora": Kind("pingora.txt", pingora),
-    "pulsegate": Kind("pulsegate.toml", lambda program, config: [program, "run", "--config", config], True),
+    BEFORE: PULSEGATE,
+    "pulsegate": PULSEGATE,
 }
 
 
