@@ -1,7 +1,7 @@
 //! What other people's linters say of what the chart renders, and the suites of `helm/pulsegate/tests`.
 //!
 //! kube-linter takes a minute and a half to build, so it is asked only if told so:
-//! `tests/tools kube-linter && cargo test --test helm -- --ignored`.
+//! `tests/tools kube-linter && cargo test --test helm -- --ignored linter`.
 
 use std::collections::BTreeSet;
 use std::fs;

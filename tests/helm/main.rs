@@ -11,6 +11,7 @@
     reason = "a test ends at the first surprise, and reads UPDATE_GOLDEN"
 )]
 
+mod cluster;
 mod configuration;
 mod documented;
 mod library;
