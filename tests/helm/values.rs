@@ -154,6 +154,10 @@ fn the_rest_of_the_rules() {
         (json!({ "app": { "env": [{ "name": "A", "value": 1 }] } }), "at '/app/env/0/value': got number, want string"),
         (json!({ "sidecar": { "env": [{ "value": "a" }] } }), "missing property 'name'"),
         (json!({ "app": { "ports": [{ "port": 1 }] } }), "additional properties 'port' not allowed"),
+        (json!({ "app": { "ports": [{ "containerPort": 1, "name": "80" }] } }), "'80' does not match pattern"),
+        (json!({ "app": { "env": [{ "name": "A", "valueFrom": {} }] } }), "minProperties: got 0, want 1"),
+        (json!({ "ingress": { "tls": [{ "hosts": [""] }] } }), "at '/ingress/tls/0/hosts/0'"),
+        (json!({ "service": { "appProtocol": "a/b/c" } }), "'a/b/c' does not match pattern"),
         (json!({ "imagePullSecrets": ["registry"] }), "at '/imagePullSecrets/0': got string, want object"),
         (json!({ "hostAliases": [{ "hostnames": ["a"] }] }), "missing property 'ip'"),
         (json!({ "monitoring": { "prometheusRule": { "objective": "99.9" } } }), "'99.9' does not match pattern"),
@@ -273,6 +277,15 @@ fn values_that_do_not_fit_together_are_refused_with_what_to_do() {
             json!({ "drain": { "terminationGracePeriodSeconds": 30 } }),
             "drain.terminationGracePeriodSeconds is 30 and must be at least 40",
         ),
+    ] {
+        refused_with(values, says);
+    }
+}
+
+/// The same of what is around the sidecar.
+#[test]
+fn objects_that_cannot_be_are_refused_with_what_to_do() {
+    for (values, says) in [
         (json!({ "sidecar": { "name": "app" } }), "sidecar.name must not be app"),
         (
             json!({ "app": { "lifecycle": { "preStop": { "exec": { "command": ["stop"] } } } } }),
@@ -295,15 +308,25 @@ fn values_that_do_not_fit_together_are_refused_with_what_to_do() {
             "autoscaling has nothing to go by",
         ),
         (json!({ "service": { "spec": { "ports": [] } } }), "service.spec.ports is the chart's"),
+        (
+            json!({ "app": { "ports": [{ "containerPort": 8080 }] } }),
+            "app.ports has 8080, which the chart declares itself",
+        ),
+        (json!({ "minReadySeconds": 600 }), "progressDeadlineSeconds must be more than minReadySeconds"),
+        (json!({ "dnsPolicy": "None" }), "dnsConfig must say how names are looked up"),
         (json!({ "service": { "nodePort": 30080 } }), "service.nodePort needs service.type NodePort or LoadBalancer"),
     ] {
-        let mut values = values;
-        let table = values.as_object_mut().expect("a table");
-        let app = table.entry("app").or_insert_with(|| json!({})).as_object_mut().expect("a table");
-        app.insert("image".to_owned(), json!("a:1"));
-        let said = refused(&values);
-        assert!(said.contains(says), "{values}: {said}");
+        refused_with(values, says);
     }
+}
+
+#[track_caller]
+fn refused_with(mut values: Value, says: &str) {
+    let table = values.as_object_mut().expect("a table");
+    let app = table.entry("app").or_insert_with(|| json!({})).as_object_mut().expect("a table");
+    app.insert("image".to_owned(), json!("a:1"));
+    let said = refused(&values);
+    assert!(said.contains(says), "{values}: {said}");
 }
 
 /// The schema knows every value, and no value that is not there.

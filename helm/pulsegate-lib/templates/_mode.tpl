@@ -102,6 +102,11 @@ told, whose lame duck is over by then; and five seconds for the kubelet.
 {{- if or (eq (int .values.app.port) (int .values.sidecar.ports.traffic)) (eq (int .values.app.port) (int .values.sidecar.ports.admin)) -}}
 {{- fail (printf "app.port %d is a port of the sidecar: containers of a pod share their ports; change app.port or sidecar.ports" (int .values.app.port)) -}}
 {{- end -}}
+{{- range .values.app.ports -}}
+{{- if has (int .containerPort) (list (int $.values.app.port) (int $.values.sidecar.ports.traffic) (int $.values.sidecar.ports.admin)) -}}
+{{- fail (printf "app.ports has %d, which the chart declares itself: it is for further ports" (int .containerPort)) -}}
+{{- end -}}
+{{- end -}}
 {{- if and (eq .values.drain.appPreStop "sleep") (semverCompare "<1.30.0-0" .root.Capabilities.KubeVersion.Version) -}}
 {{- fail (printf "drain.appPreStop is sleep, which needs Kubernetes 1.30 or newer, and this is %s: use waitForDrain" .root.Capabilities.KubeVersion.Version) -}}
 {{- end -}}
