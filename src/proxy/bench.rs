@@ -1,8 +1,9 @@
 //! The codec as `benches/codec.rs` measures it. Compiled only for that, so that no module is public for its sake.
 
 use super::arrival::Arrival;
+use super::forwarded::Forwarded;
 use super::http1::{BodyReader, Framing, Parsed, Room, parse_request, parse_response};
-use super::rewrite::{Forwarded, delivery_of, write_request, write_response};
+use super::rewrite::{delivery_of, write_request, write_response};
 
 /// What one worker keeps from message to message.
 #[derive(Debug)]

@@ -15,6 +15,7 @@ mod current;
 #[cfg(test)]
 mod differential;
 mod exchange;
+mod forwarded;
 #[cfg(any(test, fuzzing))]
 pub mod fuzzing;
 mod http1;

@@ -1,54 +1,9 @@
 use std::net::IpAddr;
 
-use ipnet::IpNet;
-
-use super::arrival::Arrival;
-use super::http1::{Field, Fields, Framing, RequestHead, ResponseHead, is_end_to_end, trim};
+use super::forwarded::{Forwarded, last_address};
+use super::http1::{Field, Fields, Framing, RequestHead, ResponseHead, names, trim};
 use super::lines::{Lines, write_field};
 use super::trace::{TRACEPARENT, TraceId, Tracer};
-
-/// What every request of one connection is told about its client.
-#[derive(Debug)]
-pub(super) struct Forwarded {
-    pub(super) arrival: Arrival,
-    trusted: bool,
-    /// The peer's address.
-    address: String,
-    /// The peer as an element of `Forwarded` (RFC 7239 section 4).
-    element: String,
-    /// All fields of a client about which nothing was told before.
-    whole: Vec<u8>,
-}
-
-impl Forwarded {
-    pub(super) fn new(arrival: Arrival, trusted: &[IpNet]) -> Self {
-        let (peer, scheme) = (arrival.peer, arrival.scheme());
-        let address = peer.map_or_else(|| "unknown".to_owned(), |peer| peer.to_string());
-        let element = match peer {
-            Some(IpAddr::V6(_)) => format!("for=\"[{address}]\";proto={scheme}"),
-            _ => format!("for={address};proto={scheme}"),
-        };
-        // Who can open our Unix socket is on this machine, by our own file permissions.
-        let trusted = peer.is_none_or(|peer| trusted.iter().any(|net| net.contains(&peer)));
-        let whole = format!("X-Forwarded-For: {address}\r\nX-Forwarded-Proto: {scheme}\r\nForwarded: {element}\r\n")
-            .into_bytes();
-        Self { arrival, trusted, address, element, whole }
-    }
-
-    /// The client itself: what the nearest trusted proxy says, else the peer.
-    pub(super) fn client(&self, fields: Fields<'_, '_>) -> Option<IpAddr> {
-        if !self.trusted {
-            return self.arrival.peer;
-        }
-        let told = fields.of(Field::ForwardedFor).next_back();
-        told.and_then(|field| last_address(field.value)).or(self.arrival.peer)
-    }
-}
-
-/// The last element of an `X-Forwarded-For` list, if it is an address.
-fn last_address(list: &[u8]) -> Option<IpAddr> {
-    std::str::from_utf8(list).ok()?.rsplit(',').next()?.trim().parse().ok()
-}
 
 /// What earlier proxies told, to be told on by a trusted peer.
 #[derive(Default)]
@@ -108,17 +63,17 @@ pub(super) fn write_request(
                 Some(left) => lines.write(field.name, left.saturating_sub(1).to_string().as_bytes()),
                 None => lines.pass(field),
             },
-            Field::ForwardedFor if forwarded.trusted => add_to_list(&mut told.for_, field.value),
-            Field::Forwarded if forwarded.trusted => add_to_list(&mut told.forwarded, field.value),
-            Field::ForwardedProto if forwarded.trusted => {
+            Field::ForwardedFor if forwarded.is_trusted() => add_to_list(&mut told.for_, field.value),
+            Field::Forwarded if forwarded.is_trusted() => add_to_list(&mut told.forwarded, field.value),
+            Field::ForwardedProto if forwarded.is_trusted() => {
                 told.proto = true;
                 lines.pass(field);
             }
-            Field::ForwardedHost if forwarded.trusted => {
+            Field::ForwardedHost if forwarded.is_trusted() => {
                 told.host = true;
                 lines.pass(field);
             }
-            Field::RealIp if forwarded.trusted => lines.pass(field),
+            Field::RealIp if forwarded.is_trusted() => lines.pass(field),
             Field::ForwardedFor | Field::Forwarded | Field::ForwardedProto | Field::ForwardedHost | Field::RealIp => {}
             Field::TraceParent | Field::TraceState if tracer.is_some() => {}
             Field::Other | Field::TraceParent | Field::TraceState
@@ -155,11 +110,11 @@ pub(super) fn write_request(
 fn write_told(out: &mut Vec<u8>, mut told: Told, forwarded: &Forwarded, host: &str) -> Option<IpAddr> {
     let mut client = forwarded.arrival.peer;
     if told.is_empty() {
-        out.extend_from_slice(&forwarded.whole);
+        out.extend_from_slice(forwarded.whole());
     } else {
         client = last_address(&told.for_).or(client);
-        add_to_list(&mut told.for_, forwarded.address.as_bytes());
-        add_to_list(&mut told.forwarded, forwarded.element.as_bytes());
+        add_to_list(&mut told.for_, forwarded.address());
+        add_to_list(&mut told.forwarded, forwarded.element());
         write_field(out, "X-Forwarded-For", &told.for_);
         write_field(out, "Forwarded", &told.forwarded);
         if !told.proto {
@@ -317,21 +272,16 @@ fn add_to_list(list: &mut Vec<u8>, value: &[u8]) {
     list.extend_from_slice(trim(value));
 }
 
-/// Whether `Connection` names this field (RFC 9110 section 7.6.1), and may.
+/// Whether `Connection` names this field, and may.
 fn is_named(fields: Fields<'_, '_>, name: &str) -> bool {
-    if is_end_to_end(name) {
-        return false;
-    }
-    fields
-        .of(Field::Connection)
-        .flat_map(|field| field.value.split(|byte| *byte == b','))
-        .any(|token| trim(token).eq_ignore_ascii_case(name.as_bytes()))
+    fields.of(Field::Connection).any(|field| names(field.value, name))
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::arrival::Arrival;
     use super::super::http1::{Parsed, Room, parse_request};
-    use super::{Arrival, Forwarded, write_request};
+    use super::{Forwarded, write_request};
 
     fn rewritten(peer: &str, fields: &str) -> String {
         let head = format!("GET /p?q HTTP/1.1\r\nHost: a.example\r\n{fields}\r\n");

@@ -130,15 +130,18 @@ fn trailers_pass_both_ways() {
             let Some(byte) = exchange.take(1) else { return Next::Close };
             framed.extend(byte);
         }
-        exchange.write(b"HTTP/1.1 200 OK\r\nTrailer: X-Sum\r\nTransfer-Encoding: chunked\r\n\r\n");
+        exchange.write(
+            b"HTTP/1.1 200 OK\r\nTrailer: X-Sum\r\nConnection: keep-alive, X-Back\r\nTransfer-Encoding: chunked\r\n\r\n",
+        );
         exchange.write(&framed);
         Next::Keep
     });
     let sidecar = start(&upstream);
     let mut client = Client::connect(sidecar.traffic);
     for size in [1000, 3, 1] {
-        let request = b"POST / HTTP/1.1\r\nHost: a\r\nTrailer: X-Sum, Grpc-Status\r\nTransfer-Encoding: chunked\r\n\r\n\
-                        5;x=y\r\nhello\r\n0\r\nX-Sum: 1\r\ngrpc-status: 0\r\nVia: 1.1 x\r\nAuthorization: x\r\nConnection: y\r\nx-SUM:  2 \r\n\r\n";
+        // What Connection names is of no trailer either, in the direction in which it is named.
+        let request = b"POST / HTTP/1.1\r\nHost: a\r\nTrailer: X-Sum, Grpc-Status\r\nConnection: x-there\r\nTransfer-Encoding: chunked\r\n\r\n\
+                        5;x=y\r\nhello\r\n0\r\nX-Sum: 1\r\ngrpc-status: 0\r\nVia: 1.1 x\r\nAuthorization: x\r\nConnection: y\r\nX-There: 1\r\nX-Back: 1\r\nx-SUM:  2 \r\n\r\n";
         for part in request.chunks(size) {
             client.send(part).expect("a part");
         }

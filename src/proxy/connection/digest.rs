@@ -213,7 +213,7 @@ impl<L: Local, S: ClientStream> Connection<'_, L, S> {
             asks_a_model: head.method == "POST" && proxy.witness.is_model_path(head.target.path()),
             awaits_leave: head.expects == Expects::Continue,
             idempotent: matches!(head.method, "GET" | "HEAD" | "OPTIONS" | "PUT" | "DELETE" | "TRACE"),
-            upload: BodyReader::new(head.framing, true),
+            upload: BodyReader::new(head.framing, true).without(head.names_fields.then(|| head.fields.named())),
             out,
         }
     }

@@ -21,13 +21,14 @@ impl<L: Local, S: ClientStream> Connection<'_, L, S> {
     /// Has the app answer. Tried again is only what the app has not seen, or may see twice.
     pub(super) async fn forward(&mut self, mut job: Box<Job>) -> After {
         let proxy = self.proxy.clone();
-        // What is rare is boxed: the smaller this future, the cheaper each request.
+        // What is rare is boxed: the smaller this future, the cheaper each request. Over 1,032 bytes, glibc has no quick way
+        // to its memory.
         if let Some(permit) = proxy.admission.enter_now() {
             job.exchange.admit(permit);
         } else {
             match self.unless_gone(&job, Box::pin(proxy.admission.enter(&proxy.shard))).await {
                 Some(Ok(permit)) => job.exchange.admit(permit),
-                Some(Err(rejection)) => return self.reject(&mut job, rejection).await,
+                Some(Err(rejection)) => return Box::pin(self.reject(&mut job, rejection)).await,
                 None => return After::Drop,
             }
         }
@@ -40,7 +41,7 @@ impl<L: Local, S: ClientStream> Connection<'_, L, S> {
                 Some(lease) => lease,
                 None => match Box::pin(self.connect(&mut job, &mut tries)).await {
                     Some(Ok(lease)) => lease,
-                    Some(Err(rejection)) => return self.reject(&mut job, rejection).await,
+                    Some(Err(rejection)) => return Box::pin(self.reject(&mut job, rejection)).await,
                     None => return After::Drop,
                 },
             };
@@ -57,7 +58,9 @@ impl<L: Local, S: ClientStream> Connection<'_, L, S> {
                         (false, false) => After::Close,
                     };
                 }
-                Ended::Tunnel { lease, head, first } => return self.tunnel(lease, head, &first, &mut job).await,
+                Ended::Tunnel { lease, head, first } => {
+                    return Box::pin(self.tunnel(lease, head, first, &mut job)).await;
+                }
                 // What was not sent at all may be sent again however often: each time one stale connection fewer.
                 Ended::Stale { sent: false, .. } if reused => {
                     proxy.shard.retries.fetch_add(1, Relaxed);
@@ -74,13 +77,13 @@ impl<L: Local, S: ClientStream> Connection<'_, L, S> {
                     }
                 }
                 Ended::Refused { whole: true } if tries.replay(true, &proxy.budget) => {
-                    if self.unless_gone(&job, pause()).await.is_none() {
+                    if self.unless_gone(&job, Box::pin(pause())).await.is_none() {
                         return After::Drop;
                     }
                 }
-                Ended::Refused { .. } => return self.reject(&mut job, Rejection::StreamRefused).await,
-                Ended::Stale { .. } => return self.reject(&mut job, Rejection::UpstreamClosed).await,
-                Ended::Failed(rejection) => return self.reject(&mut job, rejection).await,
+                Ended::Refused { .. } => return Box::pin(self.reject(&mut job, Rejection::StreamRefused)).await,
+                Ended::Stale { .. } => return Box::pin(self.reject(&mut job, Rejection::UpstreamClosed)).await,
+                Ended::Failed(rejection) => return Box::pin(self.reject(&mut job, rejection)).await,
                 Ended::Cut { reset } => return if reset { After::Reset } else { After::Drop },
                 Ended::ClientGone => return After::Drop,
             }
@@ -88,15 +91,14 @@ impl<L: Local, S: ClientStream> Connection<'_, L, S> {
     }
 
     /// From here on both speak another protocol.
-    async fn tunnel(&mut self, mut lease: Lease, head: Vec<u8>, first: &[u8], job: &mut Job) -> After {
+    async fn tunnel(&mut self, mut lease: Lease, head: Vec<u8>, first: Vec<u8>, job: &mut Job) -> After {
         let silence = self.proxy.settings.timeouts.stream_idle;
         let ahead = std::mem::take(&mut self.ahead);
         if self.write_all(head).await.is_err() {
             return After::Drop;
         }
-        let first = (&ahead[..], first);
-        let tunnel = tunnel(&mut self.stream, lease.stream(), first, &mut job.exchange, silence);
-        let broken = Box::pin(tunnel).await;
+        let first = (&ahead[..], &first[..]);
+        let broken = tunnel(&mut self.stream, lease.stream(), first, &mut job.exchange, silence).await;
         if broken == Some(Failure::UpstreamReset) { After::Reset } else { After::Drop }
     }
 

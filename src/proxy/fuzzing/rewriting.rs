@@ -1,8 +1,9 @@
 use std::net::IpAddr;
 
 use super::super::arrival::Arrival;
+use super::super::forwarded::Forwarded;
 use super::super::http1::{Field, Framing, MOST_FIELDS, Parsed, Room, is_end_to_end, parse_request, parse_response};
-use super::super::rewrite::{Forwarded, delivery_of, write_request, write_response};
+use super::super::rewrite::{delivery_of, write_request, write_response};
 use super::choice;
 use super::plain::{Plain, lossy, only_length, stripped};
 

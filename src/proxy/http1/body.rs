@@ -45,6 +45,14 @@ impl BodyReader {
         }
     }
 
+    /// Leaves out of the trailer what `Connection` names: fields of a trailer as well are for one connection only then.
+    pub(in crate::proxy) fn without(mut self, named: Option<Vec<u8>>) -> Self {
+        if let (Self::Chunked(chunked), Some(named)) = (&mut self, named) {
+            chunked.leave_out(named);
+        }
+        self
+    }
+
     pub(in crate::proxy) fn is_done(&self) -> bool {
         matches!(self, Self::Done)
     }

@@ -1,4 +1,4 @@
-use super::field::is_end_to_end;
+use super::field::{is_end_to_end, names};
 use super::{Field, MOST_FIELDS, Malformed, Progress};
 
 /// Follows the chunked coding (RFC 9112 section 7.1) through the bytes that carry it, in place: what is passed on is moved
@@ -11,6 +11,8 @@ pub(in crate::proxy) struct Chunked {
     /// Bytes of extensions so far, beyond what the data pays for.
     extensions: usize,
     trailer: Vec<u8>,
+    /// What `Connection` names.
+    named: Vec<u8>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,7 +38,13 @@ const MOST_DIGITS: u8 = 15;
 
 impl Chunked {
     pub(super) fn new(keep_chunks: bool) -> Self {
-        Self { state: State::Size { value: 0, digits: 0 }, keep_chunks, extensions: 0, trailer: Vec::new() }
+        let state = State::Size { value: 0, digits: 0 };
+        Self { state, keep_chunks, extensions: 0, trailer: Vec::new(), named: Vec::new() }
+    }
+
+    /// Fields that a value of `Connection` names are not passed on.
+    pub(super) fn leave_out(&mut self, connection: Vec<u8>) {
+        self.named = connection;
     }
 
     pub(super) fn is_done(&self) -> bool {
@@ -144,7 +152,8 @@ impl Chunked {
         if fields.iter().any(|field| framing.contains(&Field::of(field.name))) {
             return Err(Malformed::Trailer);
         }
-        for field in fields.iter().filter(|field| Field::of(field.name) == Field::Other && !is_end_to_end(field.name)) {
+        let passes = |name| Field::of(name) == Field::Other && !is_end_to_end(name) && !names(&self.named, name);
+        for field in fields.iter().filter(|field| passes(field.name)) {
             kept.extend_from_slice(field.name.as_bytes());
             kept.extend_from_slice(b": ");
             kept.extend_from_slice(field.value);

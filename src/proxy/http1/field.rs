@@ -125,6 +125,12 @@ pub(in crate::proxy) fn is_end_to_end(name: &str) -> bool {
     END_TO_END.iter().any(|known| known.eq_ignore_ascii_case(name))
 }
 
+/// Whether a value of `Connection` names this field (RFC 9110 section 7.6.1), and may.
+pub(in crate::proxy) fn names(connection: &[u8], name: &str) -> bool {
+    let mut tokens = connection.split(|byte| *byte == b',').map(trim);
+    !is_end_to_end(name) && tokens.any(|token| token.eq_ignore_ascii_case(name.as_bytes()))
+}
+
 /// A value without the white space around it (RFC 9110 section 5.5).
 pub(in crate::proxy) fn trim(value: &[u8]) -> &[u8] {
     let is_space = |byte: &u8| matches!(byte, b' ' | b'\t');

@@ -53,6 +53,12 @@ impl<'h, 'b> Fields<'h, 'b> {
         self.present & 1 << kind as u32 != 0
     }
 
+    /// What `Connection` names, as one list.
+    pub(in crate::proxy) fn named(&self) -> Vec<u8> {
+        let lists: Vec<&[u8]> = self.of(Field::Connection).map(|field| field.value).collect();
+        lists.join(&b',')
+    }
+
     /// All of that kind.
     pub(in crate::proxy) fn of(&self, kind: Field) -> impl DoubleEndedIterator<Item = &'h Header<'b>> + use<'h, 'b> {
         let some = if self.has(kind) { self.iter() } else { Self { all: &[], kinds: &[], present: 0 }.iter() };

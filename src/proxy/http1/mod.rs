@@ -13,7 +13,9 @@ mod request;
 mod response;
 
 pub(super) use self::body::{BodyReader, Framing, Progress};
-pub(super) use self::field::{Field, is_end_to_end, trim};
+#[cfg(any(test, fuzzing))]
+pub(super) use self::field::is_end_to_end;
+pub(super) use self::field::{Field, names, trim};
 pub(super) use self::fields::{Fields, Room};
 pub use self::malformed::Malformed;
 pub(super) use self::request::{Expects, RequestHead, parse_request};

@@ -163,7 +163,8 @@ impl<L: Local, S: ClientStream> Relay<'_, L, S> {
         let reading = is_models.then(|| Reading::begin(head.fields.all, head.is_encoded, self.proxy.traffic.clone()));
         self.down = Down::Body(Download {
             code: head.code,
-            reader: BodyReader::new(head.framing, !self.job.is_http10),
+            reader: BodyReader::new(head.framing, !self.job.is_http10)
+                .without(head.names_fields.then(|| head.fields.named())),
             make_chunks,
             scan: Witness::look(head.code, self.job.asks_a_model, head.is_encoded),
             reading,
