@@ -18,12 +18,15 @@ use crate::server::{Channel, Client, Endless, Handler, Io, Serve};
 pub(super) struct Traffic(pub(super) Rc<Current<Endpoints>>);
 
 impl Serve for Traffic {
-    async fn serve(self, io: Io, client: Client) {
-        let (tls, http2) = match client.channel {
-            Channel::Plain => (false, false),
-            Channel::Tls { http2 } => (true, http2),
-        };
-        self.0.serve(io, Arrival { peer: client.peer, tls, http2 }, &client.hub).await;
+    #[expect(clippy::manual_async_fn, reason = "an async fn keeps each argument twice, and every connection has them")]
+    fn serve(self, mut io: Io, client: Client) -> impl Future<Output = ()> + 'static {
+        async move {
+            let (tls, http2) = match client.channel {
+                Channel::Plain => (false, false),
+                Channel::Tls { http2 } => (true, http2),
+            };
+            self.0.serve(&mut io, Arrival { peer: client.peer, tls, http2 }, &client.hub).await;
+        }
     }
 }
 

@@ -48,6 +48,16 @@ pub trait ClientStream: AsyncRead + AsyncWrite + Unpin {
     }
 }
 
+impl<S: ClientStream> ClientStream for &mut S {
+    fn reset_on_close(&self, reset: bool) {
+        (**self).reset_on_close(reset);
+    }
+
+    fn tcp(&self) -> Option<&TcpStream> {
+        (**self).tcp()
+    }
+}
+
 /// One client connection.
 pub(in crate::proxy) struct Connection<'w, L, S> {
     /// What the present request is served by.
