@@ -12,7 +12,7 @@ use crate::admin::{Admin, AgentCheck, CurrentAdmin, GrpcHealth, Management, Oper
 use crate::check::Pulse;
 use crate::drain::{Hub, Phase, Seat, Tally};
 use crate::proxy::{Admission, Current, Gate, Proxy, ProxySettings, RequestLogRules, Target};
-use crate::server::{Acceptor, Bound, ConnectionSettings, Door, HyperServer, Private, Serve};
+use crate::server::{Acceptor, Bound, ConnectionSettings, Crowd, Door, HyperServer, Private, Serve};
 use crate::tls;
 use crate::traffic::{Shard, Traffic as Counters};
 
@@ -128,6 +128,7 @@ impl Worker {
             hub: hub.clone(),
             tally,
             permits,
+            crowd: None,
             shard,
             door: door.clone(),
             phases: phases.clone(),
@@ -237,6 +238,7 @@ async fn serve_management(socket: Bound, service: impl Serve, connections: usize
         hub: Rc::new(Hub::default()),
         tally: Arc::default(),
         permits: Arc::new(Semaphore::new(connections)),
+        crowd: Some(Crowd::new(socket.address().clone(), connections)),
         shard: Arc::new(Shard::default()),
         door,
         phases: phases.subscribe(),

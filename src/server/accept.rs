@@ -9,7 +9,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
 use super::io::{Counted, Io};
 use super::listener::{Accepted, Listener};
-use super::{Bound, Channel, Client, Door, Serve};
+use super::{Bound, Channel, Client, Crowd, Door, Serve};
 use crate::drain::{Hub, Phase, Tally};
 use crate::traffic::Shard;
 
@@ -42,6 +42,8 @@ pub struct Acceptor<S> {
     /// One permit per connection, shared by all workers, taken before accepting: what cannot be served waits in the
     /// kernel's queue in place of being accepted and starved.
     pub permits: Arc<Semaphore>,
+    /// Who goes when no permit is left; `None`: nobody, and newcomers wait.
+    pub crowd: Option<Rc<Crowd>>,
     /// Where connections are counted.
     pub shard: Arc<Shard>,
     /// What a connection passes before it is served; can be replaced.
@@ -84,6 +86,10 @@ impl<S: Serve> Acceptor<S> {
     async fn accept_all(&mut self, listener: &Listener) {
         let mut exhausted = false;
         loop {
+            // Before anybody needs it: a newcomer then never waits.
+            if let Some(crowd) = &self.crowd {
+                crowd.make_room(self.permits.available_permits());
+            }
             // Closed never: the semaphore lives as long as the process.
             let Ok(permit) = self.permits.clone().acquire_owned().await else {
                 return;
@@ -109,13 +115,18 @@ impl<S: Serve> Acceptor<S> {
 
     fn serve(&self, (stream, peer): Accepted, permit: OwnedSemaphorePermit) {
         let client = Client { peer, channel: Channel::Plain, hub: self.hub.clone() };
-        let io = Io::new(stream, Counted::new(self.shard.clone()), permit, self.tally.seat());
+        let guest = self.crowd.as_ref().map(Crowd::enter);
+        let key = guest.as_ref().map(|guest| guest.key);
+        let io = Io::new(stream, Counted::new(self.shard.clone()), permit, self.tally.seat(), guest);
         let (service, door) = (self.service.clone(), self.door.borrow().clone());
         #[expect(clippy::disallowed_methods, reason = "a connection ends by itself; the tally knows when all have")]
-        if door.is_open() {
-            tokio::task::spawn_local(service.serve(io, client));
+        let task = if door.is_open() {
+            tokio::task::spawn_local(service.serve(io, client))
         } else {
-            tokio::task::spawn_local(admit(door, self.shard.clone(), service, io, client));
+            tokio::task::spawn_local(admit(door, self.shard.clone(), service, io, client))
+        };
+        if let (Some(crowd), Some(key)) = (&self.crowd, key) {
+            crowd.ends_by(key, task.abort_handle());
         }
     }
 }

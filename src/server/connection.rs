@@ -1,7 +1,6 @@
 use std::convert::Infallible;
 use std::net::IpAddr;
 use std::pin::{Pin, pin};
-use std::rc::Rc;
 use std::time::Duration;
 
 use hyper::body::Incoming;
@@ -10,6 +9,7 @@ use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper::{Request, Response};
 use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::task::yield_now;
 use tokio::time::timeout;
 
 use super::begun::{Begun, Protocol};
@@ -49,7 +49,7 @@ pub(super) async fn serve<H: Handler>(
     handler: H,
     settings: ConnectionSettings,
 ) {
-    let (work, certified) = (Rc::<Work>::default(), io.is_certified());
+    let (work, certified) = (io.work(), io.is_certified());
     let service = {
         let work = work.clone();
         service_fn(move |mut request: Request<Incoming>| {
@@ -58,6 +58,8 @@ pub(super) async fn serve<H: Handler>(
             }
             let (handler, busy) = (handler.clone(), Busy::new(work.clone()));
             async move {
+                // One request each, then it is another connection's turn: who sends many at once holds up nobody.
+                yield_now().await;
                 let answer: Response<_> = handler.handle(request, peer).await;
                 let busy = answer.extensions().get::<Endless>().map(|_| busy);
                 Ok::<_, Infallible>(answer.map(|body| Held::new(body, busy)))

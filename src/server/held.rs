@@ -4,14 +4,23 @@ use std::rc::Rc;
 use std::task::{Context, Poll};
 
 use hyper::body::{Body, Frame, SizeHint};
+use tokio::time::Instant;
 
 /// What a connection is busy with.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Work {
     /// Requests that are being answered.
     present: Cell<usize>,
     /// Those of them that wait for us, and not for a client that takes what there is.
     going: Cell<usize>,
+    /// When something happened last: it came, a request began or ended to wait for us, its client took something.
+    since: Cell<Instant>,
+}
+
+impl Default for Work {
+    fn default() -> Self {
+        Self { present: Cell::new(0), going: Cell::new(0), since: Cell::new(Instant::now()) }
+    }
 }
 
 impl Work {
@@ -23,6 +32,16 @@ impl Work {
     /// Whether anything waits for us.
     pub(super) fn is_going(&self) -> bool {
         self.going.get() > 0
+    }
+
+    /// When something happened last.
+    pub(super) fn since(&self) -> Instant {
+        self.since.get()
+    }
+
+    /// Something happens now.
+    pub(super) fn touch(&self) {
+        self.since.set(Instant::now());
     }
 }
 
@@ -42,11 +61,11 @@ impl Busy {
     }
 
     fn goes(&mut self, goes: bool) {
-        match (self.is_going, goes) {
-            (false, true) => self.work.going.update(|count| count + 1),
-            (true, false) => self.work.going.update(|count| count.saturating_sub(1)),
-            _ => {}
+        if self.is_going == goes {
+            return;
         }
+        self.work.going.update(|count| if goes { count + 1 } else { count.saturating_sub(1) });
+        self.work.touch();
         self.is_going = goes;
     }
 }

@@ -1,5 +1,6 @@
 use std::io;
 use std::pin::Pin;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::task::{Context, Poll};
@@ -10,6 +11,8 @@ use tokio::net::{TcpStream, UnixStream};
 use tokio::sync::OwnedSemaphorePermit;
 
 use super::Channel;
+use super::crowd::Guest;
+use super::held::Work;
 use super::secure::Secure;
 use crate::drain::Seat;
 use crate::traffic::Shard;
@@ -57,11 +60,34 @@ pub struct Io {
     _counted: Counted,
     _permit: OwnedSemaphorePermit,
     _seat: Seat,
+    /// Its place among those of its listener that can be closed for newcomers; boxed, as most have none.
+    guest: Option<Box<Guest>>,
 }
 
 impl Io {
-    pub(super) fn new(stream: Stream, counted: Counted, permit: OwnedSemaphorePermit, seat: Seat) -> Self {
-        Self { stream, _counted: counted, _permit: permit, _seat: seat }
+    pub(super) fn new(
+        stream: Stream,
+        counted: Counted,
+        permit: OwnedSemaphorePermit,
+        seat: Seat,
+        guest: Option<Guest>,
+    ) -> Self {
+        Self { stream, _counted: counted, _permit: permit, _seat: seat, guest: guest.map(Box::new) }
+    }
+
+    /// What is going on here, for whoever has to choose whom to close.
+    pub(super) fn work(&self) -> Rc<Work> {
+        self.guest.as_ref().map(|guest| guest.work.clone()).unwrap_or_default()
+    }
+
+    /// Passes on what became of a write: a client that takes something is not idle.
+    fn written(&self, polled: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
+        if let Some(guest) = &self.guest
+            && polled.is_ready()
+        {
+            guest.work.touch();
+        }
+        polled
     }
 
     /// Makes the coming close a reset, or an ordinary one again.
@@ -172,7 +198,9 @@ impl AsyncRead for Io {
 
 impl AsyncWrite for Io {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.get_mut().stream).poll_write(cx, bytes)
+        let this = self.get_mut();
+        let polled = Pin::new(&mut this.stream).poll_write(cx, bytes);
+        this.written(polled)
     }
 
     fn poll_write_vectored(
@@ -180,7 +208,9 @@ impl AsyncWrite for Io {
         cx: &mut Context<'_>,
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.get_mut().stream).poll_write_vectored(cx, slices)
+        let this = self.get_mut();
+        let polled = Pin::new(&mut this.stream).poll_write_vectored(cx, slices);
+        this.written(polled)
     }
 
     fn is_write_vectored(&self) -> bool {

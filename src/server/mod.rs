@@ -8,6 +8,7 @@ mod accept;
 mod begun;
 mod client;
 mod connection;
+mod crowd;
 mod door;
 #[cfg(any(test, fuzzing))]
 pub mod fuzzing;
@@ -21,6 +22,7 @@ mod secure;
 
 pub use self::accept::{Acceptor, ConnectionSettings};
 pub use self::client::{Channel, Client, Serve};
+pub use self::crowd::Crowd;
 pub use self::door::Door;
 pub use self::handler::{Endless, Handler, HyperServer};
 pub use self::io::Io;

@@ -164,8 +164,9 @@ fn only_so_many_wait_and_nobody_else_is_kept_from_the_management_port() {
             client
         })
         .collect();
-    eventually(PATIENCE, "no place is left", || get(sidecar.admin, "/-/wait-for-drain?timeout=1ms").status == 503);
+    // Once this is answered all of them wait: the next one takes nobody's place.
     assert_eq!(sidecar.admin("/readyz").status, 200);
+    eventually(PATIENCE, "no place is left", || get(sidecar.admin, "/-/wait-for-drain?timeout=1ms").status == 503);
     drop(waiting.pop());
     eventually(PATIENCE, "who leaves makes room", || get(sidecar.admin, "/-/wait-for-drain?timeout=1ms").status == 504);
     post(&sidecar, "/-/drain");

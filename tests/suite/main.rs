@@ -46,6 +46,7 @@ mod litellm;
 mod local_checks;
 mod login;
 mod machine_checks;
+mod management;
 mod models;
 mod monitoring;
 mod network_checks;
