@@ -71,7 +71,7 @@ crate::settings! {
         in_flight: u32 = "0",
         /// Requests that wait when `in_flight` is reached; more are refused at once.
         queue: u32 = "100",
-        /// How long a request waits in the queue, at most: less where the queue has stood for longer than a burst.
+        /// How long a request waits in the queue, at most. Where the queue does not get shorter, new ones are refused.
         queue_timeout: Duration = "5s",
         /// A request head; at least 8 KiB.
         header_bytes: Size = "64KiB",

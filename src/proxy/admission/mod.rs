@@ -1,5 +1,6 @@
 //! Who may send a request now: the gate, each client's share, the places at the app and the queue before them.
 
+mod line;
 mod places;
 
 use std::net::{IpAddr, Ipv6Addr};
