@@ -130,8 +130,8 @@ pub(super) enum Ended {
     ClientGone,
 }
 
-/// More interim answers than this are an attack.
-const MOST_INTERIM: u8 = 32;
+/// More interim answers than this are an attack; some apps send one every ten seconds while a model thinks.
+const MOST_INTERIM: u8 = 250;
 
 /// A head of an answer may be this large.
 const LARGEST_HEAD: usize = 256 * 1024;
