@@ -12,6 +12,7 @@ mod dialects;
 mod cors;
 mod endpoint;
 mod grpc;
+mod host;
 mod merge;
 mod metrics;
 mod reloads;

@@ -17,6 +17,7 @@ use hyper::{Method, Request, Response, StatusCode};
 use super::access::{Refusal, Said, Verdict, refuse};
 use super::control::Action;
 use super::cors::Mark;
+use super::host::is_addressed;
 use super::report::Asked;
 use super::{
     Cors, Credentials, Endpoint, GrpcBody, GrpcHealth, Kind, Means, Merge, Metrics, Operator, Port, Waiting, Watched,
@@ -26,7 +27,7 @@ use crate::clock::Clock;
 use crate::dialect::{Call, Dialect, Query, Service as Identity};
 use crate::health::{Audience, Group};
 use crate::monitor::Board;
-use crate::proxy::{Later, LocalAnswer, LocalBody};
+use crate::proxy::{Later, LocalAnswer, LocalBody, Malformed};
 use crate::tls::ClientCertificate;
 use crate::traffic::Traffic;
 
@@ -343,6 +344,10 @@ where
     }
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
+        if self.port == Port::Admin && !is_addressed(&request) {
+            let refused = problem(400, Malformed::Host.code(), Malformed::Host.sentence());
+            return Either::Left(ready(Ok(paid(refused.map(LocalBody::Whole)))));
+        }
         let admin = self.admin.get();
         if self.port == Port::Admin
             && let Some(action) = Action::at(request.uri().path())

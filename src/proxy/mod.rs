@@ -41,7 +41,7 @@ pub use self::admission::{Admission, Gate, resize};
 pub use self::arrival::Arrival;
 pub use self::connection::ClientStream;
 pub use self::current::Current;
-pub use self::http1::Malformed;
+pub use self::http1::{Malformed, is_host};
 pub use self::local::{Later, Local, LocalAnswer, LocalBody, LocalRequest, Pieces};
 pub use self::rejection::Rejection;
 pub use self::request_log::RequestLogRules;

@@ -176,3 +176,34 @@ fn long_answers_leave_room_for_short_ones_at_the_management_port() {
     assert_answers(sidecar.admin, "/readyz", "all that can be held is held");
     drop(held);
 }
+
+#[test]
+fn a_request_to_the_management_port_says_for_which_host_it_is() {
+    let app = Upstream::hello();
+    let sidecar = Sidecar::start(&settings(&app)).ready();
+    let ask = |head: &str| {
+        let mut client = Client::connect(sidecar.admin);
+        client.send(head.as_bytes()).expect("a request");
+        client.read().expect("an answer")
+    };
+    for path in ["/livez", "/metrics", "/-/wait-for-drain", "/nothing-here"] {
+        for hosts in
+            ["", "Host:\r\n", "Host: a\r\nHost: a\r\n", "Host: a\r\nHost: b\r\n", "Host: a b\r\n", "Host: u@a\r\n"]
+        {
+            let refused = ask(&format!("GET {path} HTTP/1.1\r\n{hosts}\r\n"));
+            assert_eq!(refused.status, 400, "{path} {hosts:?}");
+            assert_eq!(refused.json()["error"]["code"], "bad_host");
+        }
+    }
+    let not_drained = ask("POST /-/drain HTTP/1.1\r\nContent-Length: 0\r\n\r\n");
+    assert_eq!((not_drained.status, sidecar.admin("/readyz").status), (400, 200));
+    for hosts in ["Host: a\r\n", "host: 10.0.0.1:9000\r\n", "Host: [::1]:9000\r\n", "HOST: a_b.example:\r\n"] {
+        assert_eq!(ask(&format!("GET /livez HTTP/1.1\r\n{hosts}\r\n")).status, 200, "{hosts:?}");
+    }
+    for (hosts, status) in [("", 200), ("Host:\r\n", 200), ("Host: a\r\n", 200), ("Host: a\r\nHost: a\r\n", 400)] {
+        let mut client = Client::connect(sidecar.admin);
+        client.send(format!("GET /livez HTTP/1.0\r\n{hosts}\r\n").as_bytes()).expect("a request");
+        let answer = client.read_to_end().expect("an answer");
+        assert!(answer.starts_with(format!("HTTP/1.0 {status} ").as_bytes()), "{hosts:?}: {answer:?}");
+    }
+}

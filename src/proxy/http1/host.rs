@@ -1,5 +1,6 @@
 /// A host and perhaps a port: no user, no path, no white space, no list (RFC 9110 section 4.2, RFC 3986 section 3.2.2).
-pub(super) fn is_host(authority: &str) -> bool {
+#[must_use]
+pub fn is_host(authority: &str) -> bool {
     let (host, port) = match authority.strip_prefix('[') {
         Some(literal) => match literal.split_once(']') {
             // An IPv6 address; no zone, which means nothing to anybody else (RFC 6874).

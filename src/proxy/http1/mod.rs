@@ -17,6 +17,7 @@ pub(super) use self::body::{BodyReader, Framing, Progress};
 pub(super) use self::field::is_end_to_end;
 pub(super) use self::field::{Field, names, trim};
 pub(super) use self::fields::{Fields, Room};
+pub use self::host::is_host;
 pub use self::malformed::Malformed;
 pub(super) use self::request::{Expects, RequestHead, parse_request};
 pub(super) use self::response::{ResponseHead, parse_response};
