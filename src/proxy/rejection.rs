@@ -41,7 +41,7 @@ pub enum Rejection {
     NotReady,
     /// The client asks too often.
     RateLimited,
-    /// The client has too many requests under way.
+    /// The client has too many requests under way, or sends and takes back too many.
     TooManyAtOnce,
     /// The body is larger than allowed.
     BodyTooLarge,

@@ -337,6 +337,21 @@ fn more_streams_than_allowed_are_refused_and_may_come_again() {
     let reset = frames.wait_for(RST_STREAM).expect("one is refused");
     assert_eq!((reset.stream, reset.code()), (7, 7), "REFUSED_STREAM");
     eventually(PATIENCE, "three are with the app", || upstream.seen().len() == 3);
+    // At once, and as what a limit refused.
+    let refused = || sidecar.metric("pulsegate_requests_total", &["code=\"429\""]);
+    eventually(PATIENCE, "it is counted", || refused() == 1.0);
+    sidecar.assert_metric("pulsegate_errors_total", &["rejected_limit"], 1.0);
+    for number in 4..104 {
+        frames.get(2 * number + 1, "/").expect("a request");
+    }
+    // A client that goes on like this is sent away.
+    assert_eq!(frames.wait_for_end(), Some(11), "ENHANCE_YOUR_CALM");
+    drop(frames);
+    eventually(PATIENCE, "all are counted", || refused() == 101.0);
+    eventually(PATIENCE, "the three as well", || sidecar.metric("pulsegate_requests_in_flight", &[]) == 0.0);
+    sidecar.assert_metric("pulsegate_requests_total", &[], 104.0);
+    sidecar.assert_metric("pulsegate_errors_total", &["rejected_limit"], 101.0);
+    sidecar.assert_metric("pulsegate_errors_total", &["invalid_request"], 0.0);
 }
 
 /// What stands before the body of curl's `--include`.

@@ -416,6 +416,40 @@ fn requests_that_come_with_their_end_are_counted() {
     }
 }
 
+/// More than 20 requests that are taken back before any was seen are a flood, and counted as what a limit refused.
+#[test]
+fn requests_that_are_taken_back_at_once_are_the_clients_or_the_limits() {
+    let upstream = silent();
+    let sidecar = Sidecar::start(&Sidecar::bare(&upstream));
+    let cancel = 8_u32.to_be_bytes();
+    for (count, code, kind) in
+        [(20, "499", "client_closed"), (25, "429", "rejected_limit"), (100, "429", "rejected_limit")]
+    {
+        let label = format!("code=\"{code}\"");
+        let before = sidecar.metric("pulsegate_requests_total", &[&label]);
+        let errors = sidecar.metric("pulsegate_errors_total", &[kind]);
+        let mut frames = Frames::connect(sidecar.traffic);
+        frames.wait_for(SETTINGS).expect("settings");
+        let burst: Vec<u8> = (0..count)
+            .flat_map(|number| {
+                let get = Frames::frame(HEADERS, END_HEADERS | END_STREAM, 2 * number + 1, &request_block("/"));
+                [get, Frames::frame(RST_STREAM, 0, 2 * number + 1, &cancel)].concat()
+            })
+            .collect();
+        frames.bytes(&burst).expect("sent");
+        if code == "429" {
+            assert_eq!(frames.wait_for_end(), Some(ENHANCE_YOUR_CALM), "{count} at once");
+        }
+        drop(frames);
+        eventually(PATIENCE, "all are counted", || {
+            sidecar.metric("pulsegate_requests_total", &[&label]) - before == f64::from(count)
+        });
+        assert_eq!(sidecar.metric("pulsegate_errors_total", &[kind]) - errors, f64::from(count));
+    }
+    sidecar.assert_metric("pulsegate_requests_total", &[], 145.0);
+    sidecar.assert_metric("pulsegate_errors_total", &["invalid_request"], 0.0);
+}
+
 #[test]
 fn a_head_that_does_not_end_is_not_waited_for_as_long_as_a_next_request() {
     let upstream = Upstream::hello();

@@ -7,6 +7,7 @@ use super::PREFACE;
 #[derive(Debug)]
 pub(super) struct Seen {
     pub(super) frames: RefCell<Frames>,
+    pub(super) refusals: RefCell<Refusals>,
     /// The end has come.
     pub(super) ended: Cell<bool>,
     /// The library may know of the end: it forgets what it has not handed out by then.
@@ -21,6 +22,7 @@ impl Default for Seen {
     fn default() -> Self {
         Self {
             frames: RefCell::default(),
+            refusals: RefCell::default(),
             ended: Cell::new(false),
             told: Cell::new(true),
             turns: Cell::default(),
@@ -47,7 +49,21 @@ pub(super) struct Frames {
     pub(super) in_head: bool,
 }
 
+/// Follows the frames that we send, for the streams that the library refuses without a word to us.
+#[derive(Debug, Default)]
+pub(super) struct Refusals {
+    /// A frame's head, and the code of a reset behind it.
+    head: [u8; HEAD + CODE],
+    have: usize,
+    /// How much of the payload is to come.
+    left: usize,
+    count: u64,
+}
+
 const HEAD: usize = 9;
+const CODE: usize = 4;
+const RST_STREAM: u8 = 3;
+const REFUSED_STREAM: u32 = 7;
 const HEADERS: u8 = 1;
 const CONTINUATION: u8 = 9;
 const END_HEADERS: u8 = 4;
@@ -105,12 +121,64 @@ impl Frames {
     }
 }
 
+impl Refusals {
+    /// More bytes that the client gets.
+    pub(super) fn read(&mut self, mut bytes: &[u8]) {
+        while !bytes.is_empty() {
+            let skipped = self.left.min(bytes.len());
+            self.left -= skipped;
+            bytes = &bytes[skipped..];
+            let is_reset = self.have >= HEAD && self.head[3] == RST_STREAM;
+            let length = bytes.len().min(if is_reset { HEAD + CODE } else { HEAD } - self.have);
+            self.head[self.have..self.have + length].copy_from_slice(&bytes[..length]);
+            self.have += length;
+            bytes = &bytes[length..];
+            match (self.have, self.head) {
+                (HEAD, [_, _, _, RST_STREAM, ..]) => {}
+                (HEAD, [a, b, c, ..]) => {
+                    self.left = u32::from_be_bytes([0, a, b, c]) as usize;
+                    self.have = 0;
+                }
+                (have, [.., a, b, c, d]) if have == HEAD + CODE => {
+                    self.count += u64::from(u32::from_be_bytes([a, b, c, d]) == REFUSED_STREAM);
+                    self.have = 0;
+                }
+                _ => {}
+            }
+        }
+    }
+
+    /// How many were refused since this was last asked.
+    pub(super) fn take(&mut self) -> u64 {
+        std::mem::take(&mut self.count)
+    }
+}
+
 #[cfg(test)]
 mod tests {
-    use super::{CONTINUATION, END_HEADERS, Frames, HEADERS, PREFACE};
+    use super::{CONTINUATION, END_HEADERS, Frames, HEADERS, PREFACE, RST_STREAM, Refusals};
 
     fn frame(kind: u8, flags: u8, stream: u8, payload: &[u8]) -> Vec<u8> {
         [&[0, 0, payload.len() as u8, kind, flags, 0, 0, 0, stream], payload].concat()
+    }
+
+    #[test]
+    fn refusals_are_counted_in_any_pieces() {
+        let all = [
+            frame(4, 0, 0, b"123456"),
+            frame(RST_STREAM, 0, 1, &[0, 0, 0, 7]),
+            frame(0, 0, 3, b"\0\0\x04\x03\0\0\0\0\x05\0\0\0\x07"),
+            frame(4, 1, 0, b""),
+            frame(RST_STREAM, 0, 5, &[0, 0, 0, 8]),
+            frame(RST_STREAM, 0, 7, &[0, 0, 0, 7]),
+            frame(HEADERS, END_HEADERS, 9, b"x"),
+        ]
+        .concat();
+        for piece in 1..=all.len() {
+            let mut refusals = Refusals::default();
+            all.chunks(piece).for_each(|bytes| refusals.read(bytes));
+            assert_eq!((refusals.take(), refusals.take(), refusals.have), (2, 0, 0), "pieces of {piece}");
+        }
     }
 
     #[test]

@@ -7,6 +7,7 @@
 mod answer;
 mod chunks;
 mod frames;
+mod linger;
 mod request;
 mod session;
 mod shared;

@@ -10,7 +10,6 @@ use futures_util::stream::FuturesUnordered;
 use h2::server::{Builder, Connection as Library, SendResponse};
 use h2::{Reason, RecvStream};
 use hyper::Request;
-use tokio::io::ReadBuf;
 use tokio::time::Instant;
 
 use super::super::arrival::Arrival;
@@ -24,6 +23,7 @@ use super::super::rejection::Rejection;
 use super::super::timer::Timer;
 use super::super::worker::Proxy;
 use super::frames::Seen;
+use super::linger::linger;
 use super::shared::Shared;
 use super::stream::Stream;
 use crate::clock;
@@ -48,11 +48,15 @@ pub(in crate::proxy) struct Session<'w, L, S> {
     seen: Rc<Seen>,
     /// Requests that the library has handed out.
     handed_out: u64,
+    /// Requests beyond `limits.streams`, which it has refused.
+    refused: u64,
     /// Since when a head is not whole, and whether that is too long.
     head_since: Option<Instant>,
     is_late: bool,
     /// The client has gone without a word.
     is_cut: bool,
+    /// The library has ended the connection for a flood.
+    is_flood: bool,
     /// Since when the client knows that it must go elsewhere.
     leaving_since: Option<Instant>,
     given_up: Rc<Cell<u32>>,
@@ -97,10 +101,6 @@ const FAREWELL: Duration = Duration::from_secs(5);
 const CUT_PATIENCE: Duration = Duration::from_secs(1);
 const CUT_TICK: Duration = Duration::from_millis(20);
 
-/// How long, and how much, a connection is read from after its last frame, so that the client can read that.
-const LINGER: Duration = Duration::from_secs(1);
-const LINGER_BYTES: usize = 16 * 1024 * 1024;
-
 impl<'w, L: Local, S: ClientStream> Session<'w, L, S> {
     /// Serves one connection to its end. `first` was read from it already.
     pub(in crate::proxy) async fn serve(
@@ -143,9 +143,11 @@ impl<'w, L: Local, S: ClientStream> Session<'w, L, S> {
             idle_since: Some(now),
             seen,
             handed_out: 0,
+            refused: 0,
             head_since: None,
             is_late: false,
             is_cut: false,
+            is_flood: false,
             leaving_since: None,
             given_up: Rc::default(),
             counted_since: now,
@@ -180,16 +182,14 @@ impl<'w, L: Local, S: ClientStream> Session<'w, L, S> {
                         self.begin(request, respond);
                         continue;
                     }
-                    Poll::Ready(Some(Err(error))) => {
-                        self.is_cut = error.is_io();
-                        return Poll::Ready(false);
-                    }
+                    Poll::Ready(Some(Err(error))) => return Poll::Ready(self.broke(&error)),
                     Poll::Ready(None) => return Poll::Ready(true),
                     Poll::Pending => {}
                 }
             } else if let Poll::Ready(closed) = self.library.poll_closed(cx) {
-                return Poll::Ready(closed.is_ok());
+                return Poll::Ready(closed.map_or_else(|error| self.broke(&error), |()| true));
             }
+            self.count_refused();
             match self.running.poll_next_unpin(cx) {
                 Poll::Ready(Some(())) => self.ended(),
                 Poll::Ready(None) | Poll::Pending if self.seen.ended.get() && !self.seen.told.get() => {
@@ -199,6 +199,13 @@ impl<'w, L: Local, S: ClientStream> Session<'w, L, S> {
             }
         }
         self.poll_deadline(cx)
+    }
+
+    /// Notes how the connection ended; never in order.
+    fn broke(&mut self, error: &h2::Error) -> bool {
+        self.is_cut = error.is_io();
+        self.is_flood = !error.is_remote() && error.reason() == Some(Reason::ENHANCE_YOUR_CALM);
+        false
     }
 
     fn begin(&mut self, request: Request<RecvStream>, respond: SendResponse<Bytes>) {
@@ -244,18 +251,34 @@ impl<'w, L: Local, S: ClientStream> Session<'w, L, S> {
 
     /// Counts the requests that the library did not hand out: their heads are malformed, or they came with what ended the
     /// connection, or after we had told the client to ask elsewhere.
-    fn settle(&self) {
+    fn settle(&mut self) {
+        self.count_refused();
         let frames = self.seen.frames.borrow();
-        for left in (0..frames.begun.saturating_sub(self.handed_out)).rev() {
-            let asked = Asked::unread(self.forwarded.arrival);
-            let mut exchange = Exchange::begin(self.proxy.ledger.clone(), asked);
+        for left in (0..frames.begun.saturating_sub(self.handed_out + self.refused)).rev() {
+            let mut exchange = self.unread();
             let is_last_half = frames.in_head && left == 0;
             if is_last_half && self.is_late {
                 exchange.reject(Rejection::HeadTooSlow);
+            } else if self.is_flood {
+                exchange.reject(Rejection::TooManyAtOnce);
             } else if !self.is_cut && self.leaving_since.is_none() && !(is_last_half && self.seen.ended.get()) {
                 exchange.reject(Rejection::Malformed(Malformed::RequestLine));
             }
         }
+    }
+
+    /// Counts the requests that the library has just refused, because too many were under way.
+    fn count_refused(&mut self) {
+        let refused = self.seen.refusals.borrow_mut().take();
+        for _ in 0..refused {
+            self.unread().reject(Rejection::TooManyAtOnce);
+        }
+        self.refused += refused;
+    }
+
+    /// A request that the library has not handed out.
+    fn unread(&self) -> Exchange {
+        Exchange::begin(self.proxy.ledger.clone(), Asked::unread(self.forwarded.arrival))
     }
 
     /// Told to stop, we tell the client to ask elsewhere; what runs is finished. A client that has just connected is about
@@ -348,27 +371,4 @@ fn builder<L>(proxy: &Proxy<L>) -> Builder {
         .reset_stream_duration(REMEMBERED)
         .data_frame_budget(SMALL_FRAMES);
     builder
-}
-
-/// Reads on for a moment, so that the kernel does not take back our last frame for what the client sent too much.
-async fn linger<L, S: ClientStream>(proxy: &Proxy<L>, stream: &RefCell<S>) {
-    let (mut timer, deadline, mut left) = (Timer::default(), Some(clock::turn() + LINGER), LINGER_BYTES);
-    std::future::poll_fn(|cx| {
-        let mut stream = stream.borrow_mut();
-        if matches!(Pin::new(&mut *stream).poll_shutdown(cx), Poll::Ready(Err(_))) {
-            return Poll::Ready(());
-        }
-        let mut scratch = proxy.scratch.borrow_mut();
-        loop {
-            let mut buffer = ReadBuf::new(&mut scratch);
-            match Pin::new(&mut *stream).poll_read(cx, &mut buffer) {
-                Poll::Ready(Ok(())) if !buffer.filled().is_empty() && left > 0 => {
-                    left = left.saturating_sub(buffer.filled().len());
-                }
-                Poll::Ready(_) => return Poll::Ready(()),
-                Poll::Pending => return timer.poll(cx, deadline),
-            }
-        }
-    })
-    .await;
 }

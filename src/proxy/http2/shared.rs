@@ -24,6 +24,20 @@ impl<S> Shared<S> {
     }
 }
 
+impl<S> Shared<S> {
+    /// Writes down what became of a write.
+    fn note(&self, polled: &Poll<io::Result<usize>>, slices: &[io::IoSlice<'_>]) {
+        self.seen.held_up.set(polled.is_pending());
+        let Poll::Ready(Ok(mut left)) = *polled else { return };
+        let mut refusals = self.seen.refusals.borrow_mut();
+        for slice in slices {
+            let length = slice.len().min(left);
+            refusals.read(&slice[..length]);
+            left -= length;
+        }
+    }
+}
+
 impl<S: AsyncRead + Unpin> AsyncRead for Shared<S> {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
@@ -56,7 +70,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Shared<S> {
 impl<S: AsyncWrite + Unpin> AsyncWrite for Shared<S> {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let polled = Pin::new(&mut *self.stream.borrow_mut()).poll_write(cx, bytes);
-        self.seen.held_up.set(polled.is_pending());
+        self.note(&polled, &[io::IoSlice::new(bytes)]);
         polled
     }
 
@@ -66,7 +80,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Shared<S> {
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let polled = Pin::new(&mut *self.stream.borrow_mut()).poll_write_vectored(cx, slices);
-        self.seen.held_up.set(polled.is_pending());
+        self.note(&polled, slices);
         polled
     }
 
