@@ -152,3 +152,33 @@ impl<L: Local, S: ClientStream> Connection<'_, L, S> {
 async fn pause() {
     tokio::time::sleep(back_off(RETRY_PAUSE, RETRY_PAUSE, 1)).await;
 }
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::DuplexStream;
+
+    use super::super::super::local::{LocalAnswer, LocalRequest};
+    use super::{Connection, Job, Local};
+
+    struct Nothing;
+
+    impl Local for Nothing {
+        fn answer(&self, _: &LocalRequest<'_>) -> Option<LocalAnswer> {
+            None
+        }
+
+        fn owns(&self, _: &str) -> bool {
+            false
+        }
+    }
+
+    fn size<F>(_: fn(&'static mut Connection<'static, Nothing, DuplexStream>, Box<Job>) -> F) -> usize {
+        size_of::<F>()
+    }
+
+    #[test]
+    fn the_future_of_a_request_is_quickly_had() {
+        let size = size(|connection, job| connection.forward(job));
+        assert!(size <= 1_032, "{size} bytes: box what is rare in it");
+    }
+}

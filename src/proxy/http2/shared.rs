@@ -22,9 +22,7 @@ impl<S> Shared<S> {
         seen.frames.borrow_mut().read(&first);
         Self { first, read: 0, stream, seen }
     }
-}
 
-impl<S> Shared<S> {
     /// Writes down what became of a write.
     fn note(&self, polled: &Poll<io::Result<usize>>, slices: &[io::IoSlice<'_>]) {
         self.seen.held_up.set(polled.is_pending());
