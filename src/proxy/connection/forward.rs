@@ -178,7 +178,7 @@ mod tests {
 
     #[test]
     fn the_future_of_a_request_is_quickly_had() {
-        let size = size(|connection, job| connection.forward(job));
+        let size = size(Connection::forward);
         assert!(size <= 1_032, "{size} bytes: box what is rare in it");
     }
 }
