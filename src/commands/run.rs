@@ -75,7 +75,8 @@ fn serve(config: Config, sources: &Sources, level: SetLevel) -> Result<u8, Start
 }
 
 /// SIGTERM, SIGINT and SIGQUIT stop gracefully, and at once when one comes a second time; SIGHUP reloads. To an app of ours
-/// SIGQUIT and what means nothing to us is passed on. A thread of its own, so that a signal is heard whatever the runtimes
+/// SIGQUIT and what means nothing to us is passed on, each as often as it comes: what a second one means is the app's
+/// affair. A thread of its own, so that a signal is heard whatever the runtimes
 /// do, from before the first of them turns.
 pub(super) fn listen_for_signals(
     stop: StopHandle,

@@ -300,9 +300,7 @@ fn the_commands_go_through_a_socket_that_is_for_this_user_alone() {
     assert_eq!(ended.code, Some(1), "{ended:?}");
     assert!(ended.stderr.contains("not drained in time; requests in flight: 1"), "{}", ended.stderr);
 
-    sidecar.process.signal(rustix::process::Signal::TERM);
-    sidecar.process.signal(rustix::process::Signal::TERM);
-    let _ = sidecar.wait(PATIENCE);
+    sidecar.insist(rustix::process::Signal::TERM);
     assert!(!socket.exists(), "it takes its socket away");
     let ended = command(&sidecar, &["drain", "--socket", &socket.display().to_string()]);
     assert_eq!(ended.code, Some(1));

@@ -138,10 +138,32 @@ fn a_second_signal_ends_it_at_once() {
         sidecar.process.signal(Signal::INT);
         eventually(PATIENCE, "it drains", || crate::support::get(sidecar.admin, "/readyz").status == 503);
         let signalled = Instant::now();
-        sidecar.process.signal(second);
-        assert_eq!(sidecar.wait(PATIENCE).code(), Some(0));
+        assert_eq!(sidecar.insist(second).code(), Some(0));
         assert!(signalled.elapsed() < Duration::from_secs(2), "{:?}", signalled.elapsed());
+        assert!(sidecar.log().contains("told twice: stopping now"));
     }
+}
+
+/// `timeout` signals its child, and at once the group that the child is in.
+#[test]
+fn a_signal_that_comes_doubled_is_one() {
+    let (upstream, home) = (app(), home_with_login());
+    let settings = lasting(Sidecar::bare(&upstream), "1s", "20s");
+    let direct = Sidecar::command(home.path(), &settings);
+    let mut command = Command::new("timeout");
+    // What is killed with the test takes its child along.
+    command.args(["60", "setpriv", "--pdeathsig", "KILL"]).arg(direct.get_program()).args(direct.get_args());
+    command.env_clear().env("PATH", crate::support::SYSTEM_PATH).env("HOME", home.path()).current_dir(home.path());
+    let mut sidecar = Sidecar::launch(home, command).ready();
+    let signalled = Instant::now();
+    sidecar.terminate();
+    eventually(PATIENCE, "it drains", || crate::support::get(sidecar.admin, "/readyz").status == 503);
+    let answer = sidecar.get("/still-served");
+    assert_eq!((answer.status, answer.closes()), (200, true));
+    assert_eq!(sidecar.wait(PATIENCE).code(), Some(0));
+    assert!(signalled.elapsed() >= Duration::from_secs(1), "the lame duck lasts: {:?}", signalled.elapsed());
+    let log = sidecar.log();
+    assert!(!log.contains("told twice") && log.contains("stopped: nothing was left in flight"), "{log}");
 }
 
 #[test]

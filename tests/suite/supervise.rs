@@ -174,10 +174,26 @@ fn an_app_that_does_not_stop_is_killed_within_the_grace() {
     pair.sidecar.terminate();
     eventually(PATIENCE, "the app is told", || pair.log().contains(&"SIGTERM".to_owned()));
     let signalled = Instant::now();
-    pair.sidecar.terminate();
-    assert_eq!(pair.sidecar.wait(PATIENCE).code(), Some(0));
+    assert_eq!(pair.sidecar.insist(Signal::TERM).code(), Some(0));
     assert!(signalled.elapsed() < Duration::from_secs(2), "{:?}", signalled.elapsed());
+    assert!(pair.sidecar.log().contains("told twice: the app is killed"));
     eventually(PATIENCE, "it is gone", || !is_alive(app));
+}
+
+#[test]
+fn a_signal_that_comes_doubled_leaves_the_app_its_time() {
+    let mut pair = Pair::start(|settings| settings.text("shutdown.lame_duck", "300ms").text("shutdown.grace", "20s"));
+    let mut client = Client::connect(pair.sidecar.traffic);
+    client.write("GET", "/slow", &[], b"").expect("a request");
+    eventually(PATIENCE, "the app works", || pair.log().contains(&"slow".to_owned()));
+    pair.sidecar.terminate();
+    pair.sidecar.process.signal(Signal::INT);
+    assert_eq!(client.read().expect("what was in flight ends").status, 200);
+    assert_eq!(pair.sidecar.wait(PATIENCE).code(), Some(0));
+    let log = pair.log();
+    assert_eq!(log.iter().filter(|line| *line == "SIGTERM").count(), 1, "{log:?}");
+    assert!(log.contains(&"ended".to_owned()), "{log:?}");
+    assert!(pair.sidecar.log().contains("told again at once"));
 }
 
 #[test]

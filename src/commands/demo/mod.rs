@@ -51,8 +51,7 @@ pub(super) fn demo(arguments: &Demo, sources: Sources) -> ExitCode {
             say(&format!("\nThe tour stopped: {problem}\n"));
         }
         if once || outcome.is_err() {
-            stop.stop();
-            stop.stop();
+            stop.stop_now();
         } else {
             print(&tour::to_try(&base, sample.port()));
         }

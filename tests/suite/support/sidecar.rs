@@ -214,6 +214,16 @@ impl Sidecar {
         self.process.signal(Signal::TERM);
     }
 
+    /// Tells it again and again, until it has ended: what comes within a moment of the first signal is the same signal.
+    #[track_caller]
+    pub(crate) fn insist(&mut self, signal: Signal) -> ExitStatus {
+        eventually(PATIENCE, "it ends at once", || {
+            self.process.signal(signal);
+            self.process.status().is_some()
+        });
+        self.wait(PATIENCE)
+    }
+
     /// Waits for its end.
     #[track_caller]
     pub(crate) fn wait(&mut self, deadline: Duration) -> ExitStatus {
