@@ -49,6 +49,11 @@ impl App {
         assert!(process.wait(PATIENCE).success(), "{}", process.said().join("\n"));
     }
 
+    /// `kill -9`.
+    fn kill(&mut self) {
+        self.process.take().expect("a running app").kill();
+    }
+
     /// Sends it a signal.
     pub(crate) fn signal(&self, signal: Signal) {
         self.process.as_ref().expect("a running app").signal(signal);
@@ -116,6 +121,36 @@ fn twenty_restarts_lose_no_get() {
 fn twenty_restarts_lose_no_post_before_an_app_that_says_goodbye() {
     let (failed, asked) = restart_twenty_times("polite", "POST");
     assert_eq!(failed, Vec::<String>::new(), "of {asked}");
+}
+
+/// More than all retries that are saved up: what the app had in its hands is not what a budget is for.
+#[test]
+fn an_app_that_is_killed_with_hundreds_in_its_hands_costs_no_get() {
+    const CLIENTS: usize = 400;
+    let mut app = App::start("hanging");
+    let sidecar = Sidecar::start(&holding(app.port, "60s").raw("proxy.threads", "1")).ready();
+    let mut clients: Vec<Client> = (0..CLIENTS).map(|_| Client::connect(sidecar.traffic)).collect();
+    let has = |app: &App| {
+        let said = app.process.as_ref().expect("a running app").said();
+        said.iter().filter(|line| *line == "has one").count()
+    };
+    for (index, client) in clients.iter_mut().enumerate() {
+        client.write("GET", &format!("/{index}"), &[], b"").expect("a request");
+    }
+    eventually(PATIENCE, "the app has them all", || has(&app) == CLIENTS);
+    app.kill();
+    eventually(PATIENCE, "all wait", || held(&sidecar) == CLIENTS as f64);
+    app.manners = "";
+    app.begin();
+    for (index, client) in clients.iter_mut().enumerate() {
+        let answer = client.read().expect("an answer");
+        assert_eq!((answer.status, answer.text()), (200, format!("/{index}").as_str()));
+    }
+    sidecar.assert_metric("pulsegate_requests_total", &["code=\"200\""], CLIENTS as f64);
+    sidecar.assert_metric("pulsegate_requests_total", &[], CLIENTS as f64);
+    sidecar.assert_metric("pulsegate_errors_total", &[], 0.0);
+    sidecar.assert_metric("pulsegate_retries_denied_total", &[], 0.0);
+    sidecar.assert_metric("pulsegate_requests_in_flight", &[], 0.0);
 }
 
 /// An app that stops listening without a word takes down what the kernel had accepted for it, and may close a kept

@@ -67,16 +67,17 @@ impl<L: Local, S: ClientStream> Connection<'_, L, S> {
                     job.exchange.retries += 1;
                 }
                 // The next one kept may be as stale: this time a new one.
-                Ended::Stale { sent, whole: true }
-                    if (job.idempotent || !sent) && tries.replay(reused, &proxy.budget) =>
-                {
+                Ended::Stale { sent, whole: true } if (job.idempotent || !sent) && tries.replay(reused) => {
                     may_reuse = false;
-                    job.exchange.retries += 1;
-                    if !reused && self.unless_gone(&job, Box::pin(pause())).await.is_none() {
-                        return After::Drop;
+                    match Box::pin(self.once_more(&mut job, &mut tries, reused)).await {
+                        Some(true) => {}
+                        Some(false) => return Box::pin(self.reject(&mut job, Rejection::UpstreamClosed)).await,
+                        None => return After::Drop,
                     }
                 }
-                Ended::Refused { whole: true } if tries.replay(true, &proxy.budget) => {
+                Ended::Refused { whole: true }
+                    if tries.replay(true) && (proxy.budget.spend() || proxy.budget.deny()) =>
+                {
                     if self.unless_gone(&job, Box::pin(pause())).await.is_none() {
                         return After::Drop;
                     }
@@ -88,6 +89,26 @@ impl<L: Local, S: ClientStream> Connection<'_, L, S> {
                 Ended::ClientGone => return After::Drop,
             }
         }
+    }
+
+    /// Whether a request whose connection ended without an answer is sent once more; `None`: the client has gone meanwhile.
+    async fn once_more(&mut self, job: &mut Job, tries: &mut Tries, reused: bool) -> Option<bool> {
+        let proxy = self.proxy.clone();
+        if proxy.budget.spend() {
+            if !reused {
+                self.unless_gone(job, pause()).await?;
+            }
+        } else {
+            // What an app had in its hands when it ended does not ask it too much: it waits until the app is back, and the
+            // places to wait in are bounded.
+            let Some(until) = tries.hold_until() else { return Some(proxy.budget.deny()) };
+            if !self.unless_gone(job, proxy.hold.has_gone(&proxy.pool, job.needs(), until)).await? {
+                return Some(proxy.budget.deny());
+            }
+            proxy.budget.free();
+        }
+        job.exchange.retries += 1;
+        Some(true)
     }
 
     /// From here on both speak another protocol.

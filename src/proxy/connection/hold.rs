@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use tokio::io::ReadBuf;
 use tokio::sync::{Notify, Semaphore};
-use tokio::time::{Instant, sleep, timeout_at};
+use tokio::time::{Instant, sleep, sleep_until, timeout_at};
 
 use super::super::local::Local;
 use super::super::rejection::Rejection;
@@ -26,6 +26,18 @@ pub(in crate::proxy) struct Hold {
     failures: Cell<u32>,
     back: Notify,
     held: Cell<usize>,
+    looks: Looks,
+}
+
+/// Whether the app has gone, for requests whose connection ended: hundreds of them are told by one look.
+#[derive(Debug)]
+struct Looks {
+    /// Who has the permit looks; the others wait for what it sees.
+    turn: Semaphore,
+    /// When the last look began.
+    looked: Cell<Option<Instant>>,
+    /// When the last look or knock began that found nobody.
+    away: Cell<Option<Instant>>,
 }
 
 /// Requests of one worker that wait at the same time. More are answered as if nothing were held.
@@ -40,7 +52,8 @@ const LONGEST_PAUSE: Duration = Duration::from_millis(100);
 
 impl Default for Hold {
     fn default() -> Self {
-        Self { turn: Semaphore::new(1), failures: Cell::new(0), back: Notify::new(), held: Cell::new(0) }
+        let looks = Looks { turn: Semaphore::new(1), looked: Cell::default(), away: Cell::default() };
+        Self { turn: Semaphore::new(1), failures: Cell::new(0), back: Notify::new(), held: Cell::new(0), looks }
     }
 }
 
@@ -51,6 +64,20 @@ impl Hold {
         if self.held.get() > 0 {
             self.back.notify_waiters();
         }
+    }
+
+    /// Whether the app has gone since a connection ended, which was now. A process that is killed may close its connections
+    /// before its listener: there is a second look, a moment later.
+    pub(super) async fn has_gone(&self, pool: &Rc<Pool>, needs: Needs, until: Instant) -> bool {
+        let ended = Instant::now();
+        let looks = async {
+            if self.looks.has_gone(pool, needs, ended, ended).await {
+                return true;
+            }
+            sleep(SECOND_LOOK).await;
+            self.looks.has_gone(pool, needs, ended, Instant::now()).await
+        };
+        timeout_at(until, looks).await.unwrap_or(false)
     }
 
     /// Waits for a connection; `why` is why there is none.
@@ -74,6 +101,7 @@ impl Hold {
                     () = self.back.notified() => {}
                 }
                 shard.retries.fetch_add(1, Relaxed);
+                let begun = Instant::now();
                 match pool.connect(needs).await {
                     Ok(lease) => {
                         self.is_back();
@@ -84,6 +112,9 @@ impl Hold {
                         if rejection.is_worth_another_attempt() || rejection == Rejection::ConnectTimeout =>
                     {
                         why.set(rejection);
+                        if rejection.is_worth_another_attempt() {
+                            self.looks.away.set(Some(begun));
+                        }
                         self.failures.set(self.failures.get().saturating_add(1));
                     }
                     Err(rejection) => return Err(rejection),
@@ -94,6 +125,33 @@ impl Hold {
             Ok(connected) => connected,
             Err(_) => Err(why.get()),
         }
+    }
+}
+
+/// After the first look at an app that still seemed to be there.
+const SECOND_LOOK: Duration = Duration::from_millis(100);
+
+/// One look is enough for all whose connections ended meanwhile.
+const BETWEEN_LOOKS: Duration = Duration::from_millis(10);
+
+impl Looks {
+    /// Whether anybody has found the app away since `ended`; looks if nobody has since `fresh`.
+    async fn has_gone(&self, pool: &Rc<Pool>, needs: Needs, ended: Instant, fresh: Instant) -> bool {
+        let Ok(_turn) = self.turn.acquire().await else { return false };
+        let gone = || self.away.get() >= Some(ended);
+        if gone() || self.looked.get() >= Some(fresh) {
+            return gone();
+        }
+        if let Some(looked) = self.looked.get() {
+            sleep_until(looked + BETWEEN_LOOKS).await;
+        }
+        let begun = Instant::now();
+        // A connection that nothing is sent on is not kept: an app that serves one at a time would wait for it.
+        if pool.connect(needs).await.is_err_and(Rejection::is_worth_another_attempt) {
+            self.away.set(Some(begun));
+        }
+        self.looked.set(Some(begun));
+        gone()
     }
 }
 

@@ -38,20 +38,21 @@ impl Tries {
 
     /// Whether the app may be knocked at once more.
     pub(super) fn connect(&mut self, budget: &Budget) -> bool {
-        self.connects > 0 && budget.spend() && take_one(&mut self.connects)
+        take_one(&mut self.connects) && (budget.spend() || budget.deny())
     }
 
-    /// Whether the request may be sent once more. A new connection that ends without an answer says that the app is
-    /// broken, unless it may be restarting.
-    pub(super) fn replay(&mut self, reused: bool, budget: &Budget) -> bool {
-        let may = self.replays > 0 && (reused || self.hold_until().is_some_and(|until| Instant::now() < until));
-        may && budget.spend() && take_one(&mut self.replays)
+    /// Whether the request may be sent once more, if that can be paid for. A new connection that ends without an answer
+    /// says that the app is broken, unless it may be restarting.
+    pub(super) fn replay(&mut self, reused: bool) -> bool {
+        let may = reused || self.hold_until().is_some_and(|until| Instant::now() < until);
+        may && take_one(&mut self.replays)
     }
 }
 
 fn take_one(left: &mut u32) -> bool {
+    let any = *left > 0;
     *left = left.saturating_sub(1);
-    true
+    any
 }
 
 /// One worker's further attempts are at most a share of its requests: an app that is broken must not be asked twice as
@@ -86,7 +87,7 @@ impl Budget {
     }
 
     /// Pays for one further attempt, if there is anything left.
-    fn spend(&self) -> bool {
+    pub(super) fn spend(&self) -> bool {
         let now = Instant::now();
         let quiet = QUIET_ATTEMPTS * REQUESTS_PER_ATTEMPT;
         if self.saved.get() < quiet {
@@ -101,10 +102,21 @@ impl Budget {
             self.refilled.set(now);
         }
         let left = self.saved.get().checked_sub(REQUESTS_PER_ATTEMPT);
-        let counter = if left.is_some() { &self.shard.retries } else { &self.shard.retries_denied };
-        counter.fetch_add(1, Relaxed);
-        self.saved.set(left.unwrap_or(self.saved.get()));
-        left.is_some()
+        let Some(left) = left else { return false };
+        self.saved.set(left);
+        self.free();
+        true
+    }
+
+    /// One that costs nothing: the app was not there to be asked too much.
+    pub(super) fn free(&self) {
+        self.shard.retries.fetch_add(1, Relaxed);
+    }
+
+    /// There was nothing left to pay with.
+    pub(super) fn deny(&self) -> bool {
+        self.shard.retries_denied.fetch_add(1, Relaxed);
+        false
     }
 }
 
@@ -123,10 +135,11 @@ mod tests {
         let mut further = 0;
         for _ in 0..1000 {
             budget.earn();
-            further += u32::from(budget.spend());
+            further += u32::from(budget.spend() || budget.deny());
         }
         assert_eq!(further, 200);
-        assert_eq!(budget.shard.retries_denied.load(Relaxed), 801);
+        assert_eq!(budget.shard.retries_denied.load(Relaxed), 800);
+        assert_eq!(budget.shard.retries.load(Relaxed), 300, "with what was saved up");
     }
 
     #[tokio::test(start_paused = true)]

@@ -1,8 +1,9 @@
-"""A small app that is restarted: restarting.py PORT FILE [polite]
+"""A small app that is restarted: restarting.py PORT FILE [polite] [hanging]
 
 Answers each request with its target, and appends the target of each POST to FILE when it has done its work. On SIGTERM
 it stops listening, finishes what it has begun, closes idle connections at once, as most servers do, and ends. A polite
-one answers once more on each connection that it has, says there that it closes, and waits a while for that.
+one answers once more on each connection that it has, says there that it closes, and waits a while for that. A hanging
+one says on standard error that it has a request, and never answers.
 """
 
 import asyncio
@@ -10,7 +11,7 @@ import signal
 import sys
 
 port, log = int(sys.argv[1]), open(sys.argv[2], "a", buffering=1)
-polite = "polite" in sys.argv[3:]
+polite, hanging = "polite" in sys.argv[3:], "hanging" in sys.argv[3:]
 stopping = asyncio.Event()
 leaving = False
 idle, busy = set(), set()
@@ -33,6 +34,10 @@ async def serve(reader, writer):
                 if name.lower() == "content-length":
                     length = int(value)
             await reader.readexactly(length)
+            if hanging:
+                print("has one", file=sys.stderr, flush=True)
+                await stopping.wait()
+                return
             # Some work.
             await asyncio.sleep(0.002)
             if method == "POST":
