@@ -9,6 +9,7 @@ use tokio::time::Instant;
 use super::admission::{Admission, Gate};
 use super::connection::{Budget, Hold};
 use super::exchange::Ledger;
+use super::http2::InHand;
 use super::kept::KeptAnswers;
 use super::local::Local;
 use super::pipes::Pipes;
@@ -42,6 +43,8 @@ pub struct Proxy<L> {
     pub(super) scratch: Rc<RefCell<Box<[u8]>>>,
     /// What large bodies pass through. One set per worker as well.
     pub(super) pipes: Rc<Pipes>,
+    /// Of answers that are not taken; of all of this worker's clients as well.
+    pub(super) in_hand: Rc<InHand>,
     spare: RefCell<Vec<Vec<u8>>>,
     /// Those of answers apart from those of requests, which wait for their answers: an answer mostly leaves at once, so
     /// that the next one is written where the last one was, and not where the caches have forgotten it.
@@ -98,6 +101,7 @@ impl<L: Local> Proxy<L> {
             local,
             scratch: Rc::new(RefCell::new(vec![0; SCRATCH].into_boxed_slice())),
             pipes: Rc::default(),
+            in_hand: Rc::default(),
             spare: RefCell::default(),
             spare_for_answers: RefCell::default(),
             date: RefCell::default(),
@@ -133,6 +137,7 @@ impl<L: Local> Proxy<L> {
             local,
             scratch: self.scratch.clone(),
             pipes: self.pipes.clone(),
+            in_hand: self.in_hand.clone(),
             spare: RefCell::default(),
             spare_for_answers: RefCell::default(),
             date: RefCell::default(),

@@ -46,6 +46,17 @@ pub trait ClientStream: AsyncRead + AsyncWrite + Unpin {
     fn tcp(&self) -> Option<&TcpStream> {
         None
     }
+
+    /// How much of an answer is worth reading from the app now: what the client would not take is better left there. With
+    /// 0, `cx` is woken when that has changed, and until then it is the client who is waited for.
+    fn room(&mut self, _: &Context<'_>) -> usize {
+        usize::MAX
+    }
+
+    /// Whether the client has taken something since this was last asked of what was written long before.
+    fn has_taken(&self) -> bool {
+        false
+    }
 }
 
 impl<S: ClientStream> ClientStream for &mut S {
@@ -55,6 +66,14 @@ impl<S: ClientStream> ClientStream for &mut S {
 
     fn tcp(&self) -> Option<&TcpStream> {
         (**self).tcp()
+    }
+
+    fn room(&mut self, cx: &Context<'_>) -> usize {
+        (**self).room(cx)
+    }
+
+    fn has_taken(&self) -> bool {
+        (**self).has_taken()
     }
 }
 

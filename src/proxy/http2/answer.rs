@@ -1,4 +1,5 @@
 use std::io;
+use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
 use bytes::{Bytes, BytesMut};
@@ -9,18 +10,20 @@ use hyper::{Response, StatusCode};
 
 use super::super::http1::{Field, Framing, Parsed, ResponseHead, Room, parse_response};
 use super::chunks::{Chunks, Piece};
+use super::in_hand::{Held, OfStream, STEP};
 
 /// Takes the engine's answer apart into frames.
 pub(super) struct Answer {
-    respond: SendResponse<Bytes>,
+    respond: SendResponse<Held>,
     /// From the head on.
-    send: Option<SendStream<Bytes>>,
+    send: Option<SendStream<Held>>,
     to_head: bool,
     state: State,
     /// A head that has not left, because its end may stand right behind it.
     held: Option<Response<()>>,
     /// So much of a head as has come.
     partial: Vec<u8>,
+    in_hand: Rc<OfStream>,
 }
 
 enum State {
@@ -34,12 +37,25 @@ enum State {
     Broken,
 }
 
-/// So much is handed to the library at once, at most.
-const LARGEST_WRITE: usize = 64 * 1024;
-
 impl Answer {
-    pub(super) fn new(respond: SendResponse<Bytes>, to_head: bool) -> Self {
-        Self { respond, send: None, to_head, state: State::Head, held: None, partial: Vec::new() }
+    pub(super) fn new(respond: SendResponse<Held>, to_head: bool, in_hand: Rc<OfStream>) -> Self {
+        Self { respond, send: None, to_head, state: State::Head, held: None, partial: Vec::new(), in_hand }
+    }
+
+    /// How much of the answer is worth reading now.
+    pub(super) fn room(&mut self, cx: &Context<'_>) -> usize {
+        self.in_hand.room(cx, || {
+            let Some(send) = &mut self.send else { return 0 };
+            send.reserve_capacity(STEP);
+            let window = send.capacity();
+            // The app may have nothing to say for long: until then the connection's window is for other streams.
+            send.reserve_capacity(0);
+            window
+        })
+    }
+
+    pub(super) fn has_taken(&self) -> bool {
+        self.in_hand.has_taken()
     }
 
     pub(super) fn is_done(&self) -> bool {
@@ -70,10 +86,14 @@ impl Answer {
             match self.poll_take(cx, rest, &mut data) {
                 Poll::Ready(Ok(length)) => taken += length,
                 Poll::Ready(Err(error)) => break Err(error),
-                Poll::Pending if taken == 0 => return Poll::Pending,
+                Poll::Pending if taken == 0 => {
+                    self.in_hand.offer(bytes.len(), 0);
+                    return Poll::Pending;
+                }
                 Poll::Pending => break Ok(()),
             }
         };
+        self.in_hand.offer(bytes.len(), taken);
         match result.and_then(|()| self.flush(data.freeze())) {
             Ok(()) => Poll::Ready(Ok(taken)),
             Err(error) => {
@@ -118,7 +138,7 @@ impl Answer {
     /// How many bytes of data, beyond those that wait to be handed over, the client's windows have room for: at least one.
     fn poll_window(&mut self, cx: &mut Context<'_>, wanted: usize, waiting: usize) -> Poll<io::Result<usize>> {
         let gone = || io::Error::from(io::ErrorKind::BrokenPipe);
-        if waiting >= LARGEST_WRITE {
+        if waiting >= STEP {
             return Poll::Pending;
         }
         if self.send.is_none() {
@@ -126,7 +146,7 @@ impl Answer {
             self.send_head(false)?;
         }
         let send = self.send.as_mut().ok_or_else(gone)?;
-        let wanted = wanted.min(LARGEST_WRITE - waiting);
+        let wanted = wanted.min(STEP - waiting);
         send.reserve_capacity(waiting + wanted);
         loop {
             let room = send.capacity().saturating_sub(waiting);
@@ -188,7 +208,7 @@ impl Answer {
         let Some(send) = &mut self.send else { return Ok(()) };
         let ends = is_over && trailer.is_none();
         if ends || !data.is_empty() {
-            send.send_data(data, ends).map_err(io::Error::other)?;
+            send.send_data(self.in_hand.hand(data), ends).map_err(io::Error::other)?;
         }
         if let Some(trailer) = trailer {
             send.send_trailers(trailer).map_err(io::Error::other)?;
@@ -204,6 +224,13 @@ impl Answer {
             self.send = Some(self.respond.send_response(head, is_all).map_err(io::Error::other)?);
         }
         Ok(())
+    }
+}
+
+impl Drop for Answer {
+    /// What the engine had is gone; what the library has is not.
+    fn drop(&mut self) {
+        self.in_hand.offer(0, 0);
     }
 }
 

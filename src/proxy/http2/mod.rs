@@ -7,12 +7,14 @@
 mod answer;
 mod chunks;
 mod frames;
+mod in_hand;
 mod linger;
 mod request;
 mod session;
 mod shared;
 mod stream;
 
+pub(super) use self::in_hand::InHand;
 pub(super) use self::session::Session;
 
 /// What an HTTP/2 connection begins with (RFC 9113 section 3.4).

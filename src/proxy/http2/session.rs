@@ -4,7 +4,6 @@ use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use bytes::Bytes;
 use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
 use h2::server::{Builder, Connection as Library, SendResponse};
@@ -23,6 +22,7 @@ use super::super::rejection::Rejection;
 use super::super::timer::Timer;
 use super::super::worker::Proxy;
 use super::frames::Seen;
+use super::in_hand::{Held, OfConnection, OfStream};
 use super::linger::linger;
 use super::shared::Shared;
 use super::stream::Stream;
@@ -36,7 +36,7 @@ pub(in crate::proxy) struct Session<'w, L, S> {
     forwarded: Rc<Forwarded>,
     hub: &'w Hub,
     member: Option<Member<'w>>,
-    library: Library<Shared<S>, Bytes>,
+    library: Library<Shared<S>, Held>,
     running: FuturesUnordered<Pin<Box<dyn Future<Output = ()> + 'w>>>,
     /// At most so many run at the same time.
     most: usize,
@@ -59,6 +59,7 @@ pub(in crate::proxy) struct Session<'w, L, S> {
     is_flood: bool,
     /// Since when the client knows that it must go elsewhere.
     leaving_since: Option<Instant>,
+    in_hand: Rc<OfConnection>,
     given_up: Rc<Cell<u32>>,
     /// When `given_up` was last set to nothing.
     counted_since: Instant,
@@ -129,6 +130,7 @@ impl<'w, L: Local, S: ClientStream> Session<'w, L, S> {
         let now = clock::turn();
         let forwarded = Rc::new(Forwarded::new(arrival, &proxy.settings.trusted_proxies));
         let most = proxy.settings.limits.streams as usize;
+        let in_hand = OfConnection::new(proxy.in_hand.clone(), seen.clone());
         let mut session = Self {
             current,
             proxy,
@@ -137,6 +139,7 @@ impl<'w, L: Local, S: ClientStream> Session<'w, L, S> {
             member: None,
             library,
             running: FuturesUnordered::new(),
+            in_hand,
             most,
             timer: Timer::default(),
             begun: now,
@@ -208,13 +211,14 @@ impl<'w, L: Local, S: ClientStream> Session<'w, L, S> {
         false
     }
 
-    fn begin(&mut self, request: Request<RecvStream>, respond: SendResponse<Bytes>) {
+    fn begin(&mut self, request: Request<RecvStream>, respond: SendResponse<Held>) {
         if !self.current.is(&self.proxy) {
             self.proxy = self.current.get();
             let trusted = &self.proxy.settings.trusted_proxies;
             self.forwarded = Rc::new(Forwarded::new(self.forwarded.arrival, trusted));
         }
-        let stream = Stream::new(request, respond, self.given_up.clone());
+        let in_hand = OfStream::new(self.in_hand.clone());
+        let stream = Stream::new(request, respond, self.given_up.clone(), in_hand);
         let mut connection = Connection::stream(self.current, stream, self.forwarded.clone(), self.hub);
         let seen = self.seen.clone();
         self.running.push(Box::pin(async move {

@@ -87,7 +87,10 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Shared<S> {
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut *self.stream.borrow_mut()).poll_flush(cx)
+        // Under TLS it is only here that the socket says so.
+        let polled = Pin::new(&mut *self.stream.borrow_mut()).poll_flush(cx);
+        self.seen.held_up.set(polled.is_pending());
+        polled
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

@@ -12,6 +12,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::super::connection::ClientStream;
 use super::answer::Answer;
+use super::in_hand::{Held, OfStream};
 use super::request::{Carried, write_head, write_trailer};
 
 /// One stream of HTTP/2 as a client connection of HTTP/1.1 that asks one thing and ends.
@@ -40,7 +41,12 @@ enum Stage {
 }
 
 impl Stream {
-    pub(super) fn new(request: Request<RecvStream>, respond: SendResponse<Bytes>, given_up: Rc<Cell<u32>>) -> Self {
+    pub(super) fn new(
+        request: Request<RecvStream>,
+        respond: SendResponse<Held>,
+        given_up: Rc<Cell<u32>>,
+        in_hand: Rc<OfStream>,
+    ) -> Self {
         let (parts, body) = request.into_parts();
         let carried = Carried::of(&parts.headers, body.is_end_stream());
         let mut text = Vec::with_capacity(512);
@@ -52,7 +58,7 @@ impl Stream {
             body,
             carried,
             stage: if carried == Carried::Empty { Stage::Over } else { Stage::Data },
-            answer: Answer::new(respond, parts.method == hyper::Method::HEAD),
+            answer: Answer::new(respond, parts.method == hyper::Method::HEAD, in_hand),
             is_gone: false,
             given_up,
         }
@@ -173,6 +179,14 @@ impl AsyncWrite for Stream {
 impl ClientStream for Stream {
     /// The end of a stream is told in any case.
     fn reset_on_close(&self, _: bool) {}
+
+    fn room(&mut self, cx: &Context<'_>) -> usize {
+        self.answer.room(cx)
+    }
+
+    fn has_taken(&self) -> bool {
+        self.answer.has_taken()
+    }
 }
 
 impl Drop for Stream {

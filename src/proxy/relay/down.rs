@@ -21,7 +21,7 @@ impl<L: Local, S: ClientStream> Relay<'_, L, S> {
     pub(super) fn poll_down(&mut self, cx: &mut Context<'_>) -> Result<bool, Step> {
         let proxy = self.proxy;
         let mut scratch = proxy.scratch.borrow_mut();
-        let mut moved = false;
+        let mut moved = self.client.has_taken();
         loop {
             while self.down_written < self.down_out.len() {
                 match Pin::new(&mut *self.client).poll_write(cx, &self.down_out[self.down_written..]) {
@@ -45,7 +45,11 @@ impl<L: Local, S: ClientStream> Relay<'_, L, S> {
             if matches!(&self.down, Down::Body(download) if download.reader.is_done()) {
                 return Err(self.complete());
             }
-            match read(self.lease.stream(), cx, &mut scratch) {
+            let room = self.client.room(cx).min(scratch.len());
+            if room == 0 {
+                return self.note(moved);
+            }
+            match read(self.lease.stream(), cx, &mut scratch[..room]) {
                 Poll::Pending => return self.note(moved),
                 Poll::Ready(Ok(0)) => self.app_closed()?,
                 Poll::Ready(Ok(length)) => {

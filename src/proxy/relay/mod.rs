@@ -247,8 +247,9 @@ impl<'a, L: Local, S: ClientStream> Relay<'a, L, S> {
     /// Whoever is waited for has taken too long.
     fn poll_deadline(&mut self, cx: &mut Context<'_>) -> Poll<Step> {
         let timeouts = &self.proxy.settings.timeouts;
-        let client_is_slow =
-            self.down_written < self.down_out.len() || self.pipe.as_ref().is_some_and(|pipe| pipe.held > 0);
+        let client_is_slow = self.down_written < self.down_out.len()
+            || self.pipe.as_ref().is_some_and(|pipe| pipe.held > 0)
+            || self.client.room(cx) == 0;
         let uploading = !self.job.upload.is_done() && !self.up.broken;
         let app_takes_nothing = self.up.written < self.job.out.len() && !self.up.broken;
         let in_body = matches!(self.down, Down::Body(_));

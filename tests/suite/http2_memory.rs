@@ -1,0 +1,243 @@
+//! What streams of HTTP/2 cost whose clients do not take their answers: bounds with names, not a byte lost, and nobody else
+//! held up.
+
+use std::collections::HashMap;
+
+use hyper::Request;
+
+use crate::support::http2::{
+    ACK, DATA, END_HEADERS, END_STREAM, Frames, HEADERS, PING, SETTINGS, WINDOW_UPDATE, block, with_http2,
+};
+use crate::support::{Next, PATIENCE, Settings, Sidecar, Upstream, eventually};
+
+const STREAMS: u32 = 100;
+
+/// `STEP`, `CONNECTION_MOST`, `WORKER_MOST` and `LEAST_STEP` of the proxy.
+const STEP: usize = 64 * 1024;
+const CONNECTION_MOST: usize = 256 * 1024;
+const WORKER_MOST: usize = 8 * 1024 * 1024;
+const LEAST_STEP: usize = 4 * 1024;
+
+/// What a stream costs at most beside its answer, in a debug build: the exchange, the connection to the app, the library's
+/// tables.
+const STREAM: usize = 32 * 1024;
+
+/// SETTINGS_INITIAL_WINDOW_SIZE (RFC 9113 section 6.5.2).
+fn window(size: u32) -> Vec<u8> {
+    [&[0, 4][..], &size.to_be_bytes()].concat()
+}
+
+/// A body of which every byte has its place.
+fn pattern(length: usize) -> Vec<u8> {
+    (0..length).map(|at| (at % 251) as u8).collect()
+}
+
+/// An app that answers `/length/NUMBER` with so much of the pattern, with a length or, at `/chunks/NUMBER`, in chunks.
+fn app() -> Upstream {
+    Upstream::start(|exchange| {
+        let target = exchange.seen.target.clone();
+        let (kind, length) = target[1..].split_once('/').expect("two parts");
+        let body = pattern(length.parse().expect("a number"));
+        if kind == "length" {
+            return exchange.answer(200, &[], &body);
+        }
+        exchange.write(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nTrailer: x-sum\r\n\r\n");
+        let whole = body.chunks(10_000).all(|piece| {
+            exchange.write(format!("{:x}\r\n", piece.len()).as_bytes())
+                && exchange.write(piece)
+                && exchange.write(b"\r\n")
+        });
+        exchange.write(b"0\r\nx-sum: 1\r\n\r\n");
+        if whole { Next::Keep } else { Next::Close }
+    })
+}
+
+fn settings(upstream: &Upstream) -> Settings {
+    Sidecar::bare(upstream).raw("proxy.threads", "1")
+}
+
+/// Asks for it on so many streams.
+fn ask(frames: &mut Frames, target: &str) {
+    let block = block(&[(":method", "GET"), (":scheme", "http"), (":authority", "a"), (":path", target)]);
+    for number in 0..STREAMS {
+        frames.send(HEADERS, END_HEADERS | END_STREAM, 2 * number + 1, &block).expect("a request");
+    }
+}
+
+fn sent(sidecar: &Sidecar) -> usize {
+    sidecar.metric("pulsegate_bytes_total", &["direction=\"sent\""]) as usize
+}
+
+/// Waits until so many heads are there, and nothing more is read from the app.
+fn come_to_rest(sidecar: &Sidecar, upstream: &Upstream, requests: usize) {
+    let mut before = 0;
+    eventually(PATIENCE, "all wait", || {
+        let now = if upstream.seen().len() == requests { sent(sidecar) } else { 0 };
+        std::mem::replace(&mut before, now) == now && now > 0
+    });
+}
+
+#[track_caller]
+fn assert_memory(sidecar: &Sidecar, before: u64, most: usize) {
+    let now = sidecar.process.resident_kib();
+    assert!(now < before + most as u64 / 1024, "memory went from {before} to {now} KiB");
+}
+
+#[test]
+fn a_stream_without_a_window_costs_a_step() {
+    const LENGTH: usize = 1 << 20;
+    let upstream = app();
+    let sidecar = Sidecar::start(&settings(&upstream));
+    let _ = sidecar.get("/livez");
+    let memory = sidecar.process.resident_kib();
+    let most = CONNECTION_MOST + STEP + STREAMS as usize * LEAST_STEP;
+    for (round, kind) in [(1.0, "length"), (2.0, "chunks")] {
+        let mut frames = Frames::connect(sidecar.traffic);
+        frames.send(SETTINGS, 0, 0, &window(0)).expect("settings");
+        let begun = sent(&sidecar);
+        ask(&mut frames, &format!("/{kind}/{LENGTH}"));
+        for _ in 0..STREAMS {
+            frames.wait_for(HEADERS).expect("a head");
+        }
+        let read = sent(&sidecar) - begun;
+        assert!((1..=most).contains(&read), "{kind}: {read} bytes were read");
+        assert_memory(&sidecar, memory, 2 * most + STREAMS as usize * STREAM);
+
+        // One of them gets its window, byte by byte at first, and then all.
+        let got = take(&mut frames, 51, LENGTH, &[1, 2, 4_095, 4_096, 4_097, 100_000]);
+        assert!(got == pattern(LENGTH), "{kind}: not a byte is lost");
+        drop(frames);
+        eventually(PATIENCE, "the others are counted as given up", || {
+            sidecar.metric("pulsegate_requests_total", &["code=\"499\""]) == round * f64::from(STREAMS - 1)
+        });
+        assert_eq!(sidecar.metric("pulsegate_requests_total", &["code=\"200\""]), round);
+        assert_eq!(sidecar.metric("pulsegate_requests_in_flight", &[]), 0.0);
+    }
+}
+
+/// Opens a stream's window by so much at a time, in turns, and reads its body to the end.
+fn take(frames: &mut Frames, stream: u32, length: usize, windows: &[u32]) -> Vec<u8> {
+    let (mut got, mut open) = (Vec::new(), 0);
+    let mut windows = windows.iter().cycle();
+    loop {
+        if got.len() == open && open < length {
+            let more = *windows.next().expect("for ever");
+            open += more as usize;
+            for stream in [0, stream] {
+                frames.send(WINDOW_UPDATE, 0, stream, &more.to_be_bytes()).expect("a window");
+            }
+        }
+        let frame = frames.next().expect("a frame");
+        assert!(frame.kind != DATA || frame.stream == stream, "data without a window");
+        if frame.stream == stream {
+            got.extend_from_slice(if frame.kind == DATA { &frame.payload } else { &[] });
+            if frame.ends() {
+                return got;
+            }
+        }
+    }
+}
+
+#[test]
+fn trailers_come_without_a_window() {
+    let upstream = app();
+    let sidecar = Sidecar::start(&settings(&upstream));
+    let mut frames = Frames::connect(sidecar.traffic);
+    // Exactly what the body takes; the fields after it take nothing.
+    for (number, length) in [5, LEAST_STEP, 20_000, 65_000].into_iter().enumerate() {
+        frames.send(SETTINGS, 0, 0, &window(length as u32)).expect("settings");
+        frames.get(2 * number as u32 + 1, &format!("/chunks/{length}")).expect("a request");
+        let mut data = 0;
+        loop {
+            let frame = frames.next().expect("a frame");
+            data += if frame.kind == DATA { frame.payload.len() } else { 0 };
+            if frame.kind == HEADERS && frame.ends() {
+                break;
+            }
+        }
+        assert_eq!(data, length);
+        frames.send(WINDOW_UPDATE, 0, 0, &(length as u32).to_be_bytes()).expect("a window");
+    }
+}
+
+/// Many connections together: the worker has one bound for all, and serves who takes his answers.
+#[test]
+fn all_connections_that_take_nothing_cost_one_bound() {
+    const LENGTH: usize = 1 << 20;
+    const CONNECTIONS: usize = 12;
+    let upstream = app();
+    let sidecar = Sidecar::start(&settings(&upstream));
+    let _ = sidecar.get("/livez");
+    let memory = sidecar.process.resident_kib();
+    // Half of them open windows and do not read, the others open none.
+    let all: Vec<Frames> = (0..CONNECTIONS)
+        .map(|number| {
+            let mut frames = Frames::connect(sidecar.traffic);
+            frames.send(SETTINGS, 0, 0, &window(if number % 2 == 0 { 0 } else { 1 << 30 })).expect("settings");
+            frames.send(WINDOW_UPDATE, 0, 0, &(1_u32 << 30).to_be_bytes()).expect("a window");
+            ask(&mut frames, &format!("/length/{LENGTH}"));
+            frames
+        })
+        .collect();
+    come_to_rest(&sidecar, &upstream, CONNECTIONS * STREAMS as usize);
+    let each = 2 * STEP + STREAMS as usize * (LEAST_STEP + STREAM);
+    assert_memory(&sidecar, memory, WORKER_MOST + CONNECTIONS * each);
+
+    with_http2(sidecar.traffic, async |mut client| {
+        for (kind, length) in [("length", LENGTH), ("chunks", 10), ("chunks", LENGTH)] {
+            let request = Request::get(format!("http://a/{kind}/{length}")).body(()).expect("a request");
+            let (answer, _) = client.send_request(request, true).expect("sent");
+            let (mut body, mut got) = (answer.await.expect("an answer").into_body(), Vec::new());
+            while let Some(data) = body.data().await {
+                let data = data.expect("data");
+                body.flow_control().release_capacity(data.len()).expect("released");
+                got.extend_from_slice(&data);
+            }
+            assert!(got == pattern(length), "{kind}/{length}: not a byte is lost");
+        }
+    });
+    drop(all);
+    eventually(PATIENCE, "nothing is left", || sidecar.metric("pulsegate_requests_in_flight", &[]) == 0.0);
+    sidecar.assert_metric("pulsegate_requests_total", &["code=\"200\""], 3.0);
+}
+
+#[test]
+fn a_client_that_reads_late_gets_every_byte() {
+    const LENGTH: usize = 300_000;
+    const CONNECTIONS: usize = 4;
+    let upstream = app();
+    let sidecar = Sidecar::start(&settings(&upstream));
+    let _ = sidecar.get("/livez");
+    let memory = sidecar.process.resident_kib();
+    let mut all: Vec<Frames> = (0..CONNECTIONS)
+        .map(|_| {
+            let mut frames = Frames::connect(sidecar.traffic);
+            frames.send(SETTINGS, 0, 0, &window(1 << 30)).expect("settings");
+            frames.send(WINDOW_UPDATE, 0, 0, &(1_u32 << 30).to_be_bytes()).expect("a window");
+            ask(&mut frames, &format!("/length/{LENGTH}"));
+            frames
+        })
+        .collect();
+    come_to_rest(&sidecar, &upstream, CONNECTIONS * STREAMS as usize);
+    let each = 2 * STEP + STREAMS as usize * (LEAST_STEP + STREAM);
+    assert_memory(&sidecar, memory, WORKER_MOST + CONNECTIONS * each);
+    for frames in &mut all {
+        let mut got: HashMap<u32, Vec<u8>> = HashMap::new();
+        let mut ended = 0;
+        while ended < STREAMS {
+            let frame = frames.next().expect("a frame");
+            if frame.kind == DATA {
+                got.entry(frame.stream).or_default().extend_from_slice(&frame.payload);
+            }
+            ended += u32::from(frame.stream > 0 && frame.ends());
+            if frame.flags & ACK == 0 && matches!(frame.kind, SETTINGS | PING) {
+                frames.send(frame.kind, ACK, 0, if frame.kind == PING { &frame.payload } else { b"" }).expect("sent");
+            }
+        }
+        let whole = pattern(LENGTH);
+        assert!(got.len() == STREAMS as usize && got.values().all(|body| *body == whole), "not a byte is lost");
+    }
+    let expected = (CONNECTIONS * STREAMS as usize) as f64;
+    sidecar.assert_metric("pulsegate_requests_total", &["code=\"200\""], expected);
+    sidecar.assert_metric("pulsegate_requests_total", &[], expected);
+}
