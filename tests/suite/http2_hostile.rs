@@ -192,6 +192,18 @@ fn what_http_1_would_read_differently_never_reaches_the_app() {
         with(&[("content-length", "+0")]),
         with(&[(":status", "200")]),
         with(&[(":unknown", "x")]),
+        with(&[(":scheme", "-")]),
+        with(&[(":scheme", "")]),
+        with(&[(":scheme", "1http")]),
+        with(&[(":scheme", "ht tp")]),
+        with(&[("x", " a")]),
+        with(&[("x", "a ")]),
+        with(&[("x", "\ta")]),
+        with(&[("x", "a\t")]),
+        with(&[("x", " ")]),
+        with(&[("cookie", "a=1; ")]),
+        with(&[("host", "a ")]),
+        with(&[("content-length", " 0")]),
     ];
     for fields in refused {
         let mut frames = Frames::connect(sidecar.traffic);

@@ -40,6 +40,7 @@ mod healthpy;
 mod hop_by_hop;
 mod http2;
 mod http2_hostile;
+mod http2_malformed;
 mod http2_memory;
 mod lifecycle;
 mod limits;

@@ -1,6 +1,8 @@
 use hyper::header::{CONTENT_LENGTH, COOKIE, HOST, HeaderMap};
 use hyper::http::request::Parts;
 
+use super::super::http1::trim;
+
 /// How a request's body is carried in HTTP/1.1.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Carried {
@@ -25,6 +27,9 @@ impl Carried {
 /// A target that the parser refuses, in place of one that HTTP/1.1 would read as something else.
 const NO_TARGET: &str = "#";
 
+/// A value that the parser refuses, in place of one from which HTTP/1.1 would take white space away in silence.
+const NO_VALUE: &[u8] = b"\0";
+
 /// Writes a request's head as HTTP/1.1 says it. Nothing is repaired: what contradicts itself is written so that the parser
 /// sees the contradiction, and refuses it.
 pub(super) fn write_head(out: &mut Vec<u8>, request: &Parts, carried: Carried) {
@@ -33,7 +38,7 @@ pub(super) fn write_head(out: &mut Vec<u8>, request: &Parts, carried: Carried) {
     let target = match (request.method.as_str(), authority) {
         ("CONNECT", Some(authority)) => authority,
         // An absolute form in `:path` would name another host than `:authority` does.
-        _ if path.starts_with('/') || path == "*" => path,
+        _ if request.uri.scheme_str().is_none_or(is_scheme) && (path.starts_with('/') || path == "*") => path,
         _ => NO_TARGET,
     };
     for part in [request.method.as_str(), " ", target, " HTTP/1.1\r\n"] {
@@ -62,7 +67,7 @@ pub(super) fn write_head(out: &mut Vec<u8>, request: &Parts, carried: Carried) {
 fn write_cookies(out: &mut Vec<u8>, fields: &HeaderMap) {
     for (index, crumb) in fields.get_all(COOKIE).iter().enumerate() {
         out.extend_from_slice(if index == 0 { b"cookie: " } else { b"; " });
-        out.extend_from_slice(crumb.as_bytes());
+        out.extend_from_slice(plain(crumb.as_bytes()));
     }
     if fields.contains_key(COOKIE) {
         out.extend_from_slice(b"\r\n");
@@ -81,8 +86,22 @@ pub(super) fn write_trailer(out: &mut Vec<u8>, trailer: Option<&HeaderMap>) {
 fn write_field(out: &mut Vec<u8>, name: &str, value: &[u8]) {
     out.extend_from_slice(name.as_bytes());
     out.extend_from_slice(b": ");
-    out.extend_from_slice(value);
+    out.extend_from_slice(plain(value));
     out.extend_from_slice(b"\r\n");
+}
+
+/// RFC 9113 section 8.2.1: a value neither begins nor ends with white space.
+fn plain(value: &[u8]) -> &[u8] {
+    if trim(value).len() == value.len() { value } else { NO_VALUE }
+}
+
+/// RFC 3986 section 3.1. The library takes nothing for a scheme, too, and some that begin with a number.
+fn is_scheme(scheme: &str) -> bool {
+    let is_other = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'-' | b'.');
+    scheme
+        .as_bytes()
+        .split_first()
+        .is_some_and(|(first, rest)| first.is_ascii_alphabetic() && rest.iter().all(is_other))
 }
 
 #[cfg(test)]
@@ -136,6 +155,18 @@ mod tests {
         assert_eq!(parsed(&written(user, Carried::Empty)), Err(Malformed::Host));
         let lengths = Request::get("http://a/").header("content-length", "7").header("content-length", "7");
         assert_eq!(parsed(&written(lengths, Carried::Length)), Err(Malformed::ContentLength));
+        for value in [" a", "a ", "\ta", "a\t", " ", "\t"] {
+            let padded = Request::get("http://a/").header("x-padded", value);
+            assert_eq!(parsed(&written(padded, Carried::Empty)), Err(Malformed::FieldValue), "{value:?}");
+            let crumb = Request::get("http://a/").header("cookie", "a=1").header("cookie", value);
+            assert_eq!(parsed(&written(crumb, Carried::Empty)), Err(Malformed::FieldValue), "{value:?}");
+        }
+        for scheme in ["1http", "-", "a~", "+a"] {
+            let scheme = Request::get(format!("{scheme}://a/"));
+            assert_eq!(parsed(&written(scheme, Carried::Empty)), Err(Malformed::Target));
+        }
+        let scheme = Request::get("a+-.1://a/");
+        assert_eq!(parsed(&written(scheme, Carried::Empty)), Ok(Framing::Empty));
         let elsewhere = Request::get("*").header("host", "a");
         assert_eq!(parsed(&written(elsewhere, Carried::Empty)), Err(Malformed::Target));
     }
