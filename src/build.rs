@@ -1,9 +1,14 @@
-//! Tells the program which revision it was built from.
+//! Tells the program which revision it was built from, and the linker in which order its functions go.
 
 use std::process::Command;
 
-#[expect(clippy::disallowed_methods, reason = "a build script has no settings")]
 fn main() {
+    revision();
+    layout();
+}
+
+#[expect(clippy::disallowed_methods, reason = "a build script has no settings")]
+fn revision() {
     println!("cargo::rerun-if-env-changed=PULSEGATE_REVISION");
     for path in [".git/HEAD", ".git/logs/HEAD"] {
         if std::path::Path::new(path).exists() {
@@ -18,6 +23,24 @@ fn main() {
     let of_revision = || git(&["log", "-1", "--format=%ct"]);
     let built = std::env::var("SOURCE_DATE_EPOCH").ok().or_else(of_revision).unwrap_or_default();
     println!("cargo::rustc-env=PULSEGATE_BUILT={built}");
+}
+
+/// Has the functions that run put side by side: 4 MiB less of the program is in memory then.
+/// `PULSEGATE_LAYOUT=none` leaves the order to the linker.
+#[expect(clippy::disallowed_methods, reason = "a build script has no settings")]
+fn layout() {
+    /// Linkers that do not know linker scripts with `INSERT`, as they are named in flags.
+    const WITHOUT_SCRIPTS: [&str; 3] = ["mold", "wild", "gold"];
+    const SCRIPT: &str = "packaging/layout.ld";
+    println!("cargo::rerun-if-env-changed=PULSEGATE_LAYOUT");
+    println!("cargo::rerun-if-changed={SCRIPT}");
+    let of = |name| std::env::var(name).unwrap_or_default();
+    let linker = of("CARGO_ENCODED_RUSTFLAGS") + &of("RUSTC_LINKER");
+    let wanted = of("CARGO_CFG_TARGET_OS") == "linux" && of("PROFILE") == "release" && of("PULSEGATE_LAYOUT") != "none";
+    if wanted && !WITHOUT_SCRIPTS.iter().any(|name| linker.contains(name)) {
+        println!("cargo::rustc-link-arg-bins=-T");
+        println!("cargo::rustc-link-arg-bins={}/{SCRIPT}", of("CARGO_MANIFEST_DIR"));
+    }
 }
 
 fn from_git() -> Option<String> {
