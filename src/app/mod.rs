@@ -115,6 +115,9 @@ impl App {
         let child = Child::of(&config)?;
         let traffic_sockets =
             config.proxy.listen.iter().map(Bound::bind).collect::<Result<Vec<_>, _>>().map_err(StartError::Bind)?;
+        if config.proxy.defer_accept {
+            traffic_sockets.iter().for_each(Bound::defer_accept);
+        }
         let admin_socket = match &config.admin.listen {
             AdminListen(Some(address)) => Some(Bound::bind(address).map_err(StartError::Bind)?),
             AdminListen(None) => None,

@@ -3,8 +3,16 @@ use super::{Config, Sources};
 use crate::settings::{Problem, Table, Value};
 
 /// Settings, and tables of them, that are used once, at the start.
-const NEED_A_RESTART: [&str; 7] =
-    ["proxy.listen", "proxy.threads", "admin.listen", "control.socket", "agent_check.listen", "app", "log.format"];
+const NEED_A_RESTART: [&str; 8] = [
+    "proxy.listen",
+    "proxy.threads",
+    "proxy.defer_accept",
+    "admin.listen",
+    "control.socket",
+    "agent_check.listen",
+    "app",
+    "log.format",
+];
 
 impl Config {
     /// Where it was put together from, to be read again.

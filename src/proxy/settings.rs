@@ -21,6 +21,8 @@ crate::settings! {
         trusted_proxies: Vec<IpNet> = "[\"127.0.0.0/8\", \"::1/128\"]",
         /// Whether those peers must say whom they speak for by the PROXY protocol, version 1 or 2.
         proxy_protocol: bool = "false",
+        /// Whether a connection waits in the kernel until its first bytes have come, or for a second.
+        defer_accept: bool = "true",
         /// Answer traffic with 503 while readiness says no.
         reject_when_unready: bool = "false",
         /// Below this prefix, such as "/upstream", the app's own answers at the paths of our endpoints; or "off".

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use socket2::{Domain, SockFilter, SockRef, Socket, Type};
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 
+use super::deferred::defer_accept;
 use super::io::Stream;
 use crate::loopback;
 use crate::settings::Address;
@@ -117,6 +118,13 @@ impl Bound {
     #[must_use]
     pub fn address(&self) -> &Address {
         &self.address
+    }
+
+    /// From now on a connection waits in the kernel until its first bytes have come, or for a second.
+    pub fn defer_accept(&self) {
+        if let BoundSocket::Tcp(listener) = &self.socket {
+            defer_accept(listener);
+        }
     }
 
     /// The same socket once more, for another worker. Not one socket each (`SO_REUSEPORT`): the kernel would give a

@@ -9,6 +9,7 @@ mod begun;
 mod client;
 mod connection;
 mod crowd;
+mod deferred;
 mod door;
 #[cfg(any(test, fuzzing))]
 pub mod fuzzing;

@@ -261,3 +261,35 @@ fn a_flood_of_requests_on_one_connection_waits_in_the_kernel() {
         sidecar.metric("pulsegate_requests_total", &["code=\"200\""]) == REQUESTS as f64 + 1.0
     });
 }
+
+/// Whether the kernel has made a connection of what this client began, or keeps it back: the state of the server's side.
+fn is_accepted(client: &Client) -> bool {
+    const SYN_RECEIVED: &str = "03";
+    let port = |address: std::io::Result<std::net::SocketAddr>| format!(":{:04X}", address.expect("an address").port());
+    let socket = client.stream();
+    let (server, client) = (port(socket.peer_addr()), port(socket.local_addr()));
+    let table = std::fs::read_to_string("/proc/net/tcp").expect("the kernel's table");
+    let ends = |row: &&str| {
+        let mut words = row.split_whitespace().skip(1);
+        words.next().is_some_and(|word| word.ends_with(&server))
+            && words.next().is_some_and(|word| word.ends_with(&client))
+    };
+    let row = table.lines().find(ends).expect("the server's side");
+    row.split_whitespace().nth(3) != Some(SYN_RECEIVED)
+}
+
+#[test]
+fn a_connection_of_which_nothing_comes_is_the_kernels_for_a_second() {
+    let upstream = Upstream::hello();
+    let deferring = Sidecar::start(&Sidecar::bare(&upstream));
+    let mut client = Client::connect(deferring.traffic);
+    assert!(!is_accepted(&client));
+    assert_eq!(client.ask("GET", "/", &[], b"").expect("an answer").status, 200);
+    assert!(is_accepted(&client));
+    assert!(is_accepted(&Client::connect(deferring.admin)), "the management port has rules of its own");
+    let silent = Client::connect(deferring.traffic);
+    eventually(PATIENCE, "it is accepted", || is_accepted(&silent));
+
+    let plain = Sidecar::start(&Sidecar::bare(&upstream).raw("proxy.defer_accept", "false"));
+    assert!(is_accepted(&Client::connect(plain.traffic)));
+}

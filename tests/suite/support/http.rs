@@ -139,8 +139,8 @@ impl Client {
         }
         head.push_str("\r\n");
         self.expect(method);
-        self.stream.write_all(head.as_bytes())?;
-        self.stream.write_all(body)
+        // Together: what comes later than its head cannot be sent to the app a second time.
+        self.stream.write_all(&[head.as_bytes(), body].concat())
     }
 
     /// Says of which method the next answer is: none to HEAD has a body.
