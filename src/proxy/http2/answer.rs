@@ -94,7 +94,7 @@ impl Answer {
             }
         };
         self.in_hand.offer(bytes.len(), taken);
-        match result.and_then(|()| self.flush(data.freeze())) {
+        match result.and_then(|()| self.flush(data)) {
             Ok(()) => Poll::Ready(Ok(taken)),
             Err(error) => {
                 self.state = State::Broken;
@@ -192,7 +192,7 @@ impl Answer {
     }
 
     /// Hands over what was taken in, with the end of the stream on the last frame that there is.
-    fn flush(&mut self, data: Bytes) -> io::Result<()> {
+    fn flush(&mut self, data: BytesMut) -> io::Result<()> {
         let (is_over, trailer) = match &mut self.state {
             State::Ending(trailer) => (true, trailer.take()),
             _ => (false, None),

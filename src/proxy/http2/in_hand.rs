@@ -2,7 +2,7 @@ use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::task::{Context, Waker};
 
-use bytes::{Buf, Bytes};
+use bytes::{Buf, Bytes, BytesMut};
 
 use super::frames::Seen;
 
@@ -19,13 +19,15 @@ pub(super) struct OfConnection {
     handed: Cell<usize>,
     /// Still with the engine, because a window is closed.
     offered: Cell<usize>,
+    /// The heads of the requests under way.
+    heads: Cell<usize>,
     seen: Rc<Seen>,
 }
 
 /// One stream's part of that.
 #[derive(Debug)]
 pub(super) struct OfStream {
-    connection: Rc<OfConnection>,
+    pub(super) connection: Rc<OfConnection>,
     handed: Cell<usize>,
     offered: Cell<usize>,
     /// The client has taken something since this was last asked.
@@ -56,9 +58,26 @@ const WORKER_MOST: usize = 8 * 1024 * 1024;
 /// what comes after that need nobody else's room.
 const LEAST_STEP: usize = 4 * 1024;
 
+/// From so many bytes of heads of requests under way on, a connection begins no more: each of them is kept until its answer
+/// has begun.
+const MOST_OF_HEADS: usize = 1024 * 1024;
+
 impl OfConnection {
     pub(super) fn new(worker: Rc<InHand>, seen: Rc<Seen>) -> Rc<Self> {
-        Rc::new(Self { worker, handed: Cell::default(), offered: Cell::default(), seen })
+        Rc::new(Self { worker, handed: Cell::default(), offered: Cell::default(), heads: Cell::default(), seen })
+    }
+
+    /// Whether another request can begin.
+    pub(super) fn has_room_for_a_head(&self) -> bool {
+        self.heads.get() < MOST_OF_HEADS
+    }
+
+    pub(super) fn begin_head(&self, length: usize) {
+        self.heads.set(self.heads.get().saturating_add(length));
+    }
+
+    pub(super) fn end_head(&self, length: usize) {
+        self.heads.set(self.heads.get().saturating_sub(length));
     }
 
     /// What has left is of no concern, and while the socket takes what it is given, what has been handed over is leaving.
@@ -113,12 +132,13 @@ impl OfStream {
         }
     }
 
-    /// Bytes for the library.
-    pub(super) fn hand(self: &Rc<Self>, bytes: Bytes) -> Held {
+    /// Bytes for the library. It is their memory that counts, which can be more than they are.
+    pub(super) fn hand(self: &Rc<Self>, bytes: BytesMut) -> Held {
+        let counted = bytes.capacity();
         for count in self.counts() {
-            count.set(count.get().saturating_add(bytes.len()));
+            count.set(count.get().saturating_add(counted));
         }
-        Held { counted: bytes.len(), bytes, of: self.clone() }
+        Held { counted, bytes: bytes.freeze(), of: self.clone() }
     }
 
     fn take_back(&self, bytes: usize) {
@@ -173,7 +193,7 @@ mod tests {
     use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
     use std::task::{Context, Wake, Waker};
 
-    use bytes::{Buf as _, Bytes};
+    use bytes::{Buf as _, BytesMut};
 
     use super::{CONNECTION_MOST, InHand, LEAST_STEP, OfConnection, OfStream, STEP, WORKER_MOST};
 
@@ -191,8 +211,8 @@ mod tests {
         OfConnection::new(worker.clone(), Rc::default())
     }
 
-    fn bytes(length: usize) -> Bytes {
-        Bytes::from(vec![0; length])
+    fn bytes(length: usize) -> BytesMut {
+        BytesMut::zeroed(length)
     }
 
     #[test]

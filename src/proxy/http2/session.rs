@@ -48,7 +48,7 @@ pub(in crate::proxy) struct Session<'w, L, S> {
     seen: Rc<Seen>,
     /// Requests that the library has handed out.
     handed_out: u64,
-    /// Requests beyond `limits.streams`, which it has refused.
+    /// Requests beyond `limits.streams`, or with too much in their heads, which were refused.
     refused: u64,
     /// Since when a head is not whole, and whether that is too long.
     head_since: Option<Instant>,
@@ -211,7 +211,11 @@ impl<'w, L: Local, S: ClientStream> Session<'w, L, S> {
         false
     }
 
-    fn begin(&mut self, request: Request<RecvStream>, respond: SendResponse<Held>) {
+    fn begin(&mut self, request: Request<RecvStream>, mut respond: SendResponse<Held>) {
+        if !self.in_hand.has_room_for_a_head() {
+            // Seen on its way out, and counted, as are those that the library refuses.
+            return respond.send_reset(Reason::REFUSED_STREAM);
+        }
         if !self.current.is(&self.proxy) {
             self.proxy = self.current.get();
             let trusted = &self.proxy.settings.trusted_proxies;

@@ -20,6 +20,9 @@ pub(super) struct Stream {
     /// HTTP/1.1 that is to be read next: the head, and what goes around the data of chunks.
     text: Vec<u8>,
     text_read: usize,
+    /// How long the head is, which the engine has until the end.
+    head: usize,
+    in_hand: Rc<OfStream>,
     /// Data to be read after it.
     data: Bytes,
     body: RecvStream,
@@ -40,6 +43,9 @@ enum Stage {
     Over,
 }
 
+/// What most heads fit into.
+const USUAL_HEAD: usize = 512;
+
 impl Stream {
     pub(super) fn new(
         request: Request<RecvStream>,
@@ -49,11 +55,15 @@ impl Stream {
     ) -> Self {
         let (parts, body) = request.into_parts();
         let carried = Carried::of(&parts.headers, body.is_end_stream());
-        let mut text = Vec::with_capacity(512);
+        let mut text = Vec::with_capacity(USUAL_HEAD);
         write_head(&mut text, &parts, carried);
+        let head = text.len();
+        in_hand.connection.begin_head(head);
         Self {
             text,
             text_read: 0,
+            head,
+            in_hand: in_hand.clone(),
             data: Bytes::new(),
             body,
             carried,
@@ -79,6 +89,7 @@ impl Stream {
             return;
         }
         self.text.clear();
+        self.text.shrink_to(USUAL_HEAD);
         self.text_read = 0;
         let length = self.data.len().min(buffer.remaining());
         if length == 0 {
@@ -191,6 +202,7 @@ impl ClientStream for Stream {
 
 impl Drop for Stream {
     fn drop(&mut self) {
+        self.in_hand.connection.end_head(self.head);
         if self.is_gone {
             self.given_up.set(self.given_up.get().saturating_add(1));
         } else if self.breaks_off() {
