@@ -25,6 +25,8 @@ crate::settings! {
         defer_accept: bool = "true",
         /// Answer traffic with 503 while readiness says no.
         reject_when_unready: bool = "false",
+        /// For so long the app may go on with a request that it has whole and whose client has left; 0: it is cancelled.
+        finish_abandoned: Duration = "0",
         /// Below this prefix, such as "/upstream", the app's own answers at the paths of our endpoints; or "off".
         passthrough_prefix: Prefix = "off",
         /// TLS for traffic: on when there is a certificate.

@@ -11,6 +11,7 @@
     reason = "a test ends at the first surprise, shows what it saw, and measures real programs by the real clock"
 )]
 
+mod abandoned;
 mod access;
 mod answers;
 mod avalanche;

@@ -21,8 +21,7 @@ impl<L: Local, S: ClientStream> Connection<'_, L, S> {
     /// Has the app answer. Tried again is only what the app has not seen, or may see twice.
     pub(super) async fn forward(&mut self, mut job: Box<Job>) -> After {
         let proxy = self.proxy.clone();
-        // What is rare is boxed: the smaller this future, the cheaper each request. Over 1,032 bytes, glibc has no quick way
-        // to its memory.
+        // What is rare is boxed: over 1,032 bytes, glibc has no quick way to this future's memory.
         if let Some(permit) = proxy.admission.enter_now() {
             job.exchange.admit(permit);
         } else {
@@ -69,10 +68,8 @@ impl<L: Local, S: ClientStream> Connection<'_, L, S> {
                 // The next one kept may be as stale: this time a new one.
                 Ended::Stale { sent, whole: true } if (job.idempotent || !sent) && tries.replay(reused) => {
                     may_reuse = false;
-                    match Box::pin(self.once_more(&mut job, &mut tries, reused)).await {
-                        Some(true) => {}
-                        Some(false) => return Box::pin(self.reject(&mut job, Rejection::UpstreamClosed)).await,
-                        None => return After::Drop,
+                    if let Some(end) = Box::pin(self.once_more(&mut job, &mut tries, reused)).await {
+                        return end;
                     }
                 }
                 Ended::Refused { whole: true }
@@ -86,29 +83,36 @@ impl<L: Local, S: ClientStream> Connection<'_, L, S> {
                 Ended::Stale { .. } => return Box::pin(self.reject(&mut job, Rejection::UpstreamClosed)).await,
                 Ended::Failed(rejection) => return Box::pin(self.reject(&mut job, rejection)).await,
                 Ended::Cut { reset } => return if reset { After::Reset } else { After::Drop },
-                Ended::ClientGone => return After::Drop,
+                Ended::ClientGone(None) => return After::Drop,
+                Ended::ClientGone(Some(rest)) => {
+                    Box::pin(rest.finish(&proxy, &job)).await;
+                    return After::Drop;
+                }
             }
         }
     }
 
-    /// Whether a request whose connection ended without an answer is sent once more; `None`: the client has gone meanwhile.
-    async fn once_more(&mut self, job: &mut Job, tries: &mut Tries, reused: bool) -> Option<bool> {
+    /// Gets a request ready to be sent once more, whose connection ended without an answer; or tells how it ends.
+    async fn once_more(&mut self, job: &mut Job, tries: &mut Tries, reused: bool) -> Option<After> {
         let proxy = self.proxy.clone();
-        if proxy.budget.spend() {
-            if !reused {
-                self.unless_gone(job, pause()).await?;
-            }
-        } else {
+        let ready = if proxy.budget.spend() {
+            if reused { Some(true) } else { self.unless_gone(job, pause()).await.map(|()| true) }
+        } else if let Some(until) = tries.hold_until() {
             // What an app had in its hands when it ended does not ask it too much: it waits until the app is back, and the
             // places to wait in are bounded.
-            let Some(until) = tries.hold_until() else { return Some(proxy.budget.deny()) };
-            if !self.unless_gone(job, proxy.hold.has_gone(&proxy.pool, job.needs(), until)).await? {
-                return Some(proxy.budget.deny());
+            let gone = self.unless_gone(job, proxy.hold.has_gone(&proxy.pool, job.needs(), until)).await;
+            gone.map(|gone| if gone { proxy.budget.free() } else { proxy.budget.deny() })
+        } else {
+            Some(proxy.budget.deny())
+        };
+        match ready {
+            Some(true) => {
+                job.exchange.retries += 1;
+                None
             }
-            proxy.budget.free();
+            Some(false) => Some(self.reject(job, Rejection::UpstreamClosed).await),
+            None => Some(After::Drop),
         }
-        job.exchange.retries += 1;
-        Some(true)
     }
 
     /// From here on both speak another protocol.

@@ -104,13 +104,13 @@ impl Budget {
         let left = self.saved.get().checked_sub(REQUESTS_PER_ATTEMPT);
         let Some(left) = left else { return false };
         self.saved.set(left);
-        self.free();
-        true
+        self.free()
     }
 
     /// One that costs nothing: the app was not there to be asked too much.
-    pub(super) fn free(&self) {
+    pub(super) fn free(&self) -> bool {
         self.shard.retries.fetch_add(1, Relaxed);
+        true
     }
 
     /// There was nothing left to pay with.

@@ -3,7 +3,7 @@ use std::ops::Range;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
-use super::super::connection::ClientStream;
+use super::super::connection::{ClientStream, Job};
 use super::super::http1::{BodyReader, Field, Framing, Parsed, ResponseHead, Room, parse_response, trim};
 use super::super::local::Local;
 use super::super::reading::Reading;
@@ -11,6 +11,7 @@ use super::super::rejection::Rejection;
 use super::super::rewrite::{delivery_of, write_response};
 use super::super::upstream::Broken;
 use super::super::witness::Witness;
+use super::super::worker::Proxy;
 use super::{Down, Download, LARGEST_HEAD, MOST_INTERIM, Relay, Step, read};
 use crate::drain::Phase;
 use crate::traffic::Failure;
@@ -163,19 +164,8 @@ impl<L: Local, S: ClientStream> Relay<'_, L, S> {
         if needs_reset {
             self.client.reset_on_close(true);
         }
-        let is_models = self.job.asks_a_model && (200..=299).contains(&head.code);
-        let reading = is_models.then(|| Reading::begin(head.fields.all, head.is_encoded, self.proxy.traffic.clone()));
-        self.down = Down::Body(Download {
-            code: head.code,
-            reader: BodyReader::new(head.framing, !self.job.is_http10)
-                .without(head.names_fields.then(|| head.fields.named())),
-            make_chunks,
-            scan: Witness::look(head.code, self.job.asks_a_model, head.is_encoded),
-            reading,
-            reusable: head.keep_alive,
-            close,
-            needs_reset,
-        });
+        self.down =
+            Down::Body(Download { make_chunks, close, needs_reset, ..Download::begin(head, self.job, self.proxy) });
     }
 
     fn write_head(&mut self, head: &ResponseHead<'_, '_>, close: bool) -> bool {
@@ -252,6 +242,25 @@ impl<L: Local, S: ClientStream> Relay<'_, L, S> {
             Down::Head { partial, interim: 0 } if partial.is_empty() => Step::Stale,
             Down::Head { .. } => self.fail(Rejection::UpstreamClosed),
             Down::Body(_) => self.cut(Failure::UpstreamReset),
+        }
+    }
+}
+
+impl Download {
+    /// For a client that gets it as the app frames it.
+    pub(super) fn begin<L>(head: &ResponseHead<'_, '_>, job: &Job, proxy: &Proxy<L>) -> Self {
+        let is_models = job.asks_a_model && (200..=299).contains(&head.code);
+        let reading = is_models.then(|| Reading::begin(head.fields.all, head.is_encoded, proxy.traffic.clone()));
+        Self {
+            code: head.code,
+            reader: BodyReader::new(head.framing, !job.is_http10)
+                .without(head.names_fields.then(|| head.fields.named())),
+            make_chunks: false,
+            scan: Witness::look(head.code, job.asks_a_model, head.is_encoded),
+            reading,
+            reusable: head.keep_alive,
+            close: false,
+            needs_reset: false,
         }
     }
 }

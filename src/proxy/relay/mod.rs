@@ -2,6 +2,7 @@
 
 mod down;
 mod pace;
+mod rest;
 mod splice;
 mod up;
 
@@ -13,6 +14,7 @@ use tokio::io::{AsyncRead, ReadBuf};
 use tokio::time::Instant;
 
 use self::pace::Pace;
+pub(super) use self::rest::Rest;
 use super::connection::{ClientStream, Job};
 use super::http1::BodyReader;
 use super::local::Local;
@@ -126,8 +128,8 @@ pub(super) enum Ended {
         /// Only a reset can tell the client: it knows no length, and has no chunks.
         reset: bool,
     },
-    /// Nobody waits for the answer any more.
-    ClientGone,
+    /// Nobody waits for the answer any more; what is left of it, if the app may finish it all the same.
+    ClientGone(Option<Box<Rest>>),
 }
 
 /// More interim answers than this are an attack; some apps send one every ten seconds while a model thinks.
@@ -178,7 +180,10 @@ impl<'a, L: Local, S: ClientStream> Relay<'a, L, S> {
             Step::Refused => Ended::Refused { whole: up.whole && job.upload.is_done() },
             Step::Failed(rejection) => Ended::Failed(rejection),
             Step::Cut => Ended::Cut { reset: matches!(&down, Down::Body(download) if download.needs_reset) },
-            Step::ClientGone | Step::Tunnel(_) => Ended::ClientGone,
+            Step::ClientGone | Step::Tunnel(_) => {
+                let finishes = !proxy.settings.finish_abandoned.is_zero() && up.ended.is_some() && !up.broken;
+                Ended::ClientGone(finishes.then(|| Box::new(Rest { lease, down })))
+            }
         }
     }
 
