@@ -191,10 +191,12 @@ impl<'w, L: Local, S: ClientStream> Connection<'w, L, S> {
     async fn next(&mut self) -> Step {
         self.renew();
         let idle_since = clock::turn();
-        if !self.ahead.is_empty()
-            && let Some(step) = self.digest(0)
-        {
-            return step;
+        if !self.ahead.is_empty() {
+            // One each, then it is another connection's turn: who asks for many at once holds up nobody.
+            tokio::task::yield_now().await;
+            if let Some(step) = self.digest(0) {
+                return step;
+            }
         }
         let mut begun = (!self.ahead.is_empty()).then_some(idle_since);
         loop {
@@ -319,3 +321,6 @@ pub(in crate::proxy) fn watch<S: ClientStream>(
     }
     Poll::Pending
 }
+
+#[cfg(test)]
+mod tests;
