@@ -12,6 +12,7 @@ mod manifest;
 mod probe;
 mod run;
 mod schema;
+mod signals;
 mod validate;
 
 use std::fmt::Write as _;

@@ -1,15 +1,14 @@
 use std::io::IsTerminal as _;
 use std::process::ExitCode;
 
-use rustix::process::Signal;
-use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::reload;
 use tracing_subscriber::util::SubscriberInitExt as _;
 
+use super::signals::Signals;
 use super::{EXIT_USAGE, load, say};
-use crate::app::{App, REVISION, ReloadHandle, SetLevel, SignalHandle, StartError, StopHandle, VERSION};
+use crate::app::{App, REVISION, SetLevel, StartError, VERSION};
 use crate::config::{Config, LogFormat, LogSettings, Overlooked, Sources};
 use crate::journal::{Lines, journal};
 use crate::server::BindError;
@@ -17,6 +16,8 @@ use crate::settings::Address;
 
 /// Runs the sidecar until a signal stops it.
 pub(super) fn run(sources: &Sources) -> ExitCode {
+    // Before anything that takes time.
+    let signals = Signals::keep();
     let config = match load(sources) {
         Ok(config) => config,
         Err(code) => return code,
@@ -25,7 +26,7 @@ pub(super) fn run(sources: &Sources) -> ExitCode {
     for Overlooked { variable, meant } in sources.overlooked() {
         tracing::warn!(variable, meant, "a variable sets nothing: a dot of a path is two underscores");
     }
-    match serve(config, sources, level) {
+    match signals.map_err(StartError::Runtime).and_then(|signals| serve(config, sources, level, signals)) {
         Ok(code) => ExitCode::from(code),
         Err(error) => {
             say_start_error(&error, json);
@@ -50,12 +51,12 @@ fn raise_file_limit() -> Option<u64> {
     before
 }
 
-fn serve(config: Config, sources: &Sources, level: SetLevel) -> Result<u8, StartError> {
+fn serve(config: Config, sources: &Sources, level: SetLevel, signals: Signals) -> Result<u8, StartError> {
     let soft_files = raise_file_limit();
     let upstream = config.proxy.upstream.to_string();
     let app = App::bind(config)?.with_level(level).with_soft_files(soft_files);
-    let signals = listen_for_signals(app.stop_handle(), app.reload_handle(), app.signal_handle());
-    signals.map_err(StartError::Runtime)?;
+    let heard = signals.listen(app.stop_handle(), app.reload_handle(), app.signal_handle());
+    heard.map_err(StartError::Runtime)?;
     let listen: Vec<String> = app.traffic_addresses().iter().map(Address::to_string).collect();
     let admin = app.admin_address().map_or_else(|| "off".to_owned(), |address| address.to_string());
     let control = app.control_address().map_or_else(|| "off".to_owned(), |address| address.to_string());
@@ -72,50 +73,6 @@ fn serve(config: Config, sources: &Sources, level: SetLevel) -> Result<u8, Start
         "started"
     );
     app.run()
-}
-
-/// SIGTERM, SIGINT and SIGQUIT stop gracefully, and at once when one comes a second time; SIGHUP reloads. To an app of ours
-/// SIGQUIT and what means nothing to us is passed on, each as often as it comes: what a second one means is the app's
-/// affair. A thread of its own, so that a signal is heard whatever the runtimes
-/// do, from before the first of them turns.
-pub(super) fn listen_for_signals(
-    stop: StopHandle,
-    reload: ReloadHandle,
-    app: Option<SignalHandle>,
-) -> std::io::Result<()> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build()?;
-    let entered = runtime.enter();
-    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
-    let (mut quit, mut hang_up) = (signal(SignalKind::quit())?, signal(SignalKind::hangup())?);
-    // To other servers they mean "reopen the log", "stop" or "upgrade": here nothing, and certainly not a sudden end.
-    let (mut user1, mut user2) = (signal(SignalKind::user_defined1())?, signal(SignalKind::user_defined2())?);
-    let mut window = signal(SignalKind::window_change())?;
-    drop(entered);
-    std::thread::Builder::new().name("signals".into()).spawn(move || {
-        let pass = |signal| app.as_ref().map(|app| app.pass(signal));
-        runtime.block_on(async move {
-            loop {
-                tokio::select! {
-                    Some(()) = terminate.recv() => stop.stop(),
-                    Some(()) = interrupt.recv() => stop.stop(),
-                    Some(()) = quit.recv() => pass(Signal::QUIT).unwrap_or_else(|| stop.stop()),
-                    Some(()) = hang_up.recv() => {
-                        reload.request("SIGHUP");
-                        pass(Signal::HUP);
-                    }
-                    Some(()) = user1.recv() => pass(Signal::USR1).unwrap_or_else(|| means_nothing("SIGUSR1")),
-                    Some(()) = user2.recv() => pass(Signal::USR2).unwrap_or_else(|| means_nothing("SIGUSR2")),
-                    Some(()) = window.recv() => pass(Signal::WINCH).unwrap_or_default(),
-                    else => return,
-                }
-            }
-        });
-    })?;
-    Ok(())
-}
-
-fn means_nothing(signal: &str) {
-    tracing::warn!("{signal} means nothing here");
 }
 
 /// What is logged. Not what the HTTP/2 library says: a client could make it write a line for each of its frames, with what

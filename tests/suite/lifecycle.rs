@@ -192,6 +192,34 @@ fn a_signal_during_the_start_is_heard() {
     }
 }
 
+/// A configuration that is there only when somebody writes it holds the start for as long as the test likes.
+#[test]
+fn a_signal_that_means_no_end_is_none_during_the_start_either() {
+    let (upstream, home) = (app(), home_with_login());
+    let settings = Sidecar::bare(&upstream);
+    let mut command = Sidecar::command(home.path(), &settings);
+    let (text, pipe) = (settings.to_toml(), home.path().join("pulsegate.toml"));
+    std::fs::remove_file(&pipe).expect("a file");
+    assert!(run(Command::new("mkfifo").arg(&pipe)).code == Some(0));
+    let mut process = Process::start(&mut command);
+    // Open once the process reads: by then it keeps what comes.
+    let mut writer = std::fs::OpenOptions::new().write(true).open(&pipe).expect("a reader");
+    for signal in [Signal::HUP, Signal::USR1, Signal::USR2, Signal::WINCH] {
+        process.signal(signal);
+    }
+    std::fs::remove_file(&pipe).expect("a file");
+    std::fs::write(&pipe, &text).expect("a configuration");
+    std::io::Write::write_all(&mut writer, text.as_bytes()).expect("a reader");
+    drop(writer);
+    for what in
+        ["\"started\"", "SIGUSR1 means nothing here", "SIGUSR2 means nothing here", "reloaded: nothing has changed"]
+    {
+        eventually(PATIENCE, what, || process.said().join("\n").contains(what));
+    }
+    process.signal(Signal::TERM);
+    assert_eq!(process.wait(PATIENCE).code(), Some(0));
+}
+
 #[test]
 fn without_a_word_about_readiness_it_stays_ready_until_the_listener_closes() {
     let upstream = app();

@@ -6,7 +6,8 @@ mod tour;
 use std::process::ExitCode;
 
 use super::arguments::Demo;
-use super::run::{init_log, listen_for_signals};
+use super::run::init_log;
+use super::signals::Signals;
 use super::{print, say};
 use crate::app::App;
 use crate::config::{Flag, Sources};
@@ -34,7 +35,9 @@ pub(super) fn demo(arguments: &Demo, sources: Sources) -> ExitCode {
             return ExitCode::from(super::EXIT_USAGE);
         }
     };
-    if let Err(error) = listen_for_signals(app.stop_handle(), app.reload_handle(), app.signal_handle()) {
+    let heard =
+        Signals::keep().and_then(|signals| signals.listen(app.stop_handle(), app.reload_handle(), app.signal_handle()));
+    if let Err(error) = heard {
         say(&format!("pulsegate: {error}\n"));
         return ExitCode::FAILURE;
     }
