@@ -10,7 +10,7 @@ use crate::support::http2::{
     ACK, CONTINUATION, DATA, END_HEADERS, END_STREAM, Frames, HEADERS, PING, RST_STREAM, SETTINGS, WINDOW_UPDATE,
     block, with_http2,
 };
-use crate::support::{Next, PATIENCE, Settings, Sidecar, Upstream, eventually};
+use crate::support::{Client, Next, PATIENCE, Settings, Sidecar, Upstream, eventually};
 
 const STREAMS: u32 = 100;
 
@@ -202,6 +202,32 @@ fn all_connections_that_take_nothing_cost_one_bound() {
     drop(all);
     eventually(PATIENCE, "nothing is left", || sidecar.metric("pulsegate_requests_in_flight", &[]) == 0.0);
     sidecar.assert_metric("pulsegate_requests_total", &["code=\"200\""], 3.0);
+}
+
+/// `MOST_OFFERED` of the proxy: answers of our own come whole.
+#[test]
+fn our_own_answers_that_are_not_taken_have_a_bound() {
+    const MOST: usize = 1 << 20;
+    let upstream = app();
+    let sidecar = Sidecar::start(&settings(&upstream));
+    let length = Client::connect(sidecar.traffic).ask("GET", "/metrics", &[], b"").expect("an answer").body.len();
+    let mut frames = Frames::connect(sidecar.traffic);
+    frames.send(SETTINGS, 0, 0, &window(0)).expect("settings");
+    ask(&mut frames, "/metrics");
+    let (mut heads, mut refused) = (0, 0);
+    while heads + refused < STREAMS as usize {
+        match frames.next().expect("a frame") {
+            frame if frame.kind == HEADERS => heads += 1,
+            // ENHANCE_YOUR_CALM (RFC 9113 section 7).
+            frame if frame.kind == RST_STREAM => refused += usize::from(frame.code() == 11),
+            _ => {}
+        }
+    }
+    assert!(refused > 0 && heads * length < MOST + 2 * length + STREAMS as usize * 1024, "{heads} of {length} bytes");
+    drop(frames);
+    let mut frames = Frames::connect(sidecar.traffic);
+    frames.get(1, "/metrics").expect("a request");
+    assert!(frames.wait_for(HEADERS).is_some_and(|head| head.payload[0] == 0x80 | 8), "others are answered");
 }
 
 /// What waits for the socket, and is not read for meanwhile, waits for `timeouts.write`.

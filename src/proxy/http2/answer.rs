@@ -77,6 +77,11 @@ impl Answer {
 
     /// Takes in bytes of the engine as far as the client's windows let it.
     pub(super) fn poll_write(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        if matches!(self.state, State::Head) && !self.in_hand.connection.has_room_for_an_answer(bytes.len()) {
+            self.respond.send_reset(Reason::ENHANCE_YOUR_CALM);
+            self.state = State::Broken;
+            return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()));
+        }
         let (mut taken, mut data) = (0, BytesMut::new());
         let result = loop {
             let rest = &bytes[taken..];

@@ -58,6 +58,9 @@ const WORKER_MOST: usize = 8 * 1024 * 1024;
 /// what comes after that need nobody else's room.
 const LEAST_STEP: usize = 4 * 1024;
 
+/// A connection that has left so much with the engine gets no more answers that come whole and are large.
+const MOST_OFFERED: usize = 1024 * 1024;
+
 /// From so many bytes of heads of requests under way on, a connection begins no more: each of them is kept until its answer
 /// has begun.
 const MOST_OF_HEADS: usize = 1024 * 1024;
@@ -78,6 +81,12 @@ impl OfConnection {
 
     pub(super) fn end_head(&self, length: usize) {
         self.heads.set(self.heads.get().saturating_sub(length));
+    }
+
+    /// Whether another answer may begin, which comes with so many bytes. The app's come in small steps by then; answers of
+    /// our own come whole.
+    pub(super) fn has_room_for_an_answer(&self, length: usize) -> bool {
+        length <= 2 * LEAST_STEP || self.offered.get() < MOST_OFFERED
     }
 
     /// What has left is of no concern, and while the socket takes what it is given, what has been handed over is leaving.
