@@ -49,7 +49,7 @@ pub trait ClientStream: AsyncRead + AsyncWrite + Unpin {
 
     /// How much of an answer is worth reading from the app now: what the client would not take is better left there. With
     /// 0, `cx` is woken when that has changed, and until then it is the client who is waited for.
-    fn room(&mut self, _: &Context<'_>) -> usize {
+    fn room(&self, _: &Context<'_>) -> usize {
         usize::MAX
     }
 
@@ -68,7 +68,7 @@ impl<S: ClientStream> ClientStream for &mut S {
         (**self).tcp()
     }
 
-    fn room(&mut self, cx: &Context<'_>) -> usize {
+    fn room(&self, cx: &Context<'_>) -> usize {
         (**self).room(cx)
     }
 

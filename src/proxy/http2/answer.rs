@@ -43,15 +43,8 @@ impl Answer {
     }
 
     /// How much of the answer is worth reading now.
-    pub(super) fn room(&mut self, cx: &Context<'_>) -> usize {
-        self.in_hand.room(cx, || {
-            let Some(send) = &mut self.send else { return 0 };
-            send.reserve_capacity(STEP);
-            let window = send.capacity();
-            // The app may have nothing to say for long: until then the connection's window is for other streams.
-            send.reserve_capacity(0);
-            window
-        })
+    pub(super) fn room(&self, cx: &Context<'_>) -> usize {
+        self.in_hand.room(cx)
     }
 
     pub(super) fn has_taken(&self) -> bool {

@@ -108,14 +108,12 @@ impl OfStream {
     }
 
     /// How much is worth reading for this stream now. With 0, `cx` is woken when that has changed: what is behind this
-    /// stream's own bytes could not leave before them anyway, so nobody waits for anybody else. `window` tells how far the
-    /// client's windows are open.
-    pub(super) fn room(&self, cx: &Context<'_>, window: impl FnOnce() -> usize) -> usize {
-        let handed = self.handed.get();
-        let room = match (self.connection.is_sparing(), handed) {
+    /// stream's own bytes could not leave before them anyway, so nobody waits for anybody else.
+    pub(super) fn room(&self, cx: &Context<'_>) -> usize {
+        let (handed, connection) = (self.handed.get(), &self.connection);
+        let room = match (connection.is_sparing(), handed) {
             (false, _) if handed <= STEP / 2 => STEP - handed,
-            (true, 0) if self.connection.handed.get() + self.connection.offered.get() >= STEP => LEAST_STEP,
-            (true, 0) => window().clamp(LEAST_STEP, STEP),
+            (true, 0) => STEP.saturating_sub(connection.handed.get() + connection.offered.get()).max(LEAST_STEP),
             _ => 0,
         };
         if room == 0 {
@@ -231,21 +229,21 @@ mod tests {
         let woken = Arc::new(Woken::default());
         let waker = Waker::from(woken.clone());
         let cx = Context::from_waker(&waker);
-        assert_eq!(stream.room(&cx, || 0), STEP);
+        assert_eq!(stream.room(&cx), STEP);
         let (mut first, second) = (stream.hand(bytes(STEP / 2)), stream.hand(bytes(STEP / 2)));
-        assert_eq!((stream.room(&cx, || STEP), other.room(&cx, || 0)), (0, STEP));
+        assert_eq!((stream.room(&cx), other.room(&cx)), (0, STEP));
         first.advance(STEP / 2 - 1);
         assert_eq!((woken.0.load(SeqCst), stream.has_taken(), stream.has_taken()), (1, true, false));
-        assert_eq!(stream.room(&cx, || 0), 0, "all of it has its memory still");
+        assert_eq!(stream.room(&cx), 0, "all of it has its memory still");
         first.advance(1);
-        assert_eq!((woken.0.load(SeqCst), stream.room(&cx, || 0)), (2, STEP / 2));
+        assert_eq!((woken.0.load(SeqCst), stream.room(&cx)), (2, STEP / 2));
         // A stream that the client takes back takes its bytes with it.
         let third = stream.hand(bytes(STEP / 2));
-        assert_eq!(stream.room(&cx, || 0), 0);
+        assert_eq!(stream.room(&cx), 0);
         drop((first, second));
-        assert_eq!((woken.0.load(SeqCst), stream.room(&cx, || 0)), (3, STEP / 2));
+        assert_eq!((woken.0.load(SeqCst), stream.room(&cx)), (3, STEP / 2));
         drop(third);
-        assert_eq!(stream.room(&cx, || 0), STEP);
+        assert_eq!(stream.room(&cx), STEP);
     }
 
     #[test]
@@ -254,15 +252,14 @@ mod tests {
         let (cx, full, good) = (Context::from_waker(Waker::noop()), connection(&worker), connection(&worker));
         let hogs: Vec<_> = (0..WORKER_MOST / STEP).map(|_| OfStream::new(full.clone())).collect();
         hogs.iter().for_each(|hog| hog.offer(STEP, 0));
-        let (late, stream) = (OfStream::new(full), OfStream::new(good));
-        assert_eq!(late.room(&cx, || STEP), LEAST_STEP, "the connection has its step already");
-        assert_eq!((stream.room(&cx, || 0), stream.room(&cx, || STEP)), (LEAST_STEP, STEP));
+        let (late, stream, other) = (OfStream::new(full), OfStream::new(good.clone()), OfStream::new(good));
+        assert_eq!(late.room(&cx), LEAST_STEP, "the connection has its step already");
         let held = stream.hand(bytes(1));
-        assert_eq!(stream.room(&cx, || STEP), 0);
+        assert_eq!((stream.room(&cx), other.room(&cx)), (0, STEP - 1), "a connection has a step");
         drop(held);
-        assert_eq!(stream.room(&cx, || STEP), STEP);
+        assert_eq!(stream.room(&cx), STEP);
         hogs[0].offer(STEP, STEP);
-        assert_eq!(stream.room(&cx, || 0), STEP, "the worker has room again");
+        assert_eq!(stream.room(&cx), STEP, "the worker has room again");
         hogs.iter().for_each(|hog| hog.offer(0, 0));
         assert_eq!(worker.0.get(), 0);
     }
@@ -273,10 +270,10 @@ mod tests {
         let (cx, stuck, good) = (Context::from_waker(Waker::noop()), connection(&worker), connection(&worker));
         let (stream, late, other) = (OfStream::new(stuck.clone()), OfStream::new(stuck.clone()), OfStream::new(good));
         let held = stream.hand(bytes(CONNECTION_MOST));
-        assert_eq!(late.room(&cx, || 0), STEP, "what the socket takes is leaving");
+        assert_eq!(late.room(&cx), STEP, "what the socket takes is leaving");
         stuck.seen.held_up.set(true);
-        assert_eq!((late.room(&cx, || STEP), other.room(&cx, || 0)), (LEAST_STEP, STEP));
+        assert_eq!((late.room(&cx), other.room(&cx)), (LEAST_STEP, STEP));
         drop(held);
-        assert_eq!((late.room(&cx, || 0), worker.0.get()), (STEP, 0));
+        assert_eq!((late.room(&cx), worker.0.get()), (STEP, 0));
     }
 }

@@ -191,7 +191,7 @@ impl ClientStream for Stream {
     /// The end of a stream is told in any case.
     fn reset_on_close(&self, _: bool) {}
 
-    fn room(&mut self, cx: &Context<'_>) -> usize {
+    fn room(&self, cx: &Context<'_>) -> usize {
         self.answer.room(cx)
     }
 
