@@ -254,8 +254,7 @@ impl App {
         let Self {
             runtime, traffic_sockets, admin_socket, control_socket, agent_socket, config, target, monitor, ..
         } = self;
-        let (standing, admin) = (self.standing, self.admin);
-        let gate = Arc::new(Gate::default());
+        let (standing, admin, gate) = (self.standing, self.admin, Arc::new(Gate::default()));
         let plane = Plane {
             settings: config.proxy.clone(),
             target,
@@ -320,6 +319,8 @@ impl App {
             child::to_the_end(child, stopping, stop).await
         });
         fleet.join();
+        // Work on a file system that does not answer never ends: it must not keep the process.
+        runtime.shutdown_background();
         Ok(code)
     }
 }

@@ -104,7 +104,11 @@ struct Worker {
 impl Worker {
     fn run(self) {
         match Builder::new_current_thread().enable_all().build_local(LocalOptions::default()) {
-            Ok(runtime) => runtime.block_on(self.serve()),
+            Ok(runtime) => {
+                runtime.block_on(self.serve());
+                // A name that is being looked up just now must not keep the process.
+                runtime.shutdown_background();
+            }
             Err(error) => {
                 tracing::error!(%error, "a worker cannot start: raise the limit of open files");
             }

@@ -9,7 +9,7 @@ use serde_json::json;
 
 use crate::support::{
     Client, ClosedLoop, HttpError, Next, PATIENCE, Process, Settings, Sidecar, Upstream, always, eventually,
-    home_with_login, run,
+    eventually_some, home_with_login, run,
 };
 
 /// An app that answers `/hang` only when the other side has gone.
@@ -218,6 +218,23 @@ fn a_signal_that_means_no_end_is_none_during_the_start_either() {
     }
     process.signal(Signal::TERM);
     assert_eq!(process.wait(PATIENCE).code(), Some(0));
+}
+
+#[test]
+fn a_configuration_that_cannot_be_read_any_more_does_not_hold_up_the_end() {
+    let mut sidecar = Sidecar::start(&Sidecar::bare(&app())).ready();
+    // A pipe in which nothing comes stands for a file of a dead mount.
+    let pipe = sidecar.home().join("pulsegate.toml");
+    std::fs::remove_file(&pipe).expect("a file");
+    assert!(run(Command::new("mkfifo").arg(&pipe)).code == Some(0));
+    sidecar.process.signal(Signal::HUP);
+    let mut writing = std::fs::OpenOptions::new();
+    std::os::unix::fs::OpenOptionsExt::custom_flags(writing.write(true), rustix::fs::OFlags::NONBLOCK.bits() as i32);
+    let _held = eventually_some(PATIENCE, "somebody reads", || writing.open(&pipe).ok());
+    let signalled = Instant::now();
+    sidecar.terminate();
+    assert_eq!(sidecar.wait(PATIENCE).code(), Some(0));
+    assert!(signalled.elapsed() < Duration::from_secs(4), "{:?}", signalled.elapsed());
 }
 
 #[test]

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::support::{Settings, Sidecar, Upstream, ask, await_value, eventually, home_with_login};
+use crate::support::{PATIENCE, Settings, Sidecar, Upstream, ask, await_value, eventually, home_with_login};
 
 const KEY: &str = "invented-key";
 
@@ -64,7 +64,7 @@ fn files_that_hang_hold_up_themselves_alone() {
             .text(&format!("checks.{name}.credentials.preset"), "codex")
             .text(&format!("checks.{name}.credentials.config_dir"), &home.path().join("hung").display().to_string());
     }
-    let sidecar = Sidecar::start_in(home, &settings, |_| {});
+    let mut sidecar = Sidecar::start_in(home, &settings, |_| {});
     for name in &hung {
         await_told(&sidecar, name, |told| told["error"] == "Codex CLI login could not be read in time");
     }
@@ -74,6 +74,9 @@ fn files_that_hang_hold_up_themselves_alone() {
     // Neither does it hold up reading the configuration.
     let reload = ask(sidecar.admin, "POST", "/-/reload", &[], b"");
     assert_eq!(reload.status, 200, "{}", reload.text());
+    // Nor the end of the process.
+    sidecar.terminate();
+    assert_eq!(sidecar.wait(PATIENCE).code(), Some(0));
 }
 
 #[test]
