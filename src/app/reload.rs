@@ -33,6 +33,9 @@ const TAKING: Duration = Duration::from_secs(2);
 /// At most so many changed keys are named in the log.
 const MOST_NAMED: usize = 32;
 
+/// And so many problems are told there; their count is told in any case. A wrong file may have one in each of its lines.
+const MOST_TOLD: usize = 100;
+
 /// Asks for the configuration to be read anew.
 #[derive(Clone, Debug)]
 pub struct ReloadHandle(mpsc::Sender<Order>);
@@ -107,7 +110,7 @@ impl Reloader {
                     tracing::info!(cause, took_ms, changed = named, "reloaded");
                 }
                 Err(problems) => {
-                    for problem in problems {
+                    for problem in problems.iter().take(MOST_TOLD) {
                         tracing::error!(cause, problem, "not reloaded");
                     }
                     tracing::error!(cause, count = problems.len(), "not reloaded: everything stays as it was");

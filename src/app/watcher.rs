@@ -48,7 +48,12 @@ pub(super) async fn watch(mut watched: watch::Receiver<Watched>, mut seen: u64, 
                 // First with what is there: it may have changed before anybody looked.
                 let now = digest_of(&files).await;
                 if now != seen {
-                    seen = settled(&files, now).await;
+                    let now = settled(&files, now).await;
+                    if now == seen {
+                        // Written anew, and the same: it was empty for a moment.
+                        continue;
+                    }
+                    seen = now;
                     let _ = reload.reload(CAUSE).await;
                     break;
                 }

@@ -137,6 +137,11 @@ fn what_is_wrong_changes_nothing_and_is_told_in_full() {
     std::fs::remove_file(sidecar.home().join("pulsegate.toml")).expect("removed");
     assert_eq!(hang_up(&sidecar).problems.len(), 1);
 
+    // A file that is something else altogether.
+    std::fs::write(sidecar.home().join("pulsegate.toml"), "one line of many\n".repeat(5000)).expect("written");
+    assert_eq!(hang_up(&sidecar).problems.len(), 100, "the first of them");
+    assert!(sidecar.log().contains("\"count\":5000"), "and how many there are");
+
     let right = settings.text("proxy.limits.body_bytes", "20B");
     assert_eq!(reload(&sidecar, &right).message, "reloaded");
     sidecar.assert_metric("pulsegate_config_last_reload_success", &[], 1.0);
