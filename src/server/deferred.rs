@@ -13,8 +13,7 @@ struct DeferAccept;
 nix::setsockopt_impl!(DeferAccept, libc::IPPROTO_TCP, libc::TCP_DEFER_ACCEPT, i32, SetStruct<'_, i32>);
 
 /// Has a listening socket give a connection away when its first bytes are there, or after [`SECONDS`]: a client that
-/// connects and asks wakes us up once then, not twice. HTTP, TLS
-/// and the PROXY protocol all begin with the client.
+/// connects and asks wakes us up once then, not twice. HTTP, TLS and the PROXY protocol all begin with the client.
 pub(super) fn defer_accept(listener: &impl AsFd) {
     // Fails where the kernel does not know the option: then as ever.
     let _ = DeferAccept.set(&listener.as_fd(), &SECONDS);
