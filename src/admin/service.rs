@@ -126,23 +126,28 @@ impl Admin {
     /// The endpoint of a path at a port. Exact paths only: `/health/`, `//health` and `/%68ealth` are traffic.
     #[must_use]
     pub fn find<'a>(&'a self, port: Port, path: &'a str) -> Option<Target<'a>> {
-        let endpoints = self.endpoints.iter().filter(|endpoint| endpoint.is_at(port));
-        // A path of its own comes before a check that happens to be named like its end.
-        match endpoints.clone().find(|endpoint| endpoint.path == path) {
-            Some(endpoint) => Some(Target { port, endpoint, below: None }),
-            // The longest path is the nearest.
-            None => endpoints
-                .filter_map(|endpoint| self.below(port, endpoint, path))
-                .max_by_key(|target| target.endpoint.path.len()),
+        let mut nearest: Option<Target<'a>> = None;
+        // Each request of a client comes through here: most of them leave the loop's first line for the next round.
+        for endpoint in self.endpoints.iter().filter(|endpoint| endpoint.is_at(port)) {
+            let Some(rest) = path.strip_prefix(endpoint.path.as_str()) else { continue };
+            // A path of its own comes before a check that happens to be named like its end; of several, the longest.
+            if rest.is_empty() {
+                return Some(Target { port, endpoint, below: None });
+            }
+            let is_nearer = nearest.is_none_or(|other| other.endpoint.path.len() < endpoint.path.len());
+            if is_nearer && let Some(target) = self.below(port, endpoint, rest) {
+                nearest = Some(target);
+            }
         }
+        nearest
     }
 
-    /// A path below an endpoint, where its dialect has such paths.
-    fn below<'a>(&self, port: Port, endpoint: &'a Arc<Endpoint>, path: &'a str) -> Option<Target<'a>> {
+    /// What follows the path of an endpoint, where its dialect has paths below its own.
+    fn below<'a>(&self, port: Port, endpoint: &'a Arc<Endpoint>, rest: &'a str) -> Option<Target<'a>> {
         let Kind::Report(dialects) = &endpoint.kind else {
             return None;
         };
-        let rest = path.strip_prefix(&endpoint.path)?.strip_prefix('/')?;
+        let rest = rest.strip_prefix('/')?;
         let known = dialects.have_below(&self.board.report(), &endpoint.group, rest);
         known.then_some(Target { port, endpoint, below: Some(rest) })
     }
