@@ -41,7 +41,7 @@ impl Stop {
 pub struct StopHandle(pub(super) watch::Sender<Stop>);
 
 impl StopHandle {
-    /// One step further: gracefully, then now; not within [`ONE_TELLING`].
+    /// One step further: gracefully, then now. What comes again at once is the same signal.
     pub fn stop(&self) {
         self.0.send_if_modified(|stop| {
             let before = std::mem::replace(stop, stop.told(Instant::now()));
