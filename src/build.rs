@@ -25,7 +25,7 @@ fn revision() {
     println!("cargo::rustc-env=PULSEGATE_BUILT={built}");
 }
 
-/// Has the functions that run put side by side: 4 MiB less of the program is in memory then.
+/// Has the functions that run put side by side: 3 MiB less of the program is in memory then.
 /// `PULSEGATE_LAYOUT=none` leaves the order to the linker.
 #[expect(clippy::disallowed_methods, reason = "a build script has no settings")]
 fn layout() {

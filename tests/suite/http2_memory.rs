@@ -67,6 +67,15 @@ fn ask(frames: &mut Frames, target: &str) {
     }
 }
 
+/// A client that has asked for so much on all of its streams, each with this window, and a connection with a wide one.
+fn asking(sidecar: &Sidecar, each: u32, length: usize) -> Frames {
+    let mut frames = Frames::connect(sidecar.traffic);
+    frames.send(SETTINGS, 0, 0, &window(each)).expect("settings");
+    frames.send(WINDOW_UPDATE, 0, 0, &(1_u32 << 30).to_be_bytes()).expect("a window");
+    ask(&mut frames, &format!("/length/{length}"));
+    frames
+}
+
 fn sent(sidecar: &Sidecar) -> usize {
     sidecar.metric("pulsegate_bytes_total", &["direction=\"sent\""]) as usize
 }
@@ -173,15 +182,8 @@ fn all_connections_that_take_nothing_cost_one_bound() {
     let _ = sidecar.get("/livez");
     let memory = sidecar.process.resident_kib();
     // Half of them open windows and do not read, the others open none.
-    let all: Vec<Frames> = (0..CONNECTIONS)
-        .map(|number| {
-            let mut frames = Frames::connect(sidecar.traffic);
-            frames.send(SETTINGS, 0, 0, &window(if number % 2 == 0 { 0 } else { 1 << 30 })).expect("settings");
-            frames.send(WINDOW_UPDATE, 0, 0, &(1_u32 << 30).to_be_bytes()).expect("a window");
-            ask(&mut frames, &format!("/length/{LENGTH}"));
-            frames
-        })
-        .collect();
+    let all: Vec<Frames> =
+        (0..CONNECTIONS).map(|number| asking(&sidecar, if number % 2 == 0 { 0 } else { 1 << 30 }, LENGTH)).collect();
     come_to_rest(&sidecar, &upstream, CONNECTIONS * STREAMS as usize);
     let each = 2 * STEP + STREAMS as usize * (LEAST_STEP + STREAM);
     assert_memory(&sidecar, memory, 2 * WORKER_MOST + CONNECTIONS * each);
@@ -295,15 +297,7 @@ fn a_client_that_reads_late_gets_every_byte() {
     let sidecar = Sidecar::start(&settings(&upstream));
     let _ = sidecar.get("/livez");
     let memory = sidecar.process.resident_kib();
-    let mut all: Vec<Frames> = (0..CONNECTIONS)
-        .map(|_| {
-            let mut frames = Frames::connect(sidecar.traffic);
-            frames.send(SETTINGS, 0, 0, &window(1 << 30)).expect("settings");
-            frames.send(WINDOW_UPDATE, 0, 0, &(1_u32 << 30).to_be_bytes()).expect("a window");
-            ask(&mut frames, &format!("/length/{LENGTH}"));
-            frames
-        })
-        .collect();
+    let mut all: Vec<Frames> = (0..CONNECTIONS).map(|_| asking(&sidecar, 1 << 30, LENGTH)).collect();
     come_to_rest(&sidecar, &upstream, CONNECTIONS * STREAMS as usize);
     let each = 2 * STEP + STREAMS as usize * (LEAST_STEP + STREAM);
     // Twice, for what is given back while it waits is not always given back to the system.

@@ -4,7 +4,10 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use super::super::connection::{ClientStream, Job};
-use super::super::http1::{BodyReader, Field, Framing, Parsed, ResponseHead, Room, parse_response, trim};
+use super::super::exchange::Exchange;
+use super::super::http1::{
+    BodyReader, Field, Framing, Malformed, Parsed, Progress, ResponseHead, Room, parse_response, trim,
+};
 use super::super::local::Local;
 use super::super::reading::Reading;
 use super::super::rejection::Rejection;
@@ -181,22 +184,10 @@ impl<L: Local, S: ClientStream> Relay<'_, L, S> {
 
     fn take_in_body(&mut self, bytes: &mut [u8]) -> Result<Range<usize>, Step> {
         let Down::Body(download) = &mut self.down else { return Ok(0..0) };
-        let (proxy, scan, reading) = (self.proxy, &mut download.scan, &mut download.reading);
-        let exchange = &self.job.exchange;
         let mut data = 0;
-        let taken = download.reader.advance(bytes, |part| {
-            data += part.len() as u64;
-            if let Some(scan) = scan {
-                scan.read(part, &proxy.witness, &proxy.traffic);
-            }
-            if let Some(reading) = reading {
-                reading.read(part, exchange);
-            }
-        });
+        let taken = download.take_in(bytes, &self.job.exchange, self.proxy, |part| data += part.len() as u64);
         let Ok(progress) = taken else { return Err(self.cut(Failure::UpstreamProtocol)) };
         self.job.exchange.send(data);
-        // Whoever sends more than it promised cannot be trusted with the next request.
-        download.reusable &= progress.consumed == bytes.len();
         let passed = 0..progress.passed;
         if !download.make_chunks && progress.trailer.is_empty() {
             return Ok(passed);
@@ -262,6 +253,29 @@ impl Download {
             close: false,
             needs_reset: false,
         }
+    }
+
+    /// Follows bytes of the body, and reads in it what is to be read.
+    pub(super) fn take_in<L>(
+        &mut self,
+        bytes: &mut [u8],
+        exchange: &Exchange,
+        proxy: &Proxy<L>,
+        mut each: impl FnMut(&[u8]),
+    ) -> Result<Progress, Malformed> {
+        let Self { reader, scan, reading, reusable, .. } = self;
+        let progress = reader.advance(bytes, |part| {
+            each(part);
+            if let Some(scan) = scan {
+                scan.read(part, &proxy.witness, &proxy.traffic);
+            }
+            if let Some(reading) = reading {
+                reading.read(part, exchange);
+            }
+        })?;
+        // Whoever sends more than it promised cannot be trusted with the next request.
+        *reusable &= progress.consumed == bytes.len();
+        Ok(progress)
     }
 }
 

@@ -92,23 +92,14 @@ impl Rest {
     }
 
     fn take_in_body<L: Local>(&mut self, bytes: &mut [u8], job: &Job, proxy: &Proxy<L>) -> Progress {
-        let Down::Body(Download { reader, scan, reading, reusable, .. }) = &mut self.down else {
+        let Down::Body(download) = &mut self.down else { return Progress::Broken };
+        if download.take_in(bytes, &job.exchange, proxy, |_| {}).is_err() {
             return Progress::Broken;
-        };
-        let taken = reader.advance(bytes, |part| {
-            if let Some(scan) = scan {
-                scan.read(part, &proxy.witness, &proxy.traffic);
-            }
-            if let Some(reading) = reading {
-                reading.read(part, &job.exchange);
-            }
-        });
-        let Ok(progress) = taken else { return Progress::Broken };
-        *reusable &= progress.consumed == bytes.len();
-        if !reader.is_done() {
+        }
+        if !download.reader.is_done() {
             return Progress::More;
         }
-        if let Some(scan) = scan {
+        if let Some(scan) = &mut download.scan {
             scan.end(&proxy.traffic);
         }
         Progress::Whole
