@@ -170,13 +170,13 @@ fn a_receiver_that_sends_elsewhere_or_a_hundred_megabytes() {
     };
     let hooks = [&sends_on, &talks, &hangs].map(hook).join(", ");
     let sidecar = Sidecar::start(&settings(&app, &hooks)).ready();
-    let before = sidecar.process.resident_kib();
+    let before = sidecar.process.own_kib();
     app.set_probe(500);
     sidecar.assert_metric("told_events_total", &["result=\"sent\""], 1.0);
     sidecar.assert_metric("told_events_total", &["result=\"failed\""], 2.0);
     assert_eq!((sends_on.seen().len(), elsewhere.seen().len()), (1, 0), "a redirection is not followed");
     assert_eq!((talks.seen().len(), hangs.seen().len()), (1, 2), "what hangs is tried again");
-    let grown = sidecar.process.resident_kib().saturating_sub(before);
+    let grown = sidecar.process.own_kib().saturating_sub(before);
     assert!(grown < 16 * 1024, "{grown} KiB for an answer that nobody wants");
 }
 

@@ -136,7 +136,7 @@ fn large_bodies_pass_both_ways_in_little_memory() {
     });
     let sidecar = start(&upstream);
     assert_eq!(sidecar.get("/metrics").status, 200);
-    let before = sidecar.process.resident_kib();
+    let before = sidecar.process.own_kib();
 
     let mut client = Client::connect(sidecar.traffic);
     client.write("POST", "/up", &[("content-length", &SIZE.to_string())], b"").expect("a head");
@@ -144,7 +144,7 @@ fn large_bodies_pass_both_ways_in_little_memory() {
     for _ in 0..SIZE >> 16 {
         client.send(&part).expect("a part");
     }
-    let during = sidecar.process.resident_kib();
+    let during = sidecar.process.own_kib();
     assert_eq!(client.read().expect("an answer").text(), SIZE.to_string());
 
     client.write("GET", "/down", &[], b"").expect("a request");
@@ -156,7 +156,7 @@ fn large_bodies_pass_both_ways_in_little_memory() {
         assert!(piece.iter().all(|byte| *byte == b'd'));
         // A client that is slower than the app, now and then.
         if length >> 23 != (length + piece.len()) >> 23 {
-            most = most.max(sidecar.process.resident_kib());
+            most = most.max(sidecar.process.own_kib());
         }
         length += piece.len();
     }

@@ -41,7 +41,7 @@ fn is_well(sidecar: &Sidecar, before: u64) {
     eventually(PATIENCE, "nothing is in flight", || sidecar.metric("pulsegate_requests_in_flight", &[]) == 0.0);
     eventually(PATIENCE, "nobody is connected", || sidecar.metric("pulsegate_connections", &[]) == 0.0);
     assert!(!sidecar.log().contains("WARN"), "a client writes no lines into the log: {}", sidecar.log());
-    let after = sidecar.process.resident_kib();
+    let after = sidecar.process.own_kib();
     assert!(after < before + 16 * 1024, "memory went from {before} to {after} KiB");
 }
 
@@ -54,7 +54,7 @@ fn floods_end_the_connection_and_nothing_else() {
     let upstream = silent();
     let sidecar = Sidecar::start(&Sidecar::bare(&upstream));
     let _ = sidecar.get("/livez");
-    let memory = sidecar.process.resident_kib();
+    let memory = sidecar.process.own_kib();
     let cancel = 8_u32.to_be_bytes();
 
     // CVE-2023-44487: a request, taken back at once, as often as possible.
@@ -103,7 +103,7 @@ fn frames_that_want_an_answer_and_get_none_read_cost_no_memory() {
     let upstream = silent();
     let sidecar = Sidecar::start(&Sidecar::bare(&upstream));
     let _ = sidecar.get("/livez");
-    let memory = sidecar.process.resident_kib();
+    let memory = sidecar.process.own_kib();
     for frame in [
         Frames::frame(PING, 0, 0, b"12345678"),
         Frames::frame(SETTINGS, 0, 0, b""),
@@ -115,7 +115,7 @@ fn frames_that_want_an_answer_and_get_none_read_cost_no_memory() {
         // Nothing of what comes back is read, so at some point nothing more is taken either.
         let taken = (0..2_000).take_while(|_| frames.bytes(&many).is_ok()).count();
         assert!(taken < 2_000, "the client is held back");
-        let now = sidecar.process.resident_kib();
+        let now = sidecar.process.own_kib();
         assert!(now < memory + 8 * 1024, "memory went from {memory} to {now} KiB");
     }
     is_well(&sidecar, memory);
@@ -288,7 +288,7 @@ fn a_client_that_opens_no_window_holds_up_nobody_else() {
     let settings = Sidecar::bare(&upstream).text("proxy.timeouts.write", "2s");
     let sidecar = Sidecar::start(&settings);
     let _ = sidecar.get("/livez");
-    let memory = sidecar.process.resident_kib();
+    let memory = sidecar.process.own_kib();
     let mut frames = Frames::connect(sidecar.traffic);
     for number in 0..50 {
         frames.get(2 * number + 1, "/large").expect("a request");
@@ -307,7 +307,7 @@ fn a_client_that_opens_no_window_holds_up_nobody_else() {
             break;
         }
     }
-    let now = sidecar.process.resident_kib();
+    let now = sidecar.process.own_kib();
     assert!(now < memory + 24 * 1024, "memory went from {memory} to {now} KiB");
     eventually(PATIENCE, "nobody waits for ever", || {
         sidecar.metric("pulsegate_requests_total", &["code=\"499\""]) == 50.0
@@ -325,7 +325,7 @@ fn large_bodies_pass_both_ways_at_flat_memory() {
     });
     let sidecar = Sidecar::start(&Sidecar::bare(&upstream));
     let _ = sidecar.get("/livez");
-    let memory = sidecar.process.resident_kib();
+    let memory = sidecar.process.own_kib();
     with_http2(sidecar.traffic, async |mut client| {
         let request =
             Request::post("http://a/").header("content-length", LENGTH.to_string()).body(()).expect("a request");
@@ -349,7 +349,7 @@ fn large_bodies_pass_both_ways_at_flat_memory() {
         }
         assert_eq!(got, LENGTH);
     });
-    let now = sidecar.process.resident_kib();
+    let now = sidecar.process.own_kib();
     assert!(now < memory + 12 * 1024, "memory went from {memory} to {now} KiB");
     sidecar.assert_metric("pulsegate_bytes_total", &["sent"], LENGTH as f64);
     sidecar.assert_metric("pulsegate_bytes_total", &["received"], LENGTH as f64);

@@ -241,7 +241,7 @@ fn a_flood_of_requests_on_one_connection_waits_in_the_kernel() {
     let upstream = app();
     let sidecar = Sidecar::start(&Sidecar::bare(&upstream));
     assert_eq!(sidecar.get("/").status, 200);
-    let before = sidecar.process.resident_kib();
+    let before = sidecar.process.own_kib();
     const REQUESTS: usize = 20_000;
     let mut client = Client::connect(sidecar.traffic);
     let mut writing = client.stream();
@@ -255,7 +255,7 @@ fn a_flood_of_requests_on_one_connection_waits_in_the_kernel() {
             assert_eq!(client.read().expect("an answer").status, 200);
         }
     });
-    let after = sidecar.process.resident_kib();
+    let after = sidecar.process.own_kib();
     assert!(after < before + 8 * 1024, "{before} KiB before, {after} KiB after");
     eventually(PATIENCE, "all are counted", || {
         sidecar.metric("pulsegate_requests_total", &["code=\"200\""]) == REQUESTS as f64 + 1.0

@@ -135,9 +135,9 @@ fn a_directory_is_counted_and_a_very_large_one_delays_nobody() {
     std::fs::remove_file(scripts.join("3.py")).expect("gone");
     let fewer = await_status(&sidecar, "scripts", "unhealthy");
     assert_eq!(fewer["error"], "scripts holds 4 files, 5 are needed");
-    let before = sidecar.process.resident_kib();
+    let before = sidecar.process.own_kib();
     assert_eq!(await_status(&sidecar, "large", "healthy")["count"], 100_000);
-    let grown = sidecar.process.resident_kib().saturating_sub(before);
+    let grown = sidecar.process.own_kib().saturating_sub(before);
     assert!(grown < 4096, "counting grew by {grown} KiB");
     std::fs::remove_dir_all(&scripts).expect("gone");
     let gone = await_told(&sidecar, "scripts", |told| told["exists"] == false);

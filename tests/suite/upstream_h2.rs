@@ -256,7 +256,7 @@ fn an_app_that_takes_nothing_holds_up_only_its_own_client() {
 
     // An app that does not read: the upload waits, and what waits is little.
     let mut client = Client::connect(sidecar.traffic);
-    let before = sidecar.process.resident_kib();
+    let before = sidecar.process.own_kib();
     client.send(b"POST /stuck HTTP/1.1\r\nHost: a\r\nContent-Length: 100000000\r\n\r\n").expect("sent");
     client.stream().set_nonblocking(true).expect("a socket");
     let mut sent = 0;
@@ -270,7 +270,7 @@ fn an_app_that_takes_nothing_holds_up_only_its_own_client() {
         stalled > 30
     });
     assert!(sent < 20_000_000, "{sent} bytes were taken in");
-    let grown = sidecar.process.resident_kib().saturating_sub(before);
+    let grown = sidecar.process.own_kib().saturating_sub(before);
     assert!(grown < 4096, "{grown} KiB more");
 }
 

@@ -5,9 +5,7 @@ use std::process::Command;
 use serde_json::{Value, json};
 
 use super::{Example, addressed, assert_as_printed, document, file, python, serve, shell};
-use crate::support::{
-    CLOSED_PORT, PATIENCE, Process, SYSTEM_PATH, Sidecar, eventually, free_port, home_with_login, run, tool,
-};
+use crate::support::{PATIENCE, Process, SYSTEM_PATH, Sidecar, eventually, free_port, home_with_login, run, tool};
 
 /// Who speaks to pulsegate as its document does.
 const ADDRESS: &str = "https://backend.flashback.tech";
@@ -29,7 +27,7 @@ fn start(change: impl FnOnce(Example) -> Example) -> Platform {
     let database = home.path().join("platform.db").display().to_string();
     let app = file("platform-api", "app.py").display().to_string();
     let example = Example::in_home("platform-api", home)
-        .set("proxy.upstream", &format!("http://127.0.0.1:{CLOSED_PORT}"))
+        .set("proxy.upstream", &format!("http://127.0.0.1:{}", free_port()))
         .set("checks.database.sqlite.path", &database)
         .set("checks.storage.http.url", &format!("http://127.0.0.1:{storage}/"))
         // This machine may be full of other tests.

@@ -19,6 +19,8 @@ mod watcher;
 mod wire;
 
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::os::linux::net::SocketAddrExt as _;
+use std::os::unix::net::{SocketAddr as UnixAddress, UnixListener};
 use std::sync::atomic::AtomicU32;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
@@ -94,7 +96,8 @@ pub(crate) fn always(duration: Duration, what: &str, mut condition: impl FnMut()
 pub(crate) const CLOSED_PORT: u16 = 1;
 
 /// A port for a program that cannot be asked which one it took: each only once, and none of those that the kernel gives
-/// to whoever asks for any, or connects.
+/// to whoever asks for any, or connects. A name that is bound for as long as this process lives keeps other runs of the
+/// tests on this machine from giving it too.
 pub(crate) fn free_port() -> u16 {
     const PORTS: std::ops::Range<u16> = 20_000..32_000;
     static GIVEN: AtomicU32 = AtomicU32::new(0);
@@ -102,7 +105,11 @@ pub(crate) fn free_port() -> u16 {
     for _ in PORTS {
         let turn = first.wrapping_add(GIVEN.fetch_add(1, Relaxed));
         let port = PORTS.start + u16::try_from(turn % u32::from(PORTS.end - PORTS.start)).expect("a port");
-        if TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok() {
+        let name = UnixAddress::from_abstract_name(format!("pulsegate-test-port-{port}")).expect("a name");
+        if let Ok(claim) = UnixListener::bind_addr(&name)
+            && TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok()
+        {
+            std::mem::forget(claim);
             return port;
         }
     }

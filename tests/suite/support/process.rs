@@ -69,10 +69,20 @@ impl Process {
         let _ = self.child.wait();
     }
 
-    /// Resident memory in KiB.
+    /// Resident memory in KiB, the parts of its program that it has run included.
     pub(crate) fn resident_kib(&self) -> u64 {
+        self.memory("VmRSS:")
+    }
+
+    /// Resident memory in KiB of what it has written itself. This is what grows or does not; how much of a program is in
+    /// memory is the kernel's choice, and a debug build's is large.
+    pub(crate) fn own_kib(&self) -> u64 {
+        self.memory("RssAnon:")
+    }
+
+    fn memory(&self, name: &str) -> u64 {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.id())).expect("the process's status");
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("its memory");
+        let line = status.lines().find_map(|line| line.strip_prefix(name)).expect("its memory");
         line.trim().trim_end_matches(" kB").parse().expect("a number")
     }
 }
