@@ -78,6 +78,8 @@ impl Upstream {
     /// The same at a port, for an app that comes back.
     pub(crate) fn start_at(port: u16, script: impl Fn(&mut Exchange) -> Next + Send + Sync + 'static) -> Self {
         let listener = TcpListener::bind(("127.0.0.1", port)).expect("a port for the app");
+        // The library's 128 would have the kernel drop connections where hundreds come at once.
+        rustix::net::listen(&listener, 4096).expect("a longer queue");
         let address = listener.local_addr().expect("an address");
         let shared = Arc::new(Shared {
             script: Box::new(script),
