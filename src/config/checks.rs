@@ -75,6 +75,8 @@ const FASTEST: Duration = Duration::from_secs(1);
 const SHORTEST_INTERVAL: Duration = Duration::from_millis(100);
 /// Results are not stale sooner than this, unless the configuration says so.
 const STALE_AT_LEAST: Duration = Duration::from_secs(30);
+/// Each is asked again and again, and is in each report.
+pub(super) const MOST_CHECKS: usize = 1000;
 /// A check has a few tags.
 const MOST_TAGS: usize = 32;
 /// A tag is a word or an identifier, in bytes.
@@ -165,6 +167,11 @@ pub(super) fn read(node: Option<&Node>, environment: &Environment, problems: &Pr
         problems.add(&node.origin, "`checks` must be a table of checks: [checks.NAME]");
         return Vec::new();
     };
+    if table.entries.len() > MOST_CHECKS {
+        let message = format!("`checks` has {}, and there may be {MOST_CHECKS} at most", table.entries.len());
+        problems.add(&node.origin, message);
+        return Vec::new();
+    }
     table.entries.iter().filter_map(|entry| read_one(entry, environment, problems)).collect()
 }
 

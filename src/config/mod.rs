@@ -7,6 +7,7 @@
 mod absent;
 mod checks;
 mod condition;
+mod dependencies;
 mod dialects;
 mod file;
 mod files;

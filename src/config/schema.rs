@@ -1,7 +1,7 @@
 use serde_json::{Map, Value, json};
 
 use super::SECTIONS;
-use super::checks::CheckSettings;
+use super::checks::{CheckSettings, MOST_CHECKS};
 use super::preset::PRESETS;
 use crate::admin::EndpointSettings;
 use crate::check::KINDS;
@@ -40,6 +40,7 @@ pub fn schema() -> Value {
     properties.insert("checks".into(), json!({
         "type": "object",
         "description": "Checks by their names. Each has the settings of one kind, unless the preset has it already.",
+        "maxProperties": MOST_CHECKS,
         "additionalProperties": check,
     }));
     properties.insert(

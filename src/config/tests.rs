@@ -200,6 +200,31 @@ fn settings_must_fit_together() {
     }
 }
 
+/// Two ways to go at each of fifty steps.
+#[test]
+fn many_ways_from_check_to_check_are_gone_once() {
+    let mut text = String::from("checks.a0.tcp.address = '127.0.0.1:1'\nchecks.b0.tcp.address = '127.0.0.1:1'\n");
+    for step in 1..50 {
+        for name in ["a", "b"] {
+            text += &format!("[checks.{name}{step}]\ntcp.address = '127.0.0.1:1'\n");
+            text += &format!("depends_on = ['a{0}', 'b{0}']\n", step - 1);
+        }
+    }
+    load(&text, &[], &[]).expect("nothing is wrong with it");
+    let back = text.replace("checks.a0.tcp", "checks.a0.depends_on = ['b49']\nchecks.a0.tcp");
+    assert_eq!(problems(&back).len(), 98, "all but b0, which depends on none, and a49, on which none depends");
+}
+
+#[test]
+fn there_are_so_many_checks_at_most() {
+    let many = |count: usize| -> String {
+        (0..count).map(|index| format!("checks.c{index}.tcp.address = '127.0.0.1:1'\n")).collect()
+    };
+    load(&many(990), &[], &[]).expect("not too many");
+    let refused = problems(&many(1001));
+    assert!(refused.len() == 1 && refused[0].contains("there may be 1000 at most"), "{refused:?}");
+}
+
 #[test]
 fn every_kind_has_defaults_that_it_accepts() {
     for kind in KINDS {

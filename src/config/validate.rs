@@ -2,7 +2,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::absent::Here;
-use super::{Config, dialects};
+use super::{Config, dependencies, dialects};
 use crate::admin::{AdminListen, Cors, Credentials, Kind, MOST_WATCHERS, Means, MergeFrom};
 use crate::check::{Pulse, Resources};
 use crate::events::Webhook;
@@ -75,7 +75,7 @@ pub(super) fn validate(config: &Config, tree: &Table, problems: &Problems, notes
         problems.add(&origin(&["admin", "listen"]), format!("`admin.listen` is port {port}, {what}"));
     }
     let all_checks = names(tree, "checks");
-    depends_on(config, &all_checks, problems);
+    dependencies::validate(config, &all_checks, problems);
     judges(config, &all_checks, problems);
     events(&here, &all_checks);
     // A group that seems empty may be that of a check with a problem of its own.
@@ -240,22 +240,6 @@ fn leads_to_itself(config: &Config, url: &Url) -> bool {
     })
 }
 
-fn depends_on(config: &Config, all: &[&str], problems: &Problems) {
-    for check in &config.checks {
-        for parent in &check.settings.depends_on {
-            if !all.contains(&parent.as_str()) {
-                problems.add(
-                    &check.origin,
-                    format!("`checks.{}.depends_on` names a check that does not exist", check.name),
-                );
-            }
-        }
-        if reaches(config, &check.name, &check.name, config.checks.len()) {
-            problems.add(&check.origin, format!("`checks.{}.depends_on` leads back to itself", check.name));
-        }
-    }
-}
-
 /// Whose facts a check judges must be there, and be somebody else's.
 fn judges(config: &Config, all: &[&str], problems: &Problems) {
     for check in &config.checks {
@@ -270,13 +254,6 @@ fn judges(config: &Config, all: &[&str], problems: &Problems) {
             }
         }
     }
-}
-
-fn reaches(config: &Config, from: &str, to: &str, steps: usize) -> bool {
-    let parents = config.checks.iter().find(|check| check.name == from).map(|check| &check.settings.depends_on);
-    steps > 0
-        && parents
-            .is_some_and(|parents| parents.iter().any(|parent| parent == to || reaches(config, parent, to, steps - 1)))
 }
 
 fn endpoints(config: &Config, tree: &Table, groups_are_known: bool, problems: &Problems) {
