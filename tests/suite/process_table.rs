@@ -57,8 +57,9 @@ fn orphans_are_reaped_by_pid_1() {
         zombies < 8
     });
     eventually(PATIENCE, "none is left unreaped", || children(pid).iter().all(|(_, state)| *state != 'Z'));
-    let passes = sidecar.metric("pulsegate_check_runs_total", &["check=\"leaves_orphans\"", "outcome=\"pass\""]);
-    assert!(passes >= 10.0, "reaping takes no check's own child away: {passes}");
+    // On a busy machine some of them are late.
+    let passes = || sidecar.metric("pulsegate_check_runs_total", &["check=\"leaves_orphans\"", "outcome=\"pass\""]);
+    eventually(PATIENCE, "reaping takes no check's own child away", || passes() >= 10.0);
 
     // The kernel gives PID 1 no signal that it does not handle.
     let one = i32::try_from(pid).ok().and_then(Pid::from_raw).expect("a process id");
