@@ -15,6 +15,6 @@ pub(super) fn is_addressed<B>(request: &Request<B>) -> bool {
     match (hosts.next(), hosts.next()) {
         (_, Some(_)) => false,
         (None | Some(b""), None) => is_http10,
-        (Some(host), None) => std::str::from_utf8(host).is_ok_and(is_host),
+        (Some(host), None) => is_host(host),
     }
 }

@@ -4,23 +4,25 @@ use super::arrival::Arrival;
 use super::forwarded::Forwarded;
 use super::http1::{BodyReader, Framing, Parsed, Room, parse_request, parse_response};
 use super::rewrite::{delivery_of, write_request, write_response};
+use super::via::Via;
 
 /// What one worker keeps from message to message.
 #[derive(Debug)]
 pub struct Codec {
     forwarded: Forwarded,
+    via: Via,
     out: Vec<u8>,
 }
 
 /// Us, in `Via`.
-const VIA: &[u8] = b"pulsegate-0123456789";
+const VIA: &str = "pulsegate-0123456789";
 
 const DATE: &str = "Tue, 15 Nov 1994 08:12:31 GMT";
 
 impl Default for Codec {
     fn default() -> Self {
         let arrival = Arrival { peer: Some([192, 0, 2, 7].into()), ..Arrival::default() };
-        Self { forwarded: Forwarded::new(arrival, &[]), out: Vec::with_capacity(4096) }
+        Self { forwarded: Forwarded::new(arrival, &[]), via: Via::new(VIA), out: Vec::with_capacity(4096) }
     }
 }
 
@@ -38,7 +40,7 @@ impl Codec {
         let mut room = Room::new();
         let Ok(Parsed::Complete(head, _)) = parse_request(bytes, &mut room) else { return None };
         self.out.clear();
-        write_request(&mut self.out, &head, &self.forwarded, "app:8080", VIA, None);
+        write_request(&mut self.out, &head, &self.forwarded, "app:8080", &self.via, None);
         Some(&self.out)
     }
 
@@ -47,7 +49,7 @@ impl Codec {
         let mut room = Room::new();
         let Ok(Parsed::Complete(head, _)) = parse_response(bytes, &mut room, false) else { return None };
         self.out.clear();
-        write_response(&mut self.out, &head, delivery_of(head.framing, false, false), DATE, VIA);
+        write_response(&mut self.out, &head, delivery_of(head.framing, false, false), DATE, &self.via);
         Some(&self.out)
     }
 

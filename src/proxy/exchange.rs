@@ -35,6 +35,8 @@ pub(super) struct Exchange {
     /// Body bytes from the client, and to it.
     pub(super) received: Cell<u64>,
     pub(super) sent: Cell<u64>,
+    /// It may be with the app: it has a place, or needs none.
+    is_admitted: bool,
     /// Given back when this is dropped.
     place: Option<Place>,
     pub(super) share: Option<Share>,
@@ -113,6 +115,7 @@ impl Exchange {
             retries: 0,
             received: Cell::new(0),
             sent: Cell::new(0),
+            is_admitted: false,
             place: None,
             share: None,
         }
@@ -132,6 +135,11 @@ impl Exchange {
     pub(super) fn admit(&mut self, place: Option<Place>) {
         self.queued = place.is_some().then(|| clock::turn() - self.begun);
         self.place = place;
+        self.is_admitted = true;
+    }
+
+    pub(super) fn is_admitted(&self) -> bool {
+        self.is_admitted
     }
 
     /// How long ago it began.

@@ -13,8 +13,9 @@ pub(super) struct Lines<'o, 'b> {
 }
 
 impl<'o, 'b> Lines<'o, 'b> {
-    pub(super) fn new(out: &'o mut Vec<u8>, old: &'b [u8]) -> Self {
-        Self { out, old, piece: 0..0 }
+    /// `start_line`: how much of the old head is the first line, if that is to stand as it is.
+    pub(super) fn new(out: &'o mut Vec<u8>, old: &'b [u8], start_line: Option<usize>) -> Self {
+        Self { out, old, piece: 0..start_line.unwrap_or(0) }
     }
 
     /// A field of the old head, as it is but for white space around its value.
@@ -78,13 +79,30 @@ mod tests {
     use super::Lines;
 
     #[test]
+    fn a_start_line_that_stays_is_one_piece_with_the_fields_after_it() {
+        for (fields, expected) in
+            [(&b"A: 1\r\nB: 2\r\n"[..], &b"A: 1\r\n"[..]), (b"B: 2\r\nA: 1\r\n", b"A: 1\r\n"), (b"B: 2\r\n", b"")]
+        {
+            let head = [b"GET / HTTP/1.1\r\n", fields, b"\r\n"].concat();
+            let mut room = [httparse::EMPTY_HEADER; 2];
+            let mut request = httparse::Request::new(&mut room);
+            assert!(request.parse(&head).expect("valid").is_complete());
+            let mut out = Vec::new();
+            let mut lines = Lines::new(&mut out, &head, Some(16));
+            request.headers.iter().filter(|field| field.name == "A").for_each(|field| lines.pass(field));
+            lines.end();
+            assert_eq!(out, [b"GET / HTTP/1.1\r\n", expected].concat());
+        }
+    }
+
+    #[test]
     fn what_stands_as_it_is_written_is_copied_and_the_rest_is_written() {
         let head = b"GET / HTTP/1.1\r\nA: 1\r\nB:2\r\nC:  3\r\nD: 4 \r\nE:\r\nF: 6\r\nG: 7\r\nH: 8\n\r\n";
         let mut fields = [httparse::EMPTY_HEADER; 8];
         let mut request = httparse::Request::new(&mut fields);
         assert!(request.parse(head).expect("valid").is_complete());
         let mut out = Vec::new();
-        let mut lines = Lines::new(&mut out, head);
+        let mut lines = Lines::new(&mut out, head, None);
         for field in request.headers.iter() {
             match field.name {
                 "F" => lines.replace(field, b"66"),

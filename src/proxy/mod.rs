@@ -34,6 +34,7 @@ mod timer;
 mod trace;
 mod tunnel;
 mod upstream;
+mod via;
 mod witness;
 mod worker;
 

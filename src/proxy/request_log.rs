@@ -2,6 +2,7 @@ use std::cell::{Cell, RefCell};
 use std::io::Write as _;
 use std::time::Duration;
 
+use smallvec::SmallVec;
 use tokio::time::Instant;
 
 use super::exchange::Exchange;
@@ -41,18 +42,17 @@ pub(super) const LONGEST_PATH: usize = 256;
 
 const SECOND: Duration = Duration::from_secs(1);
 
-/// The beginning of a path, as it was sent. In memory of its own size: inside every exchange it would make each of them too
-/// large for the allocator's quick path, which costs more.
+/// The beginning of a path, as it was sent. Most need no memory of their own.
 #[derive(Clone, Debug, Default)]
 pub(super) struct LoggedPath {
-    bytes: Box<[u8]>,
+    bytes: SmallVec<[u8; 64]>,
     cut: bool,
 }
 
 impl LoggedPath {
     pub(super) fn of(path: &str) -> Self {
         let length = path.len().min(LONGEST_PATH);
-        Self { bytes: path.as_bytes()[..length].into(), cut: length < path.len() }
+        Self { bytes: SmallVec::from_slice(&path.as_bytes()[..length]), cut: length < path.len() }
     }
 }
 

@@ -4,6 +4,7 @@ use super::forwarded::{Forwarded, last_address};
 use super::http1::{Field, Fields, Framing, RequestHead, ResponseHead, names, trim};
 use super::lines::{Lines, write_field};
 use super::trace::{TRACEPARENT, TraceId, Tracer};
+use super::via::{Version, Via};
 
 /// What earlier proxies told, to be told on by a trusted peer.
 #[derive(Default)]
@@ -28,23 +29,20 @@ pub(super) fn write_request(
     head: &RequestHead<'_, '_>,
     forwarded: &Forwarded,
     host: &str,
-    via: &[u8],
+    via: &Via,
     tracer: Option<&Tracer>,
 ) -> (Option<IpAddr>, Option<TraceId>) {
-    let host = head.target.host.filter(|host| !host.is_empty()).unwrap_or(host);
-    out.extend_from_slice(head.method.as_bytes());
-    out.push(b' ');
-    out.extend_from_slice(head.target.path_and_query.as_bytes());
-    out.extend_from_slice(b" HTTP/1.1\r\n");
+    let host = head.target.host.filter(|host| !host.is_empty()).unwrap_or(host.as_bytes());
+    let start_line = write_request_line(out, head);
     let mut told = Told::default();
     let (mut host_written, mut trailers) = (false, false);
     let mut trace = TraceId::of(head.fields);
     let tracer = tracer.filter(|_| trace.is_none());
-    let mut lines = Lines::new(out, head.bytes);
+    let mut lines = Lines::new(out, head.bytes, start_line);
     for (kind, field) in head.fields.iter() {
         match kind {
             Field::Host => {
-                lines.replace(field, host.as_bytes());
+                lines.replace(field, host);
                 host_written = true;
             }
             Field::Connection | Field::Upgrade | Field::HopByHop | Field::Shadow | Field::FramingShadow => {}
@@ -86,10 +84,10 @@ pub(super) fn write_request(
         out.extend_from_slice(b"TE: trailers\r\n");
     }
     if !host_written {
-        write_field(out, "Host", host.as_bytes());
+        write_field(out, "Host", host);
     }
     let client = write_told(out, told, forwarded, host);
-    write_via(out, via, if forwarded.arrival.http2 { "2.0" } else { version_of(head.is_http10) });
+    via.write(out, if forwarded.arrival.http2 { Version::Http2 } else { Version::of_http1(head.is_http10) });
     if let Some(tracer) = tracer {
         let (begun, value) = tracer.begin();
         write_field(out, TRACEPARENT, &value);
@@ -107,7 +105,7 @@ pub(super) fn write_request(
 }
 
 /// Writes who the client is, after what earlier proxies told of it; tells its address.
-fn write_told(out: &mut Vec<u8>, mut told: Told, forwarded: &Forwarded, host: &str) -> Option<IpAddr> {
+fn write_told(out: &mut Vec<u8>, mut told: Told, forwarded: &Forwarded, host: &[u8]) -> Option<IpAddr> {
     let mut client = forwarded.arrival.peer;
     if told.is_empty() {
         out.extend_from_slice(forwarded.whole());
@@ -122,7 +120,7 @@ fn write_told(out: &mut Vec<u8>, mut told: Told, forwarded: &Forwarded, host: &s
         }
     }
     if !told.host {
-        write_field(out, "X-Forwarded-Host", host.as_bytes());
+        write_field(out, "X-Forwarded-Host", host);
     }
     client
 }
@@ -144,12 +142,12 @@ pub(super) fn write_response(
     head: &ResponseHead<'_, '_>,
     delivery: Delivery,
     date: &str,
-    via: &[u8],
+    via: &Via,
 ) {
-    write_status(out, head.code, head.reason);
+    let start_line = write_status_line(out, head);
     let bodiless = head.code < 200 || head.code == 204;
     let mut dated = bodiless && head.code < 200;
-    let mut lines = Lines::new(out, head.bytes);
+    let mut lines = Lines::new(out, head.bytes, start_line);
     for (kind, field) in head.fields.iter() {
         match kind {
             Field::Connection | Field::HopByHop | Field::Upgrade | Field::TransferEncoding | Field::FramingShadow => {}
@@ -174,7 +172,7 @@ pub(super) fn write_response(
     }
     // An interim answer is no more than a hint: it stays as it is.
     if head.code == 101 || head.code >= 200 {
-        write_via(out, via, version_of(head.is_http10));
+        via.write(out, Version::of_http1(head.is_http10));
     }
     if head.code == 101 {
         out.extend_from_slice(b"Connection: upgrade\r\nUpgrade: websocket\r\n");
@@ -229,6 +227,33 @@ pub(super) fn delivery_of(framing: Framing, to_http10: bool, close: bool) -> Del
     Delivery { close: close || (unknown && to_http10), to_http10, chunked: unknown && !to_http10 }
 }
 
+/// Writes the request line, unless it is to reach the app just as it came: then tells how long it is.
+fn write_request_line(out: &mut Vec<u8>, head: &RequestHead<'_, '_>) -> Option<usize> {
+    const VERSION: &[u8] = b" HTTP/1.1\r\n";
+    let target = head.target.path_and_query.as_bytes();
+    let (start, end) = (head.method.len() + 1, head.method.len() + 1 + target.len());
+    let is_here = head.bytes.get(start..end).is_some_and(|old| std::ptr::eq(old, target));
+    if is_here && head.bytes[end..].starts_with(VERSION) {
+        return Some(end + VERSION.len());
+    }
+    for part in [head.method.as_bytes(), b" ", target, VERSION] {
+        out.extend_from_slice(part);
+    }
+    None
+}
+
+/// The same of an answer's status line.
+fn write_status_line(out: &mut Vec<u8>, head: &ResponseHead<'_, '_>) -> Option<usize> {
+    const BEFORE_REASON: usize = b"HTTP/1.1 200 ".len();
+    let (reason, end) = (head.reason.as_bytes(), BEFORE_REASON + head.reason.len());
+    let is_here = head.bytes.get(BEFORE_REASON..end).is_some_and(|old| std::ptr::eq(old, reason));
+    if is_here && head.bytes.starts_with(b"HTTP/1.1 ") && head.bytes[end..].starts_with(b"\r\n") {
+        return Some(end + 2);
+    }
+    write_status(out, head.code, head.reason);
+    None
+}
+
 fn write_status(out: &mut Vec<u8>, code: u16, reason: &str) {
     let digits = [b'0' + (code / 100 % 10) as u8, b'0' + (code / 10 % 10) as u8, b'0' + (code % 10) as u8];
     out.extend_from_slice(b"HTTP/1.1 ");
@@ -244,19 +269,6 @@ fn write_persistence(out: &mut Vec<u8>, close: bool, to_http10: bool) {
         (false, true) => out.extend_from_slice(b"Connection: keep-alive\r\n"),
         (false, false) => {}
     }
-}
-
-fn version_of(is_http10: bool) -> &'static str {
-    if is_http10 { "1.0" } else { "1.1" }
-}
-
-/// Who passed the message on, and in which version it came (RFC 9110 section 7.6.3).
-fn write_via(out: &mut Vec<u8>, via: &[u8], version: &str) {
-    out.extend_from_slice(b"Via: ");
-    out.extend_from_slice(version.as_bytes());
-    out.push(b' ');
-    out.extend_from_slice(via);
-    out.extend_from_slice(b"\r\n");
 }
 
 /// A length as everybody reads it; some take a leading zero for another base.
@@ -281,7 +293,7 @@ fn is_named(fields: Fields<'_, '_>, name: &str) -> bool {
 mod tests {
     use super::super::arrival::Arrival;
     use super::super::http1::{Parsed, Room, parse_request};
-    use super::{Forwarded, write_request};
+    use super::{Forwarded, Via, write_request};
 
     fn rewritten(peer: &str, fields: &str) -> String {
         let head = format!("GET /p?q HTTP/1.1\r\nHost: a.example\r\n{fields}\r\n");
@@ -290,7 +302,7 @@ mod tests {
         let arrival = Arrival { peer: peer.parse().ok(), ..Arrival::default() };
         let forwarded = Forwarded::new(arrival, &["127.0.0.0/8".parse().expect("a network")]);
         let mut out = Vec::new();
-        write_request(&mut out, &head, &forwarded, "app:8080", b"us", None);
+        write_request(&mut out, &head, &forwarded, "app:8080", &Via::new("us"), None);
         String::from_utf8(out).expect("text")
     }
 

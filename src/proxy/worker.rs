@@ -7,7 +7,7 @@ use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
 use super::admission::{Admission, Gate};
-use super::connection::{Budget, Hold};
+use super::connection::{Budget, Hold, Slot};
 use super::exchange::Ledger;
 use super::http2::InHand;
 use super::kept::KeptAnswers;
@@ -16,6 +16,7 @@ use super::pipes::Pipes;
 use super::request_log::RequestLogRules;
 use super::settings::ProxySettings;
 use super::upstream::{Pool, Target};
+use super::via::Via;
 use super::witness::Witness;
 use crate::clock;
 use crate::traffic::{Shard, Traffic};
@@ -36,8 +37,7 @@ pub struct Proxy<L> {
     pub(super) local: L,
     /// The app, as a Host field that the client did not give.
     pub(super) host: String,
-    /// Us, in `Via`: a name that no other process has, so that a request that comes back is known.
-    pub(super) via: Vec<u8>,
+    pub(super) via: Via,
     /// Where every connection reads: what is in it is dealt with before anybody waits. One per worker, whatever the
     /// configuration.
     pub(super) scratch: Rc<RefCell<Box<[u8]>>>,
@@ -49,6 +49,8 @@ pub struct Proxy<L> {
     /// Those of answers apart from those of requests, which wait for their answers: an answer mostly leaves at once, so
     /// that the next one is written where the last one was, and not where the caches have forgotten it.
     spare_for_answers: RefCell<Vec<Vec<u8>>>,
+    #[expect(clippy::vec_box, reason = "each is handed out where it lies")]
+    spare_slots: RefCell<Vec<Box<Slot>>>,
     /// The present second, and until when it is that.
     date: RefCell<(Option<Instant>, String)>,
     pub(super) kept: KeptAnswers,
@@ -59,7 +61,7 @@ pub struct Proxy<L> {
 /// How much is read at once.
 pub(super) const SCRATCH: usize = 64 * 1024;
 
-/// Buffers that are kept for the next exchange, and how large each may be.
+/// Buffers and slots that are kept for the next exchange, and how large a buffer may be.
 const MOST_SPARE: usize = 256;
 const LARGEST_SPARE: usize = 8 * 1024;
 
@@ -88,7 +90,7 @@ impl<L: Local> Proxy<L> {
         Self {
             witness: Witness::new(&settings.login),
             host: target.authority(),
-            via: pseudonym.as_bytes().to_vec(),
+            via: Via::new(pseudonym),
             pool: Pool::new(target, shard.clone()),
             budget: Rc::new(Budget::new(shard.clone())),
             hold: Rc::default(),
@@ -104,6 +106,7 @@ impl<L: Local> Proxy<L> {
             in_hand: Rc::default(),
             spare: RefCell::default(),
             spare_for_answers: RefCell::default(),
+            spare_slots: RefCell::default(),
             date: RefCell::default(),
             kept: KeptAnswers::default(),
             bodies: Arc::new(Semaphore::new(MOST_BODIES)),
@@ -140,6 +143,7 @@ impl<L: Local> Proxy<L> {
             in_hand: self.in_hand.clone(),
             spare: RefCell::default(),
             spare_for_answers: RefCell::default(),
+            spare_slots: RefCell::default(),
             date: RefCell::default(),
             kept: KeptAnswers::default(),
             bodies: self.bodies.clone(),
@@ -185,6 +189,19 @@ impl<L: Local> Proxy<L> {
     /// A buffer of an answer that is not needed any more.
     pub(super) fn give_back_answer(&self, buffer: Vec<u8>) {
         keep(&self.spare_for_answers, buffer);
+    }
+
+    /// An empty slot for a request.
+    pub(super) fn slot(&self) -> Box<Slot> {
+        self.spare_slots.borrow_mut().pop().unwrap_or_default()
+    }
+
+    /// A slot that is not needed any more.
+    pub(super) fn give_back_slot(&self, slot: Box<Slot>) {
+        let mut spare = self.spare_slots.borrow_mut();
+        if spare.len() < MOST_SPARE {
+            spare.push(slot);
+        }
     }
 
     /// The present second as a Date field says it (RFC 9110 section 5.6.7), made once a second.

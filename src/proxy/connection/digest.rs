@@ -9,7 +9,8 @@ use super::super::rejection::Rejection;
 use super::super::rewrite::{Delivery, write_own, write_request};
 use super::super::trace::TraceId;
 use super::final_answer::final_answer;
-use super::{After, ClientStream, Connection, Delayed, Job, Step};
+use super::retry::Tries;
+use super::{After, ClientStream, Connection, Delayed, Job, Slot, Step};
 use crate::clock;
 use crate::drain::Phase;
 
@@ -106,22 +107,23 @@ impl<L: Local, S: ClientStream> Connection<'_, L, S> {
             return Some(own);
         }
         head.target.path_and_query = proxy.at_app(head.target.path_and_query);
-        let mut job = self.job(&head);
-        job.exchange.share = share;
-        Some(self.begin(job, &mut bytes[length..]))
+        let mut slot = proxy.slot();
+        slot.job.insert(self.job(&head)).exchange.share = share;
+        Some(self.begin(slot, &mut bytes[length..]))
     }
 
     /// Takes in what came of the body.
-    fn begin(&mut self, mut job: Job, rest: &mut [u8]) -> Step {
+    fn begin(&mut self, mut slot: Box<Slot>, rest: &mut [u8]) -> Step {
+        let Some(job) = &mut slot.job else { return Step::End };
         match job.take_in(rest) {
             Ok(taken) => self.ahead = rest[taken..].to_vec(),
-            Err(malformed) => return self.give_up(&mut job, Rejection::Malformed(malformed)),
+            Err(malformed) => return self.give_up(job, Rejection::Malformed(malformed)),
         }
         let most = self.proxy.settings.limits.body_bytes.0;
         if most > 0 && job.exchange.received.get() > most {
-            return self.give_up(&mut job, Rejection::BodyTooLarge);
+            return self.give_up(job, Rejection::BodyTooLarge);
         }
-        Step::Forward(Box::new(job))
+        Step::Forward(slot)
     }
 
     /// Takes in what came after the head of a request that is not for the app.
@@ -190,7 +192,7 @@ impl<L: Local, S: ClientStream> Connection<'_, L, S> {
         if limit > 0 && matches!(head.framing, Framing::Length(length) if length > limit) {
             return Err(Rejection::BodyTooLarge);
         }
-        if head.fields.of(Field::Via).any(|field| memchr::memmem::find(field.value, &proxy.via).is_some()) {
+        if head.fields.of(Field::Via).any(|field| proxy.via.is_in(field.value)) {
             return Err(Rejection::Loop);
         }
         proxy.admission.may_send(|| self.forwarded.client(head.fields))
@@ -213,6 +215,7 @@ impl<L: Local, S: ClientStream> Connection<'_, L, S> {
             asks_a_model: head.method == "POST" && proxy.witness.is_model_path(head.target.path()),
             awaits_leave: head.expects == Expects::Continue,
             idempotent: matches!(head.method, "GET" | "HEAD" | "OPTIONS" | "PUT" | "DELETE" | "TRACE"),
+            tries: Tries::new(&proxy.settings.retry),
             upload: BodyReader::new(head.framing, true).without(head.names_fields.then(|| head.fields.named())),
             out,
         }

@@ -1,15 +1,14 @@
 use std::pin::{Pin, pin};
 use std::sync::atomic::Ordering::Relaxed;
-use std::task::Poll;
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use super::super::local::Local;
 use super::super::rejection::Rejection;
-use super::super::relay::{Ended, Relay};
+use super::super::relay::{self, Completed, Course, Ended, Relay};
 use super::super::tunnel::tunnel;
 use super::super::upstream::Lease;
-use super::retry::Tries;
-use super::{After, ClientStream, Connection, Job, Step, watch};
+use super::{After, ClientStream, Connection, Job, Slot, Step, watch};
 use crate::clock::back_off;
 use crate::traffic::Failure;
 
@@ -18,86 +17,131 @@ const RETRY_PAUSE: Duration = Duration::from_millis(100);
 
 /// What becomes of a request for the app.
 impl<L: Local, S: ClientStream> Connection<'_, L, S> {
-    /// Has the app answer. Tried again is only what the app has not seen, or may see twice.
-    pub(super) async fn forward(&mut self, mut job: Box<Job>) -> After {
-        let proxy = self.proxy.clone();
-        // What is rare is boxed: over 1,032 bytes, glibc has no quick way to this future's memory.
-        if let Some(permit) = proxy.admission.enter_now() {
-            job.exchange.admit(permit);
-        } else {
-            match self.unless_gone(&job, Box::pin(proxy.admission.enter(&proxy.shard))).await {
-                Some(Ok(permit)) => job.exchange.admit(permit),
-                Some(Err(rejection)) => return Box::pin(self.reject(&mut job, rejection)).await,
-                None => return After::Drop,
+    /// Has the app answer. What is rare is boxed, because this is a part of each connection, idle ones as well.
+    pub(super) async fn forward(&mut self, mut slot: Box<Slot>) -> After {
+        let step = if self.begin_at_once(&mut slot) {
+            match std::future::poll_fn(|cx| self.relay(&mut slot, cx)).await {
+                relay::Step::Complete => return self.complete(slot),
+                step => Some(step),
             }
-        }
+        } else {
+            None
+        };
+        Box::pin(self.forward_patiently(slot, step)).await
+    }
+
+    /// Begins with a request that need not wait for a place, nor for a connection; tells whether there was one.
+    fn begin_at_once(&self, slot: &mut Slot) -> bool {
+        let (proxy, Some(job)) = (&self.proxy, &mut slot.job) else { return false };
+        let Some(permit) = proxy.admission.enter_now() else { return false };
+        job.exchange.admit(permit);
         proxy.budget.earn();
-        let mut tries = Tries::new(&proxy.settings.retry);
-        let mut may_reuse = true;
+        slot.course = proxy.pool.reuse(job.needs()).map(|lease| Course::new(lease, &proxy.settings));
+        slot.course.is_some()
+    }
+
+    /// Moves the exchange on.
+    fn relay(&mut self, slot: &mut Slot, cx: &mut Context<'_>) -> Poll<relay::Step> {
+        let Slot { course: Some(course), job: Some(job) } = slot else { return Poll::Ready(relay::Step::ClientGone) };
+        let Self { proxy, stream: client, ahead, timer, hub, .. } = self;
+        Relay { proxy, client, job, course, ahead, timer, hub }.poll(cx)
+    }
+
+    /// The same with all that may be in the way. Tried again is only what the app has not seen, or may see twice. `step` is
+    /// how the first attempt ended, if there was one.
+    async fn forward_patiently(&mut self, mut slot: Box<Slot>, mut step: Option<relay::Step>) -> After {
+        let proxy = self.proxy.clone();
         loop {
-            let kept = if may_reuse { proxy.pool.reuse(job.needs()) } else { None };
+            let Slot { course, job: Some(job) } = &mut *slot else { return After::Drop };
+            if let Some(step) = step.take()
+                && let Some(after) = Box::pin(self.incomplete(step, course, job)).await
+            {
+                return after;
+            }
+            if !job.exchange.is_admitted() {
+                match self.unless_gone(job, Box::pin(proxy.admission.enter(&proxy.shard))).await {
+                    Some(Ok(permit)) => job.exchange.admit(permit),
+                    Some(Err(rejection)) => return Box::pin(self.reject(job, rejection)).await,
+                    None => return After::Drop,
+                }
+                proxy.budget.earn();
+            }
+            let kept = if job.tries.needs_new { None } else { proxy.pool.reuse(job.needs()) };
             let lease = match kept {
                 Some(lease) => lease,
-                None => match Box::pin(self.connect(&mut job, &mut tries)).await {
+                None => match Box::pin(self.connect(job)).await {
                     Some(Ok(lease)) => lease,
-                    Some(Err(rejection)) => return Box::pin(self.reject(&mut job, rejection)).await,
+                    Some(Err(rejection)) => return Box::pin(self.reject(job, rejection)).await,
                     None => return After::Drop,
                 },
             };
-            let reused = lease.reused;
-            let mut relay =
-                Relay::new(&self.proxy, &mut self.stream, lease, &mut job, &mut self.ahead, &mut self.timer, self.hub);
-            let step = std::future::poll_fn(|cx| relay.poll(cx)).await;
-            match relay.end(step) {
-                Ended::Complete { keep, whole } => {
-                    self.proxy.give_back(std::mem::take(&mut job.out));
-                    return match (keep, whole && self.ahead.is_empty()) {
-                        (true, _) => After::Keep,
-                        (false, true) => After::Drop,
-                        (false, false) => After::Close,
-                    };
-                }
-                Ended::Tunnel { lease, head, first } => {
-                    return Box::pin(self.tunnel(lease, head, first, &mut job)).await;
-                }
-                // What was not sent at all may be sent again however often: each time one stale connection fewer.
-                Ended::Stale { sent: false, .. } if reused => {
-                    proxy.shard.retries.fetch_add(1, Relaxed);
-                    job.exchange.retries += 1;
-                }
-                // The next one kept may be as stale: this time a new one.
-                Ended::Stale { sent, whole: true } if (job.idempotent || !sent) && tries.replay(reused) => {
-                    may_reuse = false;
-                    if let Some(end) = Box::pin(self.once_more(&mut job, &mut tries, reused)).await {
-                        return end;
-                    }
-                }
-                Ended::Refused { whole: true }
-                    if tries.replay(true) && (proxy.budget.spend() || proxy.budget.deny()) =>
-                {
-                    if self.unless_gone(&job, Box::pin(pause())).await.is_none() {
-                        return After::Drop;
-                    }
-                }
-                Ended::Refused { .. } => return Box::pin(self.reject(&mut job, Rejection::StreamRefused)).await,
-                Ended::Stale { .. } => return Box::pin(self.reject(&mut job, Rejection::UpstreamClosed)).await,
-                Ended::Failed(rejection) => return Box::pin(self.reject(&mut job, rejection)).await,
-                Ended::Cut { reset } => return if reset { After::Reset } else { After::Drop },
-                Ended::ClientGone(None) => return After::Drop,
-                Ended::ClientGone(Some(rest)) => {
-                    Box::pin(rest.finish(&proxy, &job)).await;
-                    return After::Drop;
-                }
+            *course = Some(Course::new(lease, &proxy.settings));
+            match std::future::poll_fn(|cx| self.relay(&mut slot, cx)).await {
+                relay::Step::Complete => return self.complete(slot),
+                incomplete => step = Some(incomplete),
             }
         }
     }
 
+    /// The answer is with the client.
+    fn complete(&mut self, mut slot: Box<Slot>) -> After {
+        let Slot { course: Some(course), job: Some(job) } = &mut *slot else { return After::Drop };
+        let Completed { keep, whole } = course.complete(&self.proxy, job);
+        self.proxy.give_back(std::mem::take(&mut job.out));
+        // Here the request is counted.
+        *slot = Slot::default();
+        self.proxy.give_back_slot(slot);
+        if keep {
+            return After::Keep;
+        }
+        // What came meanwhile and is not read would reset the answer away.
+        let mut scratch = self.proxy.scratch.borrow_mut();
+        let mut cx = Context::from_waker(Waker::noop());
+        let _ = watch(Pin::new(&mut self.stream), &mut cx, &mut scratch, &mut self.ahead);
+        if whole && self.ahead.is_empty() { After::Drop } else { After::Close }
+    }
+
+    /// What becomes of a request whose answer has not been passed on whole; `None`: it may be sent again.
+    async fn incomplete(&mut self, step: relay::Step, course: &mut Option<Course>, job: &mut Job) -> Option<After> {
+        let proxy = self.proxy.clone();
+        let course = course.take()?;
+        let reused = course.is_reused();
+        Some(match course.end(step, &proxy, job) {
+            Ended::Tunnel { lease, head, first } => Box::pin(self.tunnel(lease, head, first, job)).await,
+            // What was not sent at all may be sent again however often: each time one stale connection fewer.
+            Ended::Stale { sent: false, .. } if reused => {
+                proxy.shard.retries.fetch_add(1, Relaxed);
+                job.exchange.retries += 1;
+                return None;
+            }
+            // The next one kept may be as stale: this time a new one.
+            Ended::Stale { sent, whole: true } if (job.idempotent || !sent) && job.tries.replay(reused) => {
+                job.tries.needs_new = true;
+                return Box::pin(self.once_more(job, reused)).await;
+            }
+            Ended::Refused { whole: true }
+                if job.tries.replay(true) && (proxy.budget.spend() || proxy.budget.deny()) =>
+            {
+                return self.unless_gone(job, pause()).await.is_none().then_some(After::Drop);
+            }
+            Ended::Refused { .. } => self.reject(job, Rejection::StreamRefused).await,
+            Ended::Stale { .. } => self.reject(job, Rejection::UpstreamClosed).await,
+            Ended::Failed(rejection) => self.reject(job, rejection).await,
+            Ended::Cut { reset: true } => After::Reset,
+            Ended::Cut { reset: false } | Ended::ClientGone(None) => After::Drop,
+            Ended::ClientGone(Some(rest)) => {
+                Box::pin(rest.finish(&proxy, job)).await;
+                After::Drop
+            }
+        })
+    }
+
     /// Gets a request ready to be sent once more, whose connection ended without an answer; or tells how it ends.
-    async fn once_more(&mut self, job: &mut Job, tries: &mut Tries, reused: bool) -> Option<After> {
+    async fn once_more(&mut self, job: &mut Job, reused: bool) -> Option<After> {
         let proxy = self.proxy.clone();
         let ready = if proxy.budget.spend() {
             if reused { Some(true) } else { self.unless_gone(job, pause()).await.map(|()| true) }
-        } else if let Some(until) = tries.hold_until() {
+        } else if let Some(until) = job.tries.hold_until() {
             // What an app had in its hands when it ended does not ask it too much: it waits until the app is back, and the
             // places to wait in are bounded.
             let gone = self.unless_gone(job, proxy.hold.has_gone(&proxy.pool, job.needs(), until)).await;
@@ -128,7 +172,7 @@ impl<L: Local, S: ClientStream> Connection<'_, L, S> {
     }
 
     /// A new connection, if need be once the app is back. `None`: the client has not waited for it.
-    async fn connect(&mut self, job: &mut Job, tries: &mut Tries) -> Option<Result<Lease, Rejection>> {
+    async fn connect(&mut self, job: &mut Job) -> Option<Result<Lease, Rejection>> {
         let proxy = self.proxy.clone();
         loop {
             let rejection = match self.unless_gone(job, proxy.pool.connect(job.needs())).await? {
@@ -139,11 +183,11 @@ impl<L: Local, S: ClientStream> Connection<'_, L, S> {
                 Err(rejection) if rejection.is_worth_another_attempt() => rejection,
                 Err(rejection) => return Some(Err(rejection)),
             };
-            if let Some(until) = tries.hold_until() {
+            if let Some(until) = job.tries.hold_until() {
                 job.exchange.retries += 1;
                 return self.hold(job, rejection, until).await;
             }
-            if !tries.connect(&proxy.budget) {
+            if !job.tries.connect(&proxy.budget) {
                 return Some(Err(rejection));
             }
             job.exchange.retries += 1;
@@ -183,7 +227,8 @@ mod tests {
     use tokio::io::DuplexStream;
 
     use super::super::super::local::{LocalAnswer, LocalRequest};
-    use super::{Connection, Job, Local};
+    use super::super::super::relay::Step;
+    use super::{Connection, Local, Slot};
 
     struct Nothing;
 
@@ -197,13 +242,21 @@ mod tests {
         }
     }
 
-    fn size<F>(_: fn(&'static mut Connection<'static, Nothing, DuplexStream>, Box<Job>) -> F) -> usize {
+    type At = &'static mut Connection<'static, Nothing, DuplexStream>;
+
+    fn size<F>(_: fn(At, Box<Slot>) -> F) -> usize {
+        size_of::<F>()
+    }
+
+    fn size_of_patience<F>(_: fn(At, Box<Slot>, Option<Step>) -> F) -> usize {
         size_of::<F>()
     }
 
     #[test]
-    fn the_future_of_a_request_is_quickly_had() {
+    fn the_future_of_a_request_is_small() {
         let size = size(Connection::forward);
-        assert!(size <= 1_032, "{size} bytes: box what is rare in it");
+        assert!(size <= 96, "{size} bytes in each idle connection: box what is rare in it");
+        let size = size_of_patience(Connection::forward_patiently);
+        assert!(size <= 512, "{size} bytes in each request that was not served at once: box what waits");
     }
 }

@@ -1,6 +1,7 @@
 use super::super::exchange::Exchange;
 use super::super::http1::{BodyReader, Malformed};
 use super::super::upstream::Needs;
+use super::retry::Tries;
 
 /// A request on its way to the app.
 pub(in crate::proxy) struct Job {
@@ -14,6 +15,7 @@ pub(in crate::proxy) struct Job {
     pub(in crate::proxy) awaits_leave: bool,
     /// May be sent twice (RFC 9110 section 9.2.2).
     pub(in crate::proxy) idempotent: bool,
+    pub(super) tries: Tries,
     /// What is left of the body.
     pub(in crate::proxy) upload: BodyReader,
     /// The head, rewritten, and what of the body came with it.

@@ -7,6 +7,7 @@ mod forward;
 mod hold;
 mod job;
 mod retry;
+mod slot;
 mod streamed;
 
 use std::io;
@@ -24,6 +25,7 @@ use self::digest::Asker;
 pub(in crate::proxy) use self::hold::Hold;
 pub(in crate::proxy) use self::job::Job;
 pub(in crate::proxy) use self::retry::Budget;
+pub(in crate::proxy) use self::slot::Slot;
 use self::streamed::Streamed;
 use super::arrival::Arrival;
 use super::current::Current;
@@ -105,7 +107,7 @@ enum Step {
     /// An answer of our own that waits for something.
     Delayed(Box<Delayed>),
     /// The app's business.
-    Forward(Box<Job>),
+    Forward(Box<Slot>),
     /// Another protocol, which has begun with these bytes.
     Http2(Vec<u8>),
 }
@@ -169,7 +171,7 @@ impl<'w, L: Local, S: ClientStream> Connection<'w, L, S> {
                 // Boxed, so that an idle connection is small.
                 Step::Delayed(delayed) => Box::pin(self.answer_later(*delayed)).await,
                 Step::Streamed(streamed) => Box::pin(self.send_pieces(*streamed)).await,
-                Step::Forward(job) => Box::pin(self.forward(job)).await,
+                Step::Forward(slot) => self.forward(slot).await,
             };
             match after {
                 After::Keep => continue,

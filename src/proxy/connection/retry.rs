@@ -9,12 +9,15 @@ use super::super::settings::Retry;
 use crate::traffic::Shard;
 
 /// What is left of one request's further attempts.
-pub(super) struct Tries {
+#[derive(Debug)]
+pub(in crate::proxy) struct Tries {
     connects: u32,
     replays: u32,
     hold: Duration,
     /// Set by the first failure.
     held_until: Option<Instant>,
+    /// No further attempt is on a kept connection of HTTP/1.1.
+    pub(super) needs_new: bool,
 }
 
 /// While the app restarts, a request that may be sent twice meets its end on a kept connection, and on a new one to a
@@ -25,7 +28,7 @@ impl Tries {
     pub(super) fn new(retry: &Retry) -> Self {
         let hold = retry.hold_on_restart;
         let replays = if hold.is_zero() { retry.attempts } else { retry.attempts.max(REPLAYS_OVER_A_RESTART) };
-        Self { connects: retry.attempts, replays, hold, held_until: None }
+        Self { connects: retry.attempts, replays, hold, held_until: None, needs_new: false }
     }
 
     /// Until when an app that is not there is waited for; `None`: not at all.

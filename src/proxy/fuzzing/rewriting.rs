@@ -4,11 +4,12 @@ use super::super::arrival::Arrival;
 use super::super::forwarded::Forwarded;
 use super::super::http1::{Field, Framing, MOST_FIELDS, Parsed, Room, is_end_to_end, parse_request, parse_response};
 use super::super::rewrite::{delivery_of, write_request, write_response};
+use super::super::via::Via;
 use super::choice;
 use super::plain::{Plain, lossy, only_length, stripped};
 
 /// Our own element of `Via`.
-const VIA: &[u8] = b"pulsegate-fuzz";
+const VIA: &str = "pulsegate-fuzz";
 
 /// Fields that end at a proxy, whoever sent them.
 const ENDS_HERE: [&str; 10] = [
@@ -34,7 +35,7 @@ pub fn rewrite_request(data: &[u8]) {
     let arrival = Arrival { peer, tls: flags & 8 == 8, http2: false };
     let forwarded = Forwarded::new(arrival, &["127.0.0.0/8".parse().expect("a network")]);
     let mut out = Vec::new();
-    write_request(&mut out, &head, &forwarded, "app:8080", VIA, None);
+    write_request(&mut out, &head, &forwarded, "app:8080", &Via::new(VIA), None);
 
     let mut text = &data[..length];
     while let [b'\r', b'\n', rest @ ..] = text {
@@ -60,7 +61,7 @@ pub fn rewrite_request(data: &[u8]) {
     assert_eq!(after.all("upgrade").len(), usize::from(head.websocket));
     let via = after.all("via");
     let last = via.last().expect("Via");
-    assert!(last.ends_with(VIA) && last.starts_with(if head.is_http10 { b"1.0 " } else { b"1.1 " }));
+    assert!(last.ends_with(VIA.as_bytes()) && last.starts_with(if head.is_http10 { b"1.0 " } else { b"1.1 " }));
     assert_eq!(
         after.all("x-forwarded-host").len(),
         before.all("x-forwarded-host").len().max(1).min(after_hosts(&before, trusted))
@@ -118,7 +119,7 @@ pub fn rewrite_response(data: &[u8]) {
     let Ok(Parsed::Complete(head, length)) = parse_response(data, &mut fields, to_head) else { return };
     let delivery = delivery_of(head.framing, to_http10, close);
     let mut out = Vec::new();
-    write_response(&mut out, &head, delivery, "Thu, 01 Jan 1970 00:00:00 GMT", VIA);
+    write_response(&mut out, &head, delivery, "Thu, 01 Jan 1970 00:00:00 GMT", &Via::new(VIA));
 
     let mut text = &data[..length];
     while let [b'\r', b'\n', rest @ ..] = text {

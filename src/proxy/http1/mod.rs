@@ -9,6 +9,7 @@ mod field;
 mod fields;
 mod host;
 mod malformed;
+mod number;
 mod request;
 mod response;
 

@@ -1,6 +1,7 @@
 use httparse::Header;
 
 use super::host::is_host;
+use super::number::number;
 use super::{Field, Fields, Framing, Malformed, Parsed, Room, has_bare_line_ends, trim};
 
 /// A request's head that keeps to the rules. Borrows from the bytes that it was read from.
@@ -39,7 +40,7 @@ pub(in crate::proxy) enum Expects {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::proxy) struct Target<'b> {
     /// The host, where the target or the Host field names one.
-    pub(in crate::proxy) host: Option<&'b str>,
+    pub(in crate::proxy) host: Option<&'b [u8]>,
     /// Path and query, as they are to reach the app.
     pub(in crate::proxy) path_and_query: &'b str,
 }
@@ -47,7 +48,8 @@ pub(in crate::proxy) struct Target<'b> {
 impl Target<'_> {
     /// The path without the query.
     pub(in crate::proxy) fn path(&self) -> &str {
-        self.path_and_query.split('?').next().unwrap_or_default()
+        let end = memchr::memchr(b'?', self.path_and_query.as_bytes());
+        &self.path_and_query[..end.unwrap_or(self.path_and_query.len())]
     }
 }
 
@@ -106,7 +108,7 @@ pub(super) fn malformed(error: httparse::Error) -> Malformed {
 /// What the fields of a request say to a proxy.
 #[derive(Default)]
 struct Seen<'b> {
-    host: Option<&'b str>,
+    host: Option<&'b [u8]>,
     length: Option<u64>,
     chunked: bool,
     close: bool,
@@ -123,12 +125,7 @@ impl<'b> Seen<'b> {
     #[inline]
     fn see(&mut self, kind: Field, field: &Header<'b>) -> Result<(), Malformed> {
         match kind {
-            Field::Host => {
-                let host = std::str::from_utf8(trim(field.value)).map_err(|_| Malformed::Host)?;
-                if self.host.replace(host).is_some() {
-                    return Err(Malformed::Host);
-                }
-            }
+            Field::Host if self.host.replace(trim(field.value)).is_some() => return Err(Malformed::Host),
             Field::ContentLength if self.length.replace(content_length(field.value)?).is_some() => {
                 return Err(Malformed::ContentLength);
             }
@@ -173,8 +170,8 @@ impl<'b> Seen<'b> {
         match self.max_forwards {
             Some(value) if matches!(method, "OPTIONS" | "TRACE") => {
                 let several = self.several_max_forwards;
-                let number = digits(value).filter(|_| !several).ok_or(Malformed::MaxForwards)?;
-                Ok(Some(number.parse().unwrap_or(u64::MAX)))
+                let left = number(trim(value)).filter(|_| !several).ok_or(Malformed::MaxForwards)?;
+                Ok(Some(left))
             }
             _ => Ok(None),
         }
@@ -196,22 +193,16 @@ const MOST_DIGITS: usize = 19;
 
 /// One number of digits (RFC 9110 section 8.6): no sign, no list, nothing that overflows 63 bits.
 pub(super) fn content_length(value: &[u8]) -> Result<u64, Malformed> {
-    let text = digits(value).filter(|text| text.len() <= MOST_DIGITS).ok_or(Malformed::ContentLength)?;
-    text.parse().ok().filter(|length| i64::try_from(*length).is_ok()).ok_or(Malformed::ContentLength)
-}
-
-/// A value that is digits and nothing else.
-fn digits(value: &[u8]) -> Option<&str> {
     let digits = trim(value);
-    let only = !digits.is_empty() && digits.iter().all(u8::is_ascii_digit);
-    std::str::from_utf8(digits).ok().filter(|_| only)
+    let length = if digits.len() <= MOST_DIGITS { number(digits) } else { None };
+    length.filter(|length| i64::try_from(*length).is_ok()).ok_or(Malformed::ContentLength)
 }
 
 /// Origin form, absolute form, or `*` for OPTIONS (RFC 9112 section 3.2). CONNECT's form is for the caller to refuse.
 fn target_of<'b>(
     method: &str,
     target: &'b str,
-    host: Option<&'b str>,
+    host: Option<&'b [u8]>,
     is_http10: bool,
 ) -> Result<Target<'b>, Malformed> {
     if !target.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'#') {
@@ -219,7 +210,7 @@ fn target_of<'b>(
     }
     match host {
         // HTTP/1.0 knows no Host; an empty one says no less than none.
-        Some("") if is_http10 => {}
+        Some(b"") if is_http10 => {}
         Some(host) if !is_host(host) => return Err(Malformed::Host),
         None if !is_http10 => return Err(Malformed::Host),
         _ => {}
@@ -233,12 +224,12 @@ fn target_of<'b>(
     }
     let end = rest.find(['/', '?']).unwrap_or(rest.len());
     let (authority, path) = rest.split_at(end);
-    if !is_host(authority) || path.starts_with('?') {
+    if !is_host(authority.as_bytes()) || path.starts_with('?') {
         return Err(Malformed::Target);
     }
     // RFC 9112 section 3.2.4: the whole server is what OPTIONS without a path asks.
     let root = if method == "OPTIONS" { "*" } else { "/" };
-    Ok(Target { host: Some(authority), path_and_query: if path.is_empty() { root } else { path } })
+    Ok(Target { host: Some(authority.as_bytes()), path_and_query: if path.is_empty() { root } else { path } })
 }
 
 #[cfg(test)]
@@ -317,6 +308,9 @@ mod tests {
         let head = "GET http://h:1/p?q HTTP/1.1\r\nHost: other\r\n\r\n";
         let mut fields = super::Room::new();
         let Ok(Parsed::Complete(head, _)) = parse_request(head.as_bytes(), &mut fields) else { panic!("valid") };
-        assert_eq!((head.target.host, head.target.path_and_query, head.target.path()), (Some("h:1"), "/p?q", "/p"));
+        assert_eq!(
+            (head.target.host, head.target.path_and_query, head.target.path()),
+            (Some(&b"h:1"[..]), "/p?q", "/p")
+        );
     }
 }

@@ -27,33 +27,33 @@ impl<L: Local, S: ClientStream> Relay<'_, L, S> {
         let mut scratch = proxy.scratch.borrow_mut();
         let mut moved = self.client.has_taken();
         loop {
-            while self.down_written < self.down_out.len() {
-                match Pin::new(&mut *self.client).poll_write(cx, &self.down_out[self.down_written..]) {
+            while self.course.down_written < self.course.down_out.len() {
+                match Pin::new(&mut *self.client).poll_write(cx, &self.course.down_out[self.course.down_written..]) {
                     Poll::Ready(Ok(length @ 1..)) => {
-                        self.down_written += length;
+                        self.course.down_written += length;
                         moved = true;
                     }
                     Poll::Ready(_) => return Err(Step::ClientGone),
                     Poll::Pending => return self.note(moved),
                 }
             }
-            self.down_out.clear();
-            self.down_written = 0;
+            self.course.down_out.clear();
+            self.course.down_written = 0;
             self.begin_splice();
-            if self.pipe.is_some() {
+            if self.course.pipe.is_some() {
                 moved |= self.poll_splice(cx)?;
-                if self.pipe.is_some() {
+                if self.course.pipe.is_some() {
                     return self.note(moved);
                 }
             }
-            if matches!(&self.down, Down::Body(download) if download.reader.is_done()) {
+            if matches!(&self.course.down, Down::Body(download) if download.reader.is_done()) {
                 return Err(self.complete());
             }
             let room = self.client.room(cx).min(scratch.len());
             if room == 0 {
                 return self.note(moved);
             }
-            match read(self.lease.stream(), cx, &mut scratch[..room]) {
+            match read(self.course.lease.stream(), cx, &mut scratch[..room]) {
                 Poll::Pending => return self.note(moved),
                 Poll::Ready(Ok(0)) => self.app_closed()?,
                 Poll::Ready(Ok(length)) => {
@@ -68,19 +68,19 @@ impl<L: Local, S: ClientStream> Relay<'_, L, S> {
 
     /// Sends what needs no change straight from where it was read, and keeps what the client does not take.
     fn write_through(&mut self, cx: &mut Context<'_>, mut bytes: &[u8]) {
-        while !bytes.is_empty() && self.down_out.is_empty() {
+        while !bytes.is_empty() && self.course.down_out.is_empty() {
             match Pin::new(&mut *self.client).poll_write(cx, bytes) {
                 Poll::Ready(Ok(length @ 1..)) => bytes = &bytes[length..],
                 // An error shows itself again at the next attempt.
                 _ => break,
             }
         }
-        self.down_out.extend_from_slice(bytes);
+        self.course.down_out.extend_from_slice(bytes);
     }
 
     /// Takes in bytes of the app. Tells which of them go to the client as they are, after `down_out`.
     fn take_in(&mut self, bytes: &mut [u8]) -> Result<Range<usize>, Step> {
-        match &mut self.down {
+        match &mut self.course.down {
             Down::Body(_) => self.take_in_body(bytes),
             Down::Head { partial, .. } if partial.is_empty() => self.take_in_head(bytes).map(|()| 0..0),
             Down::Head { partial, .. } => {
@@ -97,7 +97,7 @@ impl<L: Local, S: ClientStream> Relay<'_, L, S> {
             let (head, length) = match parse_response(bytes, &mut fields, self.job.to_head) {
                 Ok(Parsed::Complete(head, length)) if length <= LARGEST_HEAD => (head, length),
                 Ok(Parsed::Partial) if bytes.len() <= LARGEST_HEAD => {
-                    if let Down::Head { partial, .. } = &mut self.down {
+                    if let Down::Head { partial, .. } = &mut self.course.down {
                         *partial = bytes.to_vec();
                     }
                     return Ok(());
@@ -123,7 +123,7 @@ impl<L: Local, S: ClientStream> Relay<'_, L, S> {
                     let rest = &mut bytes[length..];
                     // One write with the head.
                     let Ok(passed) = self.take_in_body(rest) else { return Err(self.take_back()) };
-                    self.down_out.extend_from_slice(&rest[passed]);
+                    self.course.down_out.extend_from_slice(&rest[passed]);
                     return Ok(());
                 }
             }
@@ -132,17 +132,17 @@ impl<L: Local, S: ClientStream> Relay<'_, L, S> {
 
     /// The answer is broken from its beginning, and none of it has left: the client gets one that says so.
     fn take_back(&mut self) -> Step {
-        if self.down_written > 0 {
+        if self.course.down_written > 0 {
             return Step::Cut;
         }
-        self.down_out.clear();
-        self.down = Down::Head { partial: Vec::new(), interim: 0 };
+        self.course.down_out.clear();
+        self.course.down = Down::Head { partial: Vec::new(), interim: 0 };
         Step::Failed(Rejection::InvalidResponse)
     }
 
     /// An interim answer goes to every client that knows what that is (RFC 9110 section 15.2).
     fn pass_interim(&mut self, head: &ResponseHead<'_, '_>) -> Result<(), Step> {
-        if let Down::Head { interim, .. } = &mut self.down {
+        if let Down::Head { interim, .. } = &mut self.course.down {
             *interim += 1;
             self.job.awaits_leave &= head.code != 100;
             if *interim > MOST_INTERIM {
@@ -167,23 +167,23 @@ impl<L: Local, S: ClientStream> Relay<'_, L, S> {
         if needs_reset {
             self.client.reset_on_close(true);
         }
-        self.down =
+        self.course.down =
             Down::Body(Download { make_chunks, close, needs_reset, ..Download::begin(head, self.job, self.proxy) });
     }
 
     fn write_head(&mut self, head: &ResponseHead<'_, '_>, close: bool) -> bool {
         let delivery = delivery_of(head.framing, self.job.is_http10, close);
         // Not before it is needed: waiting for the app then takes one buffer, not two.
-        if self.down_out.capacity() == 0 {
-            self.down_out = self.proxy.answer_buffer();
+        if self.course.down_out.capacity() == 0 {
+            self.course.down_out = self.proxy.answer_buffer();
         }
-        let out = &mut self.down_out;
+        let out = &mut self.course.down_out;
         self.proxy.with_date(|date| write_response(out, head, delivery, date, &self.proxy.via));
         delivery.close
     }
 
     fn take_in_body(&mut self, bytes: &mut [u8]) -> Result<Range<usize>, Step> {
-        let Down::Body(download) = &mut self.down else { return Ok(0..0) };
+        let Down::Body(download) = &mut self.course.down else { return Ok(0..0) };
         let mut data = 0;
         let taken = download.take_in(bytes, &self.job.exchange, self.proxy, |part| data += part.len() as u64);
         let Ok(progress) = taken else { return Err(self.cut(Failure::UpstreamProtocol)) };
@@ -193,26 +193,26 @@ impl<L: Local, S: ClientStream> Relay<'_, L, S> {
             return Ok(passed);
         }
         if download.make_chunks && progress.passed > 0 {
-            self.down_out.extend_from_slice(format!("{:x}\r\n", progress.passed).as_bytes());
+            self.course.down_out.extend_from_slice(format!("{:x}\r\n", progress.passed).as_bytes());
         }
-        self.down_out.extend_from_slice(&bytes[passed]);
+        self.course.down_out.extend_from_slice(&bytes[passed]);
         if download.make_chunks && progress.passed > 0 {
-            self.down_out.extend_from_slice(b"\r\n");
+            self.course.down_out.extend_from_slice(b"\r\n");
         }
-        self.down_out.extend_from_slice(&progress.trailer);
+        self.course.down_out.extend_from_slice(&progress.trailer);
         Ok(0..0)
     }
 
     /// The app has closed its side.
     pub(super) fn app_closed(&mut self) -> Result<(), Step> {
-        match &mut self.down {
+        match &mut self.course.down {
             Down::Head { .. } => Err(self.app_broke()),
             Down::Body(download) => {
                 if !download.reader.close() {
                     return Err(self.cut(Failure::UpstreamReset));
                 }
                 if download.make_chunks {
-                    self.down_out.extend_from_slice(b"0\r\n\r\n");
+                    self.course.down_out.extend_from_slice(b"0\r\n\r\n");
                 }
                 Ok(())
             }
@@ -220,7 +220,7 @@ impl<L: Local, S: ClientStream> Relay<'_, L, S> {
     }
 
     pub(super) fn app_failed(&mut self, error: &io::Error) -> Step {
-        match (Broken::of_read(error), &self.down) {
+        match (Broken::of_read(error), &self.course.down) {
             (Broken::Unprocessed, Down::Head { interim: 0, .. }) => Step::Refused,
             (Broken::Rejected(rejection), Down::Head { .. }) => self.fail(rejection),
             (Broken::Rejected(rejection), Down::Body(_)) => self.cut(rejection.failure()),
@@ -229,7 +229,7 @@ impl<L: Local, S: ClientStream> Relay<'_, L, S> {
     }
 
     fn app_broke(&mut self) -> Step {
-        match &self.down {
+        match &self.course.down {
             Down::Head { partial, interim: 0 } if partial.is_empty() => Step::Stale,
             Down::Head { .. } => self.fail(Rejection::UpstreamClosed),
             Down::Body(_) => self.cut(Failure::UpstreamReset),

@@ -21,6 +21,7 @@ use super::local::Local;
 use super::pipes::Pipe;
 use super::reading::Reading;
 use super::rejection::Rejection;
+use super::settings::ProxySettings;
 use super::timer::Timer;
 use super::upstream::Lease;
 use super::witness::Scan;
@@ -29,18 +30,22 @@ use crate::clock;
 use crate::drain::Hub;
 use crate::traffic::Failure;
 
-/// One exchange with the app: the request's body up, the answer down, both at once, with one buffer's worth of memory in
-/// each direction. Written as a poll function, so that whatever becomes possible is done at once, whoever woke us.
+/// One exchange with the app: the request's body up, the answer down, both at once. Written as a poll function, so that
+/// whatever becomes possible is done at once, whoever woke us.
 pub(super) struct Relay<'a, L, S> {
-    proxy: &'a Proxy<L>,
-    client: &'a mut S,
-    lease: Lease,
-    job: &'a mut Job,
+    pub(super) proxy: &'a Proxy<L>,
+    pub(super) client: &'a mut S,
+    pub(super) job: &'a mut Job,
+    pub(super) course: &'a mut Course,
     /// What the client sends beyond this request.
-    ahead: &'a mut Vec<u8>,
-    timer: &'a mut Timer,
-    hub: &'a Hub,
+    pub(super) ahead: &'a mut Vec<u8>,
+    pub(super) timer: &'a mut Timer,
+    pub(super) hub: &'a Hub,
+}
 
+/// How far an exchange with the app has come, with one buffer's worth of memory in each direction.
+pub(super) struct Course {
+    lease: Lease,
     up: Up,
     down: Down,
     /// On its way to the client.
@@ -92,15 +97,17 @@ struct Download {
     needs_reset: bool,
 }
 
-/// How an exchange ended.
+/// What follows an answer that has been passed on.
+#[derive(Clone, Copy)]
+pub(super) struct Completed {
+    /// The client's connection can go on.
+    pub(super) keep: bool,
+    /// All of the request was read.
+    pub(super) whole: bool,
+}
+
+/// How an exchange ended whose answer has not been passed on whole.
 pub(super) enum Ended {
-    /// The answer has been passed on.
-    Complete {
-        /// The client's connection can go on.
-        keep: bool,
-        /// All of the request was read.
-        whole: bool,
-    },
     /// Both speak another protocol now.
     Tunnel {
         lease: Lease,
@@ -138,41 +145,39 @@ const MOST_INTERIM: u8 = 250;
 /// A head of an answer may be this large.
 const LARGEST_HEAD: usize = 256 * 1024;
 
-impl<'a, L: Local, S: ClientStream> Relay<'a, L, S> {
-    pub(super) fn new(
-        proxy: &'a Proxy<L>,
-        client: &'a mut S,
-        lease: Lease,
-        job: &'a mut Job,
-        ahead: &'a mut Vec<u8>,
-        timer: &'a mut Timer,
-        hub: &'a Hub,
-    ) -> Self {
-        let pace = Pace::new(proxy.settings.limits.body_min_rate.0, proxy.settings.timeouts.request_body);
+impl Course {
+    pub(super) fn new(lease: Lease, settings: &ProxySettings) -> Self {
+        let pace = Pace::new(settings.limits.body_min_rate.0, settings.timeouts.request_body);
         let up = Up { written: 0, whole: true, broken: false, ended: None, pace };
         let down = Down::Head { partial: Vec::new(), interim: 0 };
-        let (down_out, moved) = (Vec::new(), clock::turn());
-        Self { proxy, client, lease, job, ahead, timer, hub, up, down, down_out, down_written: 0, pipe: None, moved }
+        Self { lease, up, down, down_out: Vec::new(), down_written: 0, pipe: None, moved: clock::turn() }
     }
 
-    /// What the last step leads to.
-    pub(super) fn end(self, step: Step) -> Ended {
-        let Self { proxy, lease, up, down, mut down_out, down_written, job, .. } = self;
+    /// Whether the app's connection had served before.
+    pub(super) fn is_reused(&self) -> bool {
+        self.lease.reused
+    }
+
+    /// The answer has been passed on.
+    pub(super) fn complete<L: Local>(&mut self, proxy: &Proxy<L>, job: &Job) -> Completed {
+        proxy.give_back_answer(std::mem::take(&mut self.down_out));
+        let whole = job.upload.is_done() && !self.up.broken;
+        let Down::Body(download) = &self.down else { return Completed { keep: false, whole } };
+        if download.reusable && job.upload.is_done() && self.up.ended.is_some() {
+            self.lease.give_back(job.to_head || matches!(download.code, 204 | 304));
+        }
+        Completed { keep: whole && !download.close, whole }
+    }
+
+    /// What any other last step leads to.
+    pub(super) fn end<L: Local>(self, step: Step, proxy: &Proxy<L>, job: &Job) -> Ended {
+        let Self { lease, up, down, mut down_out, down_written, .. } = self;
         if let Step::Tunnel(first) = step {
             down_out.drain(..down_written);
             return Ended::Tunnel { lease, head: down_out, first };
         }
         proxy.give_back_answer(down_out);
         match step {
-            Step::Complete => {
-                let whole = job.upload.is_done() && !up.broken;
-                let Down::Body(download) = down else { return Ended::Complete { keep: false, whole } };
-                let keep = !download.close && whole;
-                if download.reusable && job.upload.is_done() && up.ended.is_some() {
-                    lease.give_back(job.to_head || matches!(download.code, 204 | 304));
-                }
-                Ended::Complete { keep, whole }
-            }
             Step::Stale => {
                 let whole = up.whole && job.upload.is_done();
                 Ended::Stale { sent: up.written > 0 || !up.whole, whole }
@@ -180,38 +185,48 @@ impl<'a, L: Local, S: ClientStream> Relay<'a, L, S> {
             Step::Refused => Ended::Refused { whole: up.whole && job.upload.is_done() },
             Step::Failed(rejection) => Ended::Failed(rejection),
             Step::Cut => Ended::Cut { reset: matches!(&down, Down::Body(download) if download.needs_reset) },
-            Step::ClientGone | Step::Tunnel(_) => {
+            Step::ClientGone => {
                 let finishes = !proxy.settings.finish_abandoned.is_zero() && up.ended.is_some() && !up.broken;
                 Ended::ClientGone(finishes.then(|| Box::new(Rest { lease, down })))
             }
+            // A tunnel was dealt with, and what is complete does not come here.
+            Step::Tunnel(_) | Step::Complete => Ended::ClientGone(None),
         }
     }
+}
 
+impl<L: Local, S: ClientStream> Relay<'_, L, S> {
     /// Moves on whatever can be moved on.
     pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Step> {
         loop {
-            // What ends the exchange ends it before anything else is passed on.
-            let moved = match self.poll_up(cx).and_then(|up| Ok(self.poll_down(cx)? || up)) {
-                Ok(moved) => moved,
-                Err(step) => return Poll::Ready(step),
+            // Once all of the request is sent, a short answer is the end, and then nobody need look whether the client is still
+            // there. A stream of HTTP/2 says by its reading that it was given up, and that is counted.
+            let sent = self.course.up.ended.is_some() && self.client.tcp().is_some();
+            let moved = if sent && matches!(self.course.down, Down::Head { .. }) {
+                self.poll_down(cx).and_then(|down| Ok(self.poll_up(cx)? || down))
+            } else {
+                // What ends the exchange ends it before anything else is passed on.
+                self.poll_up(cx).and_then(|up| Ok(self.poll_down(cx)? || up))
             };
-            // The way down goes on until it has to wait; so does the way up once all of the request is there.
-            if !moved || self.up.ended.is_some() {
-                return self.poll_deadline(cx);
+            match moved {
+                Err(step) => return Poll::Ready(step),
+                // The way down goes on until it has to wait; so does the way up once all of the request is there.
+                Ok(moved) if !moved || self.course.up.ended.is_some() => return self.poll_deadline(cx),
+                Ok(_) => {}
             }
         }
     }
 
     fn note(&mut self, moved: bool) -> Result<bool, Step> {
         if moved {
-            self.moved = clock::turn();
+            self.course.moved = clock::turn();
         }
         Ok(moved)
     }
 
     /// All of the answer is with the client.
     fn complete(&mut self) -> Step {
-        if let Down::Body(download) = &mut self.down {
+        if let Down::Body(download) = &mut self.course.down {
             if download.needs_reset {
                 self.client.reset_on_close(false);
             }
@@ -230,7 +245,7 @@ impl<'a, L: Local, S: ClientStream> Relay<'a, L, S> {
 
     /// The code was sent already; what failed after it counts as the failure.
     fn cut(&mut self, failure: Failure) -> Step {
-        if let Down::Body(download) = &self.down {
+        if let Down::Body(download) = &self.course.down {
             self.job.exchange.end(download.code, Some(failure));
         }
         Step::Cut
@@ -238,9 +253,9 @@ impl<'a, L: Local, S: ClientStream> Relay<'a, L, S> {
 
     /// It cannot go on: an answer of ours, if no part of another has been sent.
     fn fail(&mut self, rejection: Rejection) -> Step {
-        match &self.down {
+        match &self.course.down {
             // Interim answers are whole with the client, or did not leave at all.
-            Down::Head { .. } if self.down_written == 0 => Step::Failed(rejection),
+            Down::Head { .. } if self.course.down_written == 0 => Step::Failed(rejection),
             Down::Head { .. } => {
                 self.job.exchange.reject(rejection);
                 Step::Cut
@@ -252,23 +267,23 @@ impl<'a, L: Local, S: ClientStream> Relay<'a, L, S> {
     /// Whoever is waited for has taken too long.
     fn poll_deadline(&mut self, cx: &mut Context<'_>) -> Poll<Step> {
         let timeouts = &self.proxy.settings.timeouts;
-        let client_is_slow = self.down_written < self.down_out.len()
-            || self.pipe.as_ref().is_some_and(|pipe| pipe.held > 0)
+        let client_is_slow = self.course.down_written < self.course.down_out.len()
+            || self.course.pipe.as_ref().is_some_and(|pipe| pipe.held > 0)
             || self.client.room(cx) == 0;
-        let uploading = !self.job.upload.is_done() && !self.up.broken;
-        let app_takes_nothing = self.up.written < self.job.out.len() && !self.up.broken;
-        let in_body = matches!(self.down, Down::Body(_));
+        let uploading = !self.job.upload.is_done() && !self.course.up.broken;
+        let app_takes_nothing = self.course.up.written < self.job.out.len() && !self.course.up.broken;
+        let in_body = matches!(self.course.down, Down::Body(_));
         let (since, limit) = if client_is_slow {
-            (self.moved, timeouts.write)
-        } else if in_body || uploading || app_takes_nothing || self.up.broken {
-            (self.moved, timeouts.stream_idle)
+            (self.course.moved, timeouts.write)
+        } else if in_body || uploading || app_takes_nothing || self.course.up.broken {
+            (self.course.moved, timeouts.stream_idle)
         } else {
-            (self.up.ended.unwrap_or(self.moved), timeouts.response_header)
+            (self.course.up.ended.unwrap_or(self.course.moved), timeouts.response_header)
         };
         let mut deadline = (!limit.is_zero()).then(|| since + limit);
         // An answer that has begun may be one in a conversation: then silence is all that ends it.
         if !client_is_slow && uploading && !app_takes_nothing && !in_body {
-            let end = self.up.pace.end();
+            let end = self.course.up.pace.end();
             deadline = deadline.into_iter().chain(end).min();
         }
         if self.timer.poll(cx, deadline).is_pending() {

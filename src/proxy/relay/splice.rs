@@ -19,18 +19,18 @@ const WORTH_A_PIPE: u64 = 64 * 1024;
 impl<L: Local, S: ClientStream> Relay<'_, L, S> {
     /// Takes a pipe, if what comes now can go through one.
     pub(super) fn begin_splice(&mut self) {
-        let Down::Body(download) = &self.down else { return };
+        let Down::Body(download) = &self.course.down else { return };
         let looked_at = download.scan.is_some() || download.reading.as_ref().is_some_and(|reading| reading.looks());
         let worth = !looked_at && download.reader.left().is_some_and(|left| left >= WORTH_A_PIPE);
-        if worth && self.pipe.is_none() && self.client.tcp().is_some() && self.lease.tcp().is_some() {
-            self.pipe = self.proxy.pipes.take();
+        if worth && self.course.pipe.is_none() && self.client.tcp().is_some() && self.course.lease.tcp().is_some() {
+            self.course.pipe = self.proxy.pipes.take();
         }
     }
 
     /// Moves the body on through the pipe; tells whether anything moved.
     pub(super) fn poll_splice(&mut self, cx: &mut Context<'_>) -> Result<bool, Step> {
         let mut moved = false;
-        while let Some(pipe) = &mut self.pipe {
+        while let Some(pipe) = &mut self.course.pipe {
             if pipe.held > 0 {
                 match pour(self.client.tcp(), cx, pipe) {
                     Poll::Ready(Ok(())) => moved = true,
@@ -39,12 +39,12 @@ impl<L: Local, S: ClientStream> Relay<'_, L, S> {
                 }
                 continue;
             }
-            let Down::Body(download) = &mut self.down else { break };
+            let Down::Body(download) = &mut self.course.down else { break };
             let Some(left) = download.reader.left() else {
-                self.pipe = None;
+                self.course.pipe = None;
                 break;
             };
-            match fill(self.lease.tcp(), cx, pipe, left) {
+            match fill(self.course.lease.tcp(), cx, pipe, left) {
                 Poll::Ready(Ok(0)) => self.app_closed()?,
                 Poll::Ready(Ok(length)) => {
                     download.reader.pass(length as u64);
@@ -54,7 +54,7 @@ impl<L: Local, S: ClientStream> Relay<'_, L, S> {
                 // Not for this socket or this kernel: then as any other body, and no more attempts.
                 Poll::Ready(Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP | Errno::PERM)) => {
                     self.proxy.pipes.forbid();
-                    self.pipe = None;
+                    self.course.pipe = None;
                 }
                 Poll::Ready(Err(error)) => return Err(self.app_failed(&error.into())),
                 Poll::Pending => break,

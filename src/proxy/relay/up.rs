@@ -14,25 +14,25 @@ impl<L: Local, S: ClientStream> Relay<'_, L, S> {
     /// Moves the request on; tells whether anything moved.
     pub(super) fn poll_up(&mut self, cx: &mut Context<'_>) -> Result<bool, Step> {
         let mut moved = false;
-        while self.up.written < self.job.out.len() && !self.up.broken {
-            match self.lease.stream().poll_write(cx, &self.job.out[self.up.written..]) {
+        while self.course.up.written < self.job.out.len() && !self.course.up.broken {
+            match self.course.lease.stream().poll_write(cx, &self.job.out[self.course.up.written..]) {
                 Poll::Ready(Ok(length @ 1..)) => {
-                    self.up.written += length;
+                    self.course.up.written += length;
                     moved = true;
                 }
                 Poll::Ready(_) => {
                     // An app may refuse a body by answering and closing: its answer is still to be read.
-                    self.up.broken = true;
+                    self.course.up.broken = true;
                     moved = true;
                 }
                 Poll::Pending => break,
             }
         }
-        let flushed = self.up.written == self.job.out.len();
-        if flushed && self.job.upload.is_done() && self.up.ended.is_none() {
-            self.up.ended = Some(clock::turn());
+        let flushed = self.course.up.written == self.job.out.len();
+        if flushed && self.job.upload.is_done() && self.course.up.ended.is_none() {
+            self.course.up.ended = Some(clock::turn());
         }
-        if self.job.upload.is_done() || self.up.broken {
+        if self.job.upload.is_done() || self.course.up.broken {
             self.watch_client(cx)?;
         } else if flushed && self.poll_upload(cx)? {
             moved = true;
@@ -46,7 +46,7 @@ impl<L: Local, S: ClientStream> Relay<'_, L, S> {
         let length = match read(Pin::new(&mut *self.client), cx, &mut scratch) {
             Poll::Pending => {
                 if !self.job.awaits_leave {
-                    self.up.pace.wait();
+                    self.course.up.pace.wait();
                 }
                 return Ok(false);
             }
@@ -54,7 +54,7 @@ impl<L: Local, S: ClientStream> Relay<'_, L, S> {
             Poll::Ready(_) => return Err(Step::ClientGone),
         };
         self.job.awaits_leave = false;
-        self.up.pace.came(length, self.proxy.settings.limits.body_min_rate.0);
+        self.course.up.pace.came(length, self.proxy.settings.limits.body_min_rate.0);
         let bytes = &mut scratch[..length];
         let mut data = 0;
         let progress = match self.job.upload.advance(bytes, |part| data += part.len() as u64) {
@@ -68,11 +68,13 @@ impl<L: Local, S: ClientStream> Relay<'_, L, S> {
         }
         self.ahead.extend_from_slice(&bytes[progress.consumed..]);
         // What was sent before is gone now: this request cannot be sent twice.
-        self.up.whole = false;
-        self.up.written = 0;
+        self.course.up.whole = false;
+        self.course.up.written = 0;
         self.job.out.clear();
         let mut rest = &bytes[..progress.passed];
-        while let (false, Poll::Ready(Ok(length @ 1..))) = (rest.is_empty(), self.lease.stream().poll_write(cx, rest)) {
+        while let (false, Poll::Ready(Ok(length @ 1..))) =
+            (rest.is_empty(), self.course.lease.stream().poll_write(cx, rest))
+        {
             rest = &rest[length..];
         }
         self.job.out.extend_from_slice(rest);

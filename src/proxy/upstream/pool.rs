@@ -206,11 +206,11 @@ impl Idle {
 }
 
 impl Lease {
-    /// The byte stream.
+    /// The byte stream, until it is given back.
     pub(in crate::proxy) fn stream(&mut self) -> Pin<&mut AppStream> {
         match &mut self.stream {
             Some(stream) => Pin::new(stream),
-            None => unreachable!("given back by value"),
+            None => unreachable!("given back when its exchange was over"),
         }
     }
 
@@ -221,7 +221,8 @@ impl Lease {
 
     /// Its exchange is over in both directions: the next one may have it. `rests`: the answer ended with its head, and not
     /// because a length said so.
-    pub(in crate::proxy) fn give_back(mut self, rests: bool) {
+    pub(in crate::proxy) fn give_back(&mut self, rests: bool) {
+        self.uncount();
         let stream = match self.stream.take() {
             Some(AppStream::Http2(stream)) => return stream.finish(),
             Some(stream) => stream,
@@ -238,13 +239,17 @@ impl Lease {
             }
         }
     }
+
+    fn uncount(&mut self) {
+        if std::mem::take(&mut self.is_counted) {
+            self.pool.shard.upstream_active.fetch_sub(1, Relaxed);
+        }
+    }
 }
 
 impl Drop for Lease {
     fn drop(&mut self) {
-        if self.is_counted {
-            self.pool.shard.upstream_active.fetch_sub(1, Relaxed);
-        }
+        self.uncount();
     }
 }
 
@@ -283,13 +288,13 @@ mod tests {
         let told = place.clone();
         let resolver = Resolver::by(move |_, _| Ok(vec![*told.lock().expect("the place")]));
         let pool = pool(resolver, Duration::ZERO);
-        let lease = pool.connect(NEEDS).await.expect("a connection");
+        let mut lease = pool.connect(NEEDS).await.expect("a connection");
         let (_kept, _) = old.accept().await.expect("a client");
         lease.give_back(false);
         *place.lock().expect("the place") = new.local_addr().expect("an address");
 
         // What is kept is used while it works, however the name resolves now.
-        let lease = pool.reuse(NEEDS).expect("a kept connection");
+        let mut lease = pool.reuse(NEEDS).expect("a kept connection");
         let further = pool.connect(NEEDS).await.expect("a connection");
         assert!(new.accept().await.is_ok(), "a new connection goes where the app is now");
         drop(further);
