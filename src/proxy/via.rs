@@ -32,7 +32,9 @@ impl Via {
             Version::Http10 => b"1.0 ",
             Version::Http2 => b"2.0 ",
         };
-        write_field(out, "Via", &[number, &self.name].concat());
+        for part in [b"Via: ", number, &self.name, b"\r\n"] {
+            out.extend_from_slice(part);
+        }
     }
 
     /// Whether a value of the field names us.

@@ -104,7 +104,7 @@ impl<L: Local, S: ClientStream> Connection<'_, L, S> {
     /// What becomes of a request whose answer has not been passed on whole; `None`: it may be sent again.
     async fn incomplete(&mut self, step: relay::Step, course: &mut Option<Course>, job: &mut Job) -> Option<After> {
         let proxy = self.proxy.clone();
-        let course = course.take()?;
+        let Some(course) = course.take() else { return Some(After::Drop) };
         let reused = course.is_reused();
         Some(match course.end(step, &proxy, job) {
             Ended::Tunnel { lease, head, first } => Box::pin(self.tunnel(lease, head, first, job)).await,
