@@ -1,6 +1,7 @@
 //! An app that restarts under load, and what is kept for it: `proxy.retry.hold_on_restart`.
 
 use std::collections::BTreeSet;
+use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
@@ -85,9 +86,11 @@ fn restart_twenty_times(manners: &'static str, method: &'static str) -> (Vec<Str
         assert!(answer.status != 200 || answer.text() == target, "the answer to another request");
         Ok(answer)
     });
+    // Once while connections are still being made, and once when each client has had its turn.
+    const AGAIN: [usize; 2] = [1, 50];
     for round in 0..20 {
         let before = clients.answered();
-        eventually(PATIENCE, "the loop runs", || clients.answered() >= before + 50);
+        eventually(PATIENCE, "the loop runs", || clients.answered() >= before + AGAIN[round % 2]);
         let holds = sidecar.metric("pulsegate_holds_total", &[]);
         app.end();
         eventually(PATIENCE, &format!("somebody waits, in round {round}"), || {
@@ -121,6 +124,35 @@ fn twenty_restarts_lose_no_get() {
 fn twenty_restarts_lose_no_post_before_an_app_that_says_goodbye() {
     let (failed, asked) = restart_twenty_times("polite", "POST");
     assert_eq!(failed, Vec::<String>::new(), "of {asked}");
+}
+
+/// What waits in the queue of a listener ends with it, and the app has seen nothing of it.
+#[test]
+fn no_post_is_lost_that_no_app_has_accepted() {
+    const CLIENTS: usize = 200;
+    let port = free_port();
+    let never_accepts = TcpListener::bind(("127.0.0.1", port)).expect("the app's port");
+    rustix::net::listen(&never_accepts, 4096).expect("a long queue");
+    let sidecar = Sidecar::start(&holding(port, "60s"));
+    let mut clients: Vec<Client> = (0..CLIENTS).map(|_| Client::connect(sidecar.traffic)).collect();
+    for (index, client) in clients.iter_mut().enumerate() {
+        client.write("POST", &format!("/{index}"), &[], b"once").expect("a request");
+    }
+    let active = || sidecar.metric("pulsegate_upstream_connections", &["state=\"active\""]);
+    eventually(PATIENCE, "all are in its queue", || active() == CLIENTS as f64);
+    drop(never_accepts);
+    eventually(PATIENCE, "all wait", || held(&sidecar) == CLIENTS as f64);
+    let upstream = Upstream::start_at(port, |exchange| {
+        exchange.read_body();
+        exchange.answer(200, &[], b"once")
+    });
+    for client in &mut clients {
+        let answer = client.read().expect("an answer");
+        assert_eq!((answer.status, answer.text()), (200, "once"));
+    }
+    assert_eq!(upstream.seen().len(), CLIENTS, "each was carried out once");
+    sidecar.assert_metric("pulsegate_errors_total", &[], 0.0);
+    sidecar.assert_metric("pulsegate_retries_denied_total", &[], 0.0);
 }
 
 /// More than all retries that are saved up: what the app had in its hands is not what a budget is for.

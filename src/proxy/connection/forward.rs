@@ -69,7 +69,7 @@ impl<L: Local, S: ClientStream> Connection<'_, L, S> {
             let kept = if job.tries.needs_new { None } else { proxy.pool.reuse(job.needs()) };
             let lease = match kept {
                 Some(lease) => lease,
-                None => match Box::pin(self.connect(job)).await {
+                None => match Box::pin(self.connect_surely(job)).await {
                     Some(Ok(lease)) => lease,
                     Some(Err(rejection)) => return Box::pin(self.reject(job, rejection)).await,
                     None => return After::Drop,
@@ -169,6 +169,19 @@ impl<L: Local, S: ClientStream> Connection<'_, L, S> {
         let first = (&ahead[..], &first[..]);
         let broken = tunnel(&mut self.stream, lease.stream(), first, &mut job.exchange, silence).await;
         if broken == Some(Failure::UpstreamReset) { After::Reset } else { After::Drop }
+    }
+
+    /// A new connection that ends with the app, and not with its listener, where that makes a difference.
+    async fn connect_surely(&mut self, job: &mut Job) -> Option<Result<Lease, Rejection>> {
+        let connected = self.connect(job).await?;
+        let Ok(lease) = &connected else { return Some(connected) };
+        if !job.idempotent
+            && !self.proxy.settings.retry.hold_on_restart.is_zero()
+            && let Err(rejection) = self.until_accepted(job, lease).await?
+        {
+            return Some(Err(rejection));
+        }
+        Some(connected)
     }
 
     /// A new connection, if need be once the app is back. `None`: the client has not waited for it.

@@ -50,6 +50,10 @@ const MOST_KEPT: usize = 32 * 1024;
 const FIRST_PAUSE: Duration = Duration::from_millis(5);
 const LONGEST_PAUSE: Duration = Duration::from_millis(100);
 
+/// Between two glances at the queue of an app that is slow to accept; an eighth of the time that has gone by, in between.
+const FIRST_GLANCE: Duration = Duration::from_millis(1);
+const LONGEST_GLANCE: Duration = Duration::from_millis(100);
+
 impl Default for Hold {
     fn default() -> Self {
         let looks = Looks { turn: Semaphore::new(1), looked: Cell::default(), away: Cell::default() };
@@ -193,10 +197,29 @@ impl<L: Local, S: ClientStream> Connection<'_, L, S> {
         until: Instant,
     ) -> Option<Result<Lease, Rejection>> {
         let proxy = self.proxy.clone();
-        let mut connection = pin!(proxy.hold.connection(&proxy.pool, &proxy.shard, job.needs(), why, until));
+        let connection = proxy.hold.connection(&proxy.pool, &proxy.shard, job.needs(), why, until);
+        Some(self.meanwhile(job, connection).await?.flatten())
+    }
+
+    /// Has what could not be sent twice wait until the app itself has accepted a new connection: one that is only in its
+    /// queue ends with its listener, unseen, and by then nobody can prove that.
+    pub(super) async fn until_accepted(&mut self, job: &mut Job, lease: &Lease) -> Option<Result<(), Rejection>> {
+        let longest = self.proxy.settings.retry.hold_on_restart;
+        let accepted = async {
+            let begun = Instant::now();
+            while lease.is_queued() && begun.elapsed() < longest {
+                sleep((begun.elapsed() / 8).clamp(FIRST_GLANCE, LONGEST_GLANCE)).await;
+            }
+        };
+        self.meanwhile(job, accepted).await
+    }
+
+    /// Waits for something, while some of the body is taken in; `None`: the client did not.
+    async fn meanwhile<T>(&mut self, job: &mut Job, awaited: impl Future<Output = T>) -> Option<Result<T, Rejection>> {
+        let mut awaited = pin!(awaited);
         std::future::poll_fn(|cx| {
-            if let Poll::Ready(connected) = connection.as_mut().poll(cx) {
-                return Poll::Ready(Some(connected));
+            if let Poll::Ready(awaited) = awaited.as_mut().poll(cx) {
+                return Poll::Ready(Some(Ok(awaited)));
             }
             match self.take_in_meanwhile(job, cx) {
                 Meanwhile::Waits => Poll::Pending,

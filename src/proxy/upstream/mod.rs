@@ -4,6 +4,7 @@ mod broken;
 mod connect;
 mod http2;
 mod pool;
+mod queue;
 mod race;
 mod resolve;
 mod stream;

@@ -13,6 +13,7 @@ use tokio::time::Instant;
 use super::super::rejection::Rejection;
 use super::connect::{Connected, connect};
 use super::http2::{Channel, Channels};
+use super::queue::Queue;
 use super::resolve::Resolver;
 use super::stream::AppStream;
 use super::target::{Http2, Target};
@@ -38,6 +39,7 @@ pub(in crate::proxy) struct Pool {
     /// The last one in is the first one out: the others may grow old and be closed. Those that rest come after all others.
     idle: RefCell<VecDeque<Idle>>,
     channels: Channels,
+    queue: Queue,
     resolver: Resolver,
     /// Whether the app took HTTP/2 the last time that it was offered.
     takes_http2: Cell<bool>,
@@ -86,6 +88,7 @@ impl Pool {
             shard,
             idle: RefCell::default(),
             channels: Channels::default(),
+            queue: Queue::default(),
             resolver,
             takes_http2: Cell::default(),
             retired: Cell::default(),
@@ -217,6 +220,11 @@ impl Lease {
     /// The socket, if there is nothing between it and the app.
     pub(in crate::proxy) fn tcp(&self) -> Option<&TcpStream> {
         self.stream.as_ref().and_then(AppStream::tcp)
+    }
+
+    /// Whether the app's kernel has accepted the connection and the app has not yet.
+    pub(in crate::proxy) fn is_queued(&self) -> bool {
+        self.stream.as_ref().is_some_and(|stream| self.pool.queue.holds(stream))
     }
 
     /// Its exchange is over in both directions: the next one may have it. `rests`: the answer ended with its head, and not

@@ -8,6 +8,7 @@ one says on standard error that it has a request, and never answers.
 
 import asyncio
 import signal
+import socket
 import sys
 
 port, log = int(sys.argv[1]), open(sys.argv[2], "a", buffering=1)
@@ -61,14 +62,32 @@ async def serve(reader, writer):
         writer.close()
 
 
+def accept(listener):
+    """By hand: asyncio's own server drops what it has accepted in the moment in which it is closed."""
+    try:
+        connection, _ = listener.accept()
+    except BlockingIOError:
+        return
+    task = asyncio.ensure_future(begin(connection))
+    idle.add(task)
+    task.add_done_callback(idle.discard)
+
+
+async def begin(connection):
+    await serve(*await asyncio.open_connection(sock=connection))
+
+
 async def main():
     global leaving
     told = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, told.set)
-    server = await asyncio.start_server(serve, "127.0.0.1", port, backlog=128)
+    listener = socket.create_server(("127.0.0.1", port), backlog=128)
+    listener.setblocking(False)
+    asyncio.get_running_loop().add_reader(listener, accept, listener)
     print(f"listening at {port}", file=sys.stderr, flush=True)
     await told.wait()
-    server.close()
+    asyncio.get_running_loop().remove_reader(listener)
+    listener.close()
     if polite:
         leaving = True
         for _ in range(500):
