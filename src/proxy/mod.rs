@@ -8,6 +8,7 @@
 
 mod admission;
 mod arrival;
+mod at_hand;
 #[cfg(feature = "bench")]
 pub mod bench;
 mod connection;

@@ -7,6 +7,7 @@ use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
 use super::admission::{Admission, Gate};
+use super::at_hand::AtHand;
 use super::connection::{Budget, Hold, Slot};
 use super::exchange::Ledger;
 use super::http2::InHand;
@@ -45,6 +46,8 @@ pub struct Proxy<L> {
     pub(super) pipes: Rc<Pipes>,
     /// Of answers that are not taken; of all of this worker's clients as well.
     pub(super) in_hand: Rc<InHand>,
+    /// What is kept of requests' bodies.
+    pub(super) at_hand: AtHand,
     spare: RefCell<Vec<Vec<u8>>>,
     /// Those of answers apart from those of requests, which wait for their answers: an answer mostly leaves at once, so
     /// that the next one is written where the last one was, and not where the caches have forgotten it.
@@ -104,6 +107,7 @@ impl<L: Local> Proxy<L> {
             scratch: Rc::new(RefCell::new(vec![0; SCRATCH].into_boxed_slice())),
             pipes: Rc::default(),
             in_hand: Rc::default(),
+            at_hand: AtHand::default(),
             spare: RefCell::default(),
             spare_for_answers: RefCell::default(),
             spare_slots: RefCell::default(),
@@ -141,6 +145,7 @@ impl<L: Local> Proxy<L> {
             scratch: self.scratch.clone(),
             pipes: self.pipes.clone(),
             in_hand: self.in_hand.clone(),
+            at_hand: self.at_hand.clone(),
             spare: RefCell::default(),
             spare_for_answers: RefCell::default(),
             spare_slots: RefCell::default(),

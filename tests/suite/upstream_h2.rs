@@ -173,6 +173,46 @@ fn a_refused_stream_is_tried_again_whatever_it_asked() {
     assert_quiet(&sidecar, 1);
 }
 
+/// A client of HTTP/2 always sends its body after its head, and many of HTTP/1.1 do.
+#[test]
+fn a_body_that_comes_later_is_at_hand_for_a_second_stream() {
+    let app = H2App::start(|mut exchange| async move {
+        match (exchange.number, exchange.head.uri.path()) {
+            // Before the body has come, and after it.
+            (0, _) => refuse(exchange).await,
+            (2, _) | (_, "/large") => {
+                exchange.read().await;
+                refuse(exchange).await;
+            }
+            _ => {
+                let (body, _) = exchange.read().await;
+                exchange.answer(200, &[], &body).await;
+            }
+        }
+    });
+    let sidecar = Sidecar::start(&settings(&app));
+    let mut client = Client::connect(sidecar.traffic);
+    for requests in [1, 3] {
+        client.send(b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n").expect("sent");
+        eventually(PATIENCE, "the app has the head", || app.requests() >= requests);
+        client.send(b"5\r\nfirst\r\n").expect("sent");
+        client.send(b"7\r\n second\r\n0\r\n\r\n").expect("sent");
+        client.expect("POST");
+        let answer = client.read().expect("an answer");
+        assert_eq!((answer.status, answer.text()), (200, "first second"));
+    }
+    assert_eq!(app.requests(), 4);
+    sidecar.assert_metric("pulsegate_errors_total", &[], 0.0);
+
+    // What is kept has a bound.
+    client.send(b"POST /large HTTP/1.1\r\nHost: a\r\nContent-Length: 40000\r\n\r\n").expect("sent");
+    eventually(PATIENCE, "the app has the head", || app.requests() == 5);
+    client.send(&vec![b'x'; 40_000]).expect("sent");
+    client.expect("POST");
+    assert_own(&client.read().expect("an answer"), 503, "upstream_stream_refused");
+    assert_eq!(app.requests(), 5);
+}
+
 #[test]
 fn connections_that_the_app_ends_in_an_orderly_way_cost_no_request() {
     let app = H2App::start_with(H2Rules { goaway_after: Some(20), ..H2Rules::default() }, |mut exchange| async move {

@@ -218,6 +218,7 @@ impl<L: Local, S: ClientStream> Connection<'_, L, S> {
             tries: Tries::new(&proxy.settings.retry),
             upload: BodyReader::new(head.framing, true).without(head.names_fields.then(|| head.fields.named())),
             out,
+            share: None,
         }
     }
 

@@ -106,7 +106,7 @@ impl<L: Local, S: ClientStream> Connection<'_, L, S> {
         let proxy = self.proxy.clone();
         let Some(course) = course.take() else { return Some(After::Drop) };
         let reused = course.is_reused();
-        Some(match course.end(step, &proxy, job) {
+        Some(match course.end(step, &proxy) {
             Ended::Tunnel { lease, head, first } => Box::pin(self.tunnel(lease, head, first, job)).await,
             // What was not sent at all may be sent again however often: each time one stale connection fewer.
             Ended::Stale { sent: false, .. } if reused => {

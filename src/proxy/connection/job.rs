@@ -1,3 +1,4 @@
+use super::super::at_hand::Share;
 use super::super::exchange::Exchange;
 use super::super::http1::{BodyReader, Malformed};
 use super::super::upstream::Needs;
@@ -20,6 +21,8 @@ pub(in crate::proxy) struct Job {
     pub(in crate::proxy) upload: BodyReader,
     /// The head, rewritten, and what of the body came with it.
     pub(in crate::proxy) out: Vec<u8>,
+    /// For what of the body came later and is kept.
+    pub(in crate::proxy) share: Option<Share>,
 }
 
 impl Job {

@@ -61,7 +61,7 @@ pub(super) struct Course {
 struct Up {
     /// How much of `job.out` the app has taken.
     written: usize,
-    /// Whether `job.out` is still all that was sent.
+    /// Whether `job.out` is still all that was sent, and what the client has yet to send is still to be read.
     whole: bool,
     /// The app takes no more; what it answered may still come.
     broken: bool,
@@ -170,7 +170,7 @@ impl Course {
     }
 
     /// What any other last step leads to.
-    pub(super) fn end<L: Local>(self, step: Step, proxy: &Proxy<L>, job: &Job) -> Ended {
+    pub(super) fn end<L: Local>(self, step: Step, proxy: &Proxy<L>) -> Ended {
         let Self { lease, up, down, mut down_out, down_written, .. } = self;
         if let Step::Tunnel(first) = step {
             down_out.drain(..down_written);
@@ -178,11 +178,8 @@ impl Course {
         }
         proxy.give_back_answer(down_out);
         match step {
-            Step::Stale => {
-                let whole = up.whole && job.upload.is_done();
-                Ended::Stale { sent: up.written > 0 || !up.whole, whole }
-            }
-            Step::Refused => Ended::Refused { whole: up.whole && job.upload.is_done() },
+            Step::Stale => Ended::Stale { sent: up.written > 0 || !up.whole, whole: up.whole },
+            Step::Refused => Ended::Refused { whole: up.whole },
             Step::Failed(rejection) => Ended::Failed(rejection),
             Step::Cut => Ended::Cut { reset: matches!(&down, Down::Body(download) if download.needs_reset) },
             Step::ClientGone => {

@@ -21,9 +21,9 @@ impl<L: Local, S: ClientStream> Relay<'_, L, S> {
                     moved = true;
                 }
                 Poll::Ready(_) => {
-                    // An app may refuse a body by answering and closing: its answer is still to be read.
+                    // An app may refuse a body by answering and closing: its answer is still to be read, and first of all.
                     self.course.up.broken = true;
-                    moved = true;
+                    return self.note(true);
                 }
                 Poll::Pending => break,
             }
@@ -67,8 +67,14 @@ impl<L: Local, S: ClientStream> Relay<'_, L, S> {
             return Err(self.fail(Rejection::BodyTooLarge));
         }
         self.ahead.extend_from_slice(&bytes[progress.consumed..]);
+        if self.keep(progress.passed + progress.trailer.len()) {
+            self.job.out.extend_from_slice(&bytes[..progress.passed]);
+            self.job.out.extend_from_slice(&progress.trailer);
+            return Ok(true);
+        }
         // What was sent before is gone now: this request cannot be sent twice.
         self.course.up.whole = false;
+        self.job.share = None;
         self.course.up.written = 0;
         self.job.out.clear();
         let mut rest = &bytes[..progress.passed];
@@ -82,6 +88,12 @@ impl<L: Local, S: ClientStream> Relay<'_, L, S> {
         Ok(true)
     }
 
+    /// Whether so much more of the body stays at hand, so that the request can be sent once more.
+    fn keep(&mut self, more: usize) -> bool {
+        let of_use = self.job.idempotent || self.course.lease.may_be_refused();
+        of_use && self.course.up.whole && self.proxy.at_hand.keep(&mut self.job.share, self.job.out.len(), more)
+    }
+
     /// With nothing more to come from the client, its leaving is all that can happen; a next request may come early.
     fn watch_client(&mut self, cx: &mut Context<'_>) -> Result<(), Step> {
         if !self.job.upload.is_done() {
@@ -89,9 +101,10 @@ impl<L: Local, S: ClientStream> Relay<'_, L, S> {
             self.ahead.clear();
         }
         let mut scratch = self.proxy.scratch.borrow_mut();
-        match watch(Pin::new(&mut *self.client), cx, &mut scratch, self.ahead) {
-            Poll::Pending => Ok(()),
-            Poll::Ready(()) => Err(Step::ClientGone),
+        let watched = watch(Pin::new(&mut *self.client), cx, &mut scratch, self.ahead);
+        if !self.job.upload.is_done() && !self.ahead.is_empty() {
+            self.course.up.whole = false;
         }
+        if watched.is_ready() { Err(Step::ClientGone) } else { Ok(()) }
     }
 }

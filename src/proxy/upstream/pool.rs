@@ -222,6 +222,11 @@ impl Lease {
         self.stream.as_ref().and_then(AppStream::tcp)
     }
 
+    /// Whether the app can say that it has not begun with a request (RFC 9113 section 8.7).
+    pub(in crate::proxy) fn may_be_refused(&self) -> bool {
+        matches!(self.stream, Some(AppStream::Http2(_)))
+    }
+
     /// Whether the app's kernel has accepted the connection and the app has not yet.
     pub(in crate::proxy) fn is_queued(&self) -> bool {
         self.stream.as_ref().is_some_and(|stream| self.pool.queue.holds(stream))

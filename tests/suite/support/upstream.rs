@@ -168,6 +168,8 @@ fn accept(listener: &TcpListener, shared: &Arc<Shared>) {
         let shared = shared.clone();
         std::thread::spawn(move || {
             serve(&stream, &shared);
+            // Whoever sees that it is not open any more sees it closed.
+            drop(stream);
             shared.open.lock().expect("the connections").retain(|(known, _)| *known != number);
         });
     }
