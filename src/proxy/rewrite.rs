@@ -1,7 +1,7 @@
 use std::net::IpAddr;
 
 use super::forwarded::{Forwarded, last_address};
-use super::http1::{Field, Fields, Framing, RequestHead, ResponseHead, names, trim};
+use super::http1::{Field, Framing, RequestHead, ResponseHead, trim};
 use super::lines::{Lines, write_field};
 use super::trace::{TRACEPARENT, TraceId, Tracer};
 use super::via::{Version, Via};
@@ -45,7 +45,12 @@ pub(super) fn write_request(
                 lines.replace(field, host);
                 host_written = true;
             }
-            Field::Connection | Field::Upgrade | Field::HopByHop | Field::Shadow | Field::FramingShadow => {}
+            Field::Connection
+            | Field::Upgrade
+            | Field::HopByHop
+            | Field::Named
+            | Field::Shadow
+            | Field::FramingShadow => {}
             Field::Te => {
                 // The one member that we keep to as well, since trailers are passed on (RFC 9110 section 10.1.4).
                 trailers |=
@@ -74,8 +79,6 @@ pub(super) fn write_request(
             Field::RealIp if forwarded.is_trusted() => lines.pass(field),
             Field::ForwardedFor | Field::Forwarded | Field::ForwardedProto | Field::ForwardedHost | Field::RealIp => {}
             Field::TraceParent | Field::TraceState if tracer.is_some() => {}
-            Field::Other | Field::TraceParent | Field::TraceState
-                if head.names_fields && is_named(head.fields, field.name) => {}
             _ => lines.pass(field),
         }
     }
@@ -150,12 +153,16 @@ pub(super) fn write_response(
     let mut lines = Lines::new(out, head.bytes, start_line);
     for (kind, field) in head.fields.iter() {
         match kind {
-            Field::Connection | Field::HopByHop | Field::Upgrade | Field::TransferEncoding | Field::FramingShadow => {}
+            Field::Connection
+            | Field::HopByHop
+            | Field::Named
+            | Field::Upgrade
+            | Field::TransferEncoding
+            | Field::FramingShadow => {}
             Field::Trailer if !delivery.chunked => {}
             // RFC 9110 section 8.6: not in an answer that cannot have a body.
             Field::ContentLength if bodiless => {}
             Field::ContentLength => lines.replace(field, without_zeros(field.value)),
-            Field::Other if head.names_fields && is_named(head.fields, field.name) => {}
             Field::Date => {
                 dated = true;
                 lines.pass(field);
@@ -282,11 +289,6 @@ fn add_to_list(list: &mut Vec<u8>, value: &[u8]) {
         list.extend_from_slice(b", ");
     }
     list.extend_from_slice(trim(value));
-}
-
-/// Whether `Connection` names this field, and may.
-fn is_named(fields: Fields<'_, '_>, name: &str) -> bool {
-    fields.of(Field::Connection).any(|field| names(field.value, name))
 }
 
 #[cfg(test)]

@@ -214,6 +214,7 @@ impl<L: Local, S: ClientStream> Connection<'_, L, S> {
             websocket: head.websocket,
             asks_a_model: head.method == "POST" && proxy.witness.is_model_path(head.target.path()),
             awaits_leave: head.expects == Expects::Continue,
+            unanswered: head.expects == Expects::Continue,
             idempotent: matches!(head.method, "GET" | "HEAD" | "OPTIONS" | "PUT" | "DELETE" | "TRACE"),
             tries: Tries::new(&proxy.settings.retry),
             upload: BodyReader::new(head.framing, true).without(head.names_fields.then(|| head.fields.named())),

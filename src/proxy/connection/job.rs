@@ -14,6 +14,8 @@ pub(in crate::proxy) struct Job {
     pub(in crate::proxy) asks_a_model: bool,
     /// The client sends its body when the app has given it leave.
     pub(in crate::proxy) awaits_leave: bool,
+    /// It asked whether to send its body, and the app has not said so.
+    pub(in crate::proxy) unanswered: bool,
     /// May be sent twice (RFC 9110 section 9.2.2).
     pub(in crate::proxy) idempotent: bool,
     pub(super) tries: Tries,
@@ -28,7 +30,8 @@ pub(in crate::proxy) struct Job {
 impl Job {
     /// What it needs of its connection to the app.
     pub(super) fn needs(&self) -> Needs {
-        Needs { surely: !self.idempotent, http1: self.websocket }
+        // A body that has yet to come may turn out too large to be kept.
+        Needs { surely: !self.idempotent || !self.upload.is_done(), http1: self.websocket }
     }
 
     /// Takes in what came of the body; tells how many bytes belonged to it.

@@ -1,4 +1,4 @@
-use super::field::{is_end_to_end, names};
+use super::field::{is_end_to_end, options};
 use super::{Field, MOST_FIELDS, Malformed, Progress};
 
 /// Follows the chunked coding (RFC 9112 section 7.1) through the bytes that carry it, in place: what is passed on is moved
@@ -152,7 +152,11 @@ impl Chunked {
         if fields.iter().any(|field| framing.contains(&Field::of(field.name))) {
             return Err(Malformed::Trailer);
         }
-        let passes = |name| Field::of(name) == Field::Other && !is_end_to_end(name) && !names(&self.named, name);
+        let named: Vec<&[u8]> = options(&self.named).collect();
+        let is_named = |name: &[u8]| named.iter().any(|named| named.eq_ignore_ascii_case(name));
+        let passes = |name: &str| {
+            Field::of(name) == Field::Other && !is_end_to_end(name.as_bytes()) && !is_named(name.as_bytes())
+        };
         for field in fields.iter().filter(|field| passes(field.name)) {
             kept.extend_from_slice(field.name.as_bytes());
             kept.extend_from_slice(b": ");

@@ -30,6 +30,8 @@ pub(in crate::proxy) enum Field {
     Expect,
     /// How many more proxies OPTIONS and TRACE may pass.
     MaxForwards,
+    /// `Connection` says that it is for the next hop only (RFC 9110 section 7.6.1).
+    Named,
     Other,
 }
 
@@ -121,14 +123,13 @@ const END_TO_END: [&str; 10] = [
 ];
 
 /// Whether a field is for all who read the message, and may not be taken out by whoever passes it on.
-pub(in crate::proxy) fn is_end_to_end(name: &str) -> bool {
-    END_TO_END.iter().any(|known| known.eq_ignore_ascii_case(name))
+pub(in crate::proxy) fn is_end_to_end(name: &[u8]) -> bool {
+    END_TO_END.iter().any(|known| known.as_bytes().eq_ignore_ascii_case(name))
 }
 
-/// Whether a value of `Connection` names this field (RFC 9110 section 7.6.1), and may.
-pub(in crate::proxy) fn names(connection: &[u8], name: &str) -> bool {
-    let mut tokens = connection.split(|byte| *byte == b',').map(trim);
-    !is_end_to_end(name) && tokens.any(|token| token.eq_ignore_ascii_case(name.as_bytes()))
+/// What a value of `Connection` says.
+pub(super) fn options(connection: &[u8]) -> impl Iterator<Item = &[u8]> {
+    connection.split(|byte| *byte == b',').map(trim).filter(|option| !option.is_empty())
 }
 
 /// A value without the white space around it (RFC 9110 section 5.5).

@@ -2,7 +2,8 @@ use std::mem::MaybeUninit;
 
 use httparse::Header;
 
-use super::{Field, MOST_FIELDS};
+use super::field::{is_end_to_end, options};
+use super::{Field, MOST_FIELDS, Malformed};
 
 /// Where the fields of a head are put when it is read, each with what its name means.
 pub(in crate::proxy) struct Room<'b> {
@@ -16,6 +17,51 @@ impl Room<'_> {
     }
 }
 
+/// What is known of the fields of a head before they are [`Fields`]: a bit for each kind that there is.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Present(u32);
+
+/// Shows each field to `see`, with what its name means.
+#[inline]
+pub(super) fn look<'b, E>(
+    all: &[Header<'b>],
+    kinds: &mut [Field; MOST_FIELDS],
+    mut see: impl FnMut(Field, &Header<'b>) -> Result<(), E>,
+) -> Result<Present, E> {
+    let mut present = 0;
+    for (field, known) in all.iter().zip(kinds.iter_mut()) {
+        let kind = Field::of(field.name);
+        *known = kind;
+        present |= 1 << kind as u32;
+        see(kind, field)?;
+    }
+    Ok(Present(present))
+}
+
+/// Finds what `Connection` names, and may name. It cannot name more fields than there can be: each is looked for among all.
+#[cold]
+pub(super) fn withdraw(all: &[Header<'_>], kinds: &mut [Field; MOST_FIELDS]) -> Result<(), Malformed> {
+    let mut left = MOST_FIELDS;
+    for index in 0..all.len() {
+        if kinds[index] != Field::Connection {
+            continue;
+        }
+        for option in options(all[index].value) {
+            left = left.checked_sub(1).ok_or(Malformed::TooManyFields)?;
+            if is_end_to_end(option) {
+                continue;
+            }
+            for (field, kind) in all.iter().zip(kinds.iter_mut()) {
+                let may = matches!(kind, Field::Other | Field::TraceParent | Field::TraceState);
+                if may && field.name.as_bytes().eq_ignore_ascii_case(option) {
+                    *kind = Field::Named;
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
 /// The fields of a head in their order. Each name is looked up once, when the head is read.
 #[derive(Clone, Copy, Debug)]
 pub(in crate::proxy) struct Fields<'h, 'b> {
@@ -27,21 +73,8 @@ pub(in crate::proxy) struct Fields<'h, 'b> {
 }
 
 impl<'h, 'b> Fields<'h, 'b> {
-    /// Shows each field to `see`, with what its name means.
-    #[inline]
-    pub(super) fn look<E>(
-        all: &'h [Header<'b>],
-        kinds: &'h mut [Field; MOST_FIELDS],
-        mut see: impl FnMut(Field, &Header<'b>) -> Result<(), E>,
-    ) -> Result<Self, E> {
-        let mut present = 0;
-        for (field, known) in all.iter().zip(kinds.iter_mut()) {
-            let kind = Field::of(field.name);
-            *known = kind;
-            present |= 1 << kind as u32;
-            see(kind, field)?;
-        }
-        Ok(Self { all, kinds: &kinds[..all.len()], present })
+    pub(super) fn of_kinds(all: &'h [Header<'b>], kinds: &'h [Field; MOST_FIELDS], Present(present): Present) -> Self {
+        Self { all, kinds: &kinds[..all.len()], present }
     }
 
     pub(in crate::proxy) fn iter(&self) -> impl DoubleEndedIterator<Item = (Field, &'h Header<'b>)> + use<'h, 'b> {
@@ -55,8 +88,8 @@ impl<'h, 'b> Fields<'h, 'b> {
 
     /// What `Connection` names, as one list.
     pub(in crate::proxy) fn named(&self) -> Vec<u8> {
-        let lists: Vec<&[u8]> = self.of(Field::Connection).map(|field| field.value).collect();
-        lists.join(&b',')
+        let names: Vec<&[u8]> = self.of(Field::Connection).flat_map(|field| options(field.value)).collect();
+        names.join(&b',')
     }
 
     /// All of that kind.

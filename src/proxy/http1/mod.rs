@@ -16,7 +16,7 @@ mod response;
 pub(super) use self::body::{BodyReader, Framing, Progress};
 #[cfg(any(test, fuzzing))]
 pub(super) use self::field::is_end_to_end;
-pub(super) use self::field::{Field, names, trim};
+pub(super) use self::field::{Field, trim};
 pub(super) use self::fields::{Fields, Room};
 pub use self::host::is_host;
 pub use self::malformed::Malformed;

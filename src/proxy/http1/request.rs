@@ -1,5 +1,7 @@
 use httparse::Header;
 
+use super::field::options;
+use super::fields::{look, withdraw};
 use super::host::is_host;
 use super::number::number;
 use super::{Field, Fields, Framing, Malformed, Parsed, Room, has_bare_line_ends, trim};
@@ -72,7 +74,11 @@ pub(in crate::proxy) fn parse_request<'h, 'b>(
     };
     let is_http10 = version == 0;
     let mut seen = Seen::default();
-    let fields = Fields::look(request.headers, &mut room.kinds, |kind, field| seen.see(kind, field))?;
+    let present = look(request.headers, &mut room.kinds, |kind, field| seen.see(kind, field))?;
+    if seen.names_fields {
+        withdraw(request.headers, &mut room.kinds)?;
+    }
+    let fields = Fields::of_kinds(request.headers, &room.kinds, present);
     let framing = seen.framing(is_http10)?;
     let target = target_of(method, target, seen.host, is_http10)?;
     let head = RequestHead {
@@ -152,7 +158,7 @@ impl<'b> Seen<'b> {
     }
 
     fn connection(&mut self, value: &[u8]) {
-        for token in value.split(|byte| *byte == b',').map(trim) {
+        for token in options(value) {
             if token.eq_ignore_ascii_case(b"close") {
                 self.close = true;
             } else if token.eq_ignore_ascii_case(b"keep-alive") {

@@ -1,3 +1,5 @@
+use super::field::options;
+use super::fields::{look, withdraw};
 use super::request::{content_length, malformed};
 use super::{Field, Fields, Framing, Malformed, Parsed, Room, has_bare_line_ends, trim};
 
@@ -46,7 +48,7 @@ pub(in crate::proxy) fn parse_response<'h, 'b>(
     let mut length_field = None;
     let mut chunked = false;
     let (mut close, mut keep, mut names_fields, mut is_encoded) = (false, false, false, false);
-    let fields = Fields::look(response.headers, &mut room.kinds, |kind, field| {
+    let present = look(response.headers, &mut room.kinds, |kind, field| {
         match kind {
             Field::ContentLength if length_field.replace(content_length(field.value)?).is_some() => {
                 return Err(Malformed::ContentLength);
@@ -58,7 +60,7 @@ pub(in crate::proxy) fn parse_response<'h, 'b>(
                 chunked = true;
             }
             Field::Connection => {
-                for token in field.value.split(|byte| *byte == b',').map(trim) {
+                for token in options(field.value) {
                     if token.eq_ignore_ascii_case(b"close") {
                         close = true;
                     } else if token.eq_ignore_ascii_case(b"keep-alive") {
@@ -73,6 +75,10 @@ pub(in crate::proxy) fn parse_response<'h, 'b>(
         }
         Ok(())
     })?;
+    if names_fields {
+        withdraw(response.headers, &mut room.kinds)?;
+    }
+    let fields = Fields::of_kinds(response.headers, &room.kinds, present);
     let framing = framing_of(code, length_field, chunked, to_head, version == 0)?;
     // A length that an answer without a body must not have (RFC 9110 section 8.6, RFC 9112 section 6.1), or one that says
     // what another answer would have: an app that sends that body after all must not have it taken for the next answer.

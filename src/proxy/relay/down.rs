@@ -136,6 +136,9 @@ impl<L: Local, S: ClientStream> Relay<'_, L, S> {
             return Step::Cut;
         }
         self.course.down_out.clear();
+        if matches!(&self.course.down, Down::Body(download) if download.needs_reset) {
+            self.client.reset_on_close(false);
+        }
         self.course.down = Down::Head { partial: Vec::new(), interim: 0 };
         Step::Failed(Rejection::InvalidResponse)
     }
@@ -145,6 +148,7 @@ impl<L: Local, S: ClientStream> Relay<'_, L, S> {
         if let Down::Head { interim, .. } = &mut self.course.down {
             *interim += 1;
             self.job.awaits_leave &= head.code != 100;
+            self.job.unanswered &= head.code != 100;
             if *interim > MOST_INTERIM {
                 return Err(self.fail(Rejection::InvalidResponse));
             }
@@ -249,7 +253,8 @@ impl Download {
             make_chunks: false,
             scan: Witness::look(head.code, job.asks_a_model, head.is_encoded),
             reading,
-            reusable: head.keep_alive,
+            // An app that answers in place of giving leave may take the body for the next request.
+            reusable: head.keep_alive && !job.unanswered,
             close: false,
             needs_reset: false,
         }
