@@ -82,6 +82,48 @@ fn a_body_that_comes_later_is_at_hand_for_a_second_connection() {
     assert_eq!(app.seen().len(), 3);
 }
 
+/// What HTTP/1.0 can be told by a reset alone is prepared when such an answer begins, and must end with it.
+#[test]
+fn an_answer_after_a_broken_one_arrives_whole() {
+    let large = vec![b'x'; 2_000_000];
+    let expected = large.clone();
+    let app = Upstream::start(move |exchange| {
+        if exchange.seen.target == "/large" {
+            return exchange.answer(200, &[], &large);
+        }
+        exchange.write(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\nzz\r\n");
+        Next::Close
+    });
+    let sidecar = Sidecar::start(&Sidecar::bare(&app));
+    let mut client = Client::connect(sidecar.traffic);
+    client.send(b"GET /broken HTTP/1.0\r\nconnection: keep-alive\r\n\r\n").expect("sent");
+    client.expect("GET");
+    assert_eq!(code(&client.read().expect("an answer")), (502, "upstream_invalid_response".into()));
+    client.send(b"GET /large HTTP/1.0\r\n\r\n").expect("sent");
+    client.expect("GET");
+    let answer = client.read().expect("an answer");
+    assert!(answer.status == 200 && answer.body == expected, "{} bytes", answer.body.len());
+}
+
+/// Who asks for leave and gets an answer may have its body taken for the next request, by an app that did not read it.
+#[test]
+fn an_app_that_answers_in_place_of_giving_leave_gets_a_new_connection() {
+    for (field, kept) in [("", 1.0), ("Expect: 100-continue\r\n", 0.0)] {
+        let app = Upstream::start(|exchange| {
+            exchange.read_body();
+            exchange.answer(200, &[], b"done")
+        });
+        let sidecar = Sidecar::start(&Sidecar::bare(&app).raw("proxy.threads", "1"));
+        let mut client = Client::connect(sidecar.traffic);
+        let request = format!("POST / HTTP/1.1\r\nHost: a\r\n{field}Content-Length: 4\r\n\r\nbody");
+        client.send(request.as_bytes()).expect("sent");
+        client.expect("POST");
+        assert_eq!(client.read().expect("an answer").text(), "done");
+        sidecar.assert_metric("pulsegate_upstream_connections", &["state=\"active\""], 0.0);
+        sidecar.assert_metric("pulsegate_upstream_connections", &["state=\"idle\""], kept);
+    }
+}
+
 /// An app that goes down between accepting and speaking has not seen the request: that is no broken answer.
 #[test]
 fn an_app_that_accepts_and_closes_is_knocked_at_once_more() {

@@ -98,3 +98,37 @@ impl<'h, 'b> Fields<'h, 'b> {
         some.filter(move |(known, _)| *known == kind).map(|(_, field)| field)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::{Malformed, Parsed, Room, parse_request};
+    use super::{Field, MOST_FIELDS};
+
+    /// What each field of a request is, by the letter of its name; or why it is none.
+    fn kinds(connection: &str, names: &[&str]) -> Result<Vec<Field>, Malformed> {
+        let fields: String = names.iter().map(|name| format!("{name}: 1\r\n")).collect();
+        let head = format!("GET / HTTP/1.1\r\nHost: a\r\nConnection: {connection}\r\n{fields}\r\n");
+        let mut room = Room::new();
+        match parse_request(head.as_bytes(), &mut room)? {
+            Parsed::Complete(head, _) => Ok(head.fields.iter().skip(2).map(|(kind, _)| kind).collect()),
+            Parsed::Partial => panic!("a whole head"),
+        }
+    }
+
+    #[test]
+    fn what_connection_names_is_found_once() {
+        use Field::{Named, Other, TraceParent, Via};
+        let names = ["A", "traceparent", "b", "Authorization", "via", "a"];
+        let all = ", ,a,,TRACEPARENT,close, authorization ,via,c";
+        assert_eq!(kinds(all, &names), Ok(vec![Named, Named, Other, Other, Via, Named]));
+        assert_eq!(kinds("close", &names), Ok(vec![Other, TraceParent, Other, Other, Via, Other]));
+    }
+
+    #[test]
+    fn connection_cannot_name_more_than_there_can_be() {
+        let names = |count: usize| vec!["x"; count].join(",");
+        assert_eq!(kinds(&names(MOST_FIELDS), &["x"]), Ok(vec![Field::Named]));
+        assert_eq!(kinds(&names(MOST_FIELDS + 1), &["x"]), Err(Malformed::TooManyFields));
+        assert_eq!(kinds(&",".repeat(60_000), &["x"]), Ok(vec![Field::Other]), "commas alone name nothing");
+    }
+}

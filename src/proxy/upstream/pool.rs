@@ -327,6 +327,23 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn what_came_on_an_idle_connection_is_seen_before_the_loop_turns() {
+        for (idle, is_seen) in [(UNSEEN, true), (Duration::ZERO, false)] {
+            let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+            let address = listener.local_addr().expect("an address");
+            let pool = pool(Resolver::by(move |_, _| Ok(vec![address])), Duration::ZERO);
+            let mut lease = pool.connect(NEEDS).await.expect("a connection");
+            let (app, _) = listener.accept().await.expect("a client");
+            lease.give_back(false);
+            pool.idle.borrow_mut()[0].since -= idle;
+            // Nothing is awaited from here on: the loop has no turn.
+            let mut app = app.into_std().expect("a socket");
+            std::io::Write::write_all(&mut app, b"HTTP/1.1 200 OK\r\n\r\n").expect("an answer to nothing");
+            assert_eq!(pool.reuse(NEEDS).is_none(), is_seen, "idle for {idle:?}");
+        }
+    }
+
+    #[tokio::test]
     async fn a_resolver_that_hangs_costs_the_time_for_connecting_and_one_thread() {
         let (release, held) = std::sync::mpsc::sync_channel::<()>(1);
         let (held, lookups) = (Mutex::new(held), Arc::new(AtomicUsize::new(0)));
