@@ -38,6 +38,10 @@ impl ClientStream for Io {
     fn tcp(&self) -> Option<&TcpStream> {
         Self::tcp(self)
     }
+
+    fn has_left(&self) -> bool {
+        Self::has_left(self)
+    }
 }
 
 /// The endpoints on the traffic port, by their exact paths; everything else is for the app.

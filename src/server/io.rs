@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::task::{Context, Poll};
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::net::{RecvFlags, recv};
 use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
@@ -36,6 +37,15 @@ impl Stream {
         }
     }
 
+    /// Whether the other side has ended or reset the connection.
+    pub(super) fn has_left(&self) -> bool {
+        match self {
+            Self::Tcp(stream) => has_left(stream),
+            Self::Unix(stream) => has_left(stream),
+            Self::Tls(stream) => stream.has_left(),
+        }
+    }
+
     /// Makes the coming close a reset, or an ordinary one again.
     pub(super) fn reset_on_close(&self, reset: bool) {
         match self {
@@ -51,6 +61,12 @@ impl Stream {
 
 fn peek(stream: impl std::os::fd::AsFd, buffer: &mut [u8]) -> io::Result<usize> {
     Ok(recv(stream, buffer, RecvFlags::PEEK)?.1)
+}
+
+fn has_left(stream: impl std::os::fd::AsFd) -> bool {
+    let signs = PollFlags::RDHUP | PollFlags::HUP | PollFlags::ERR;
+    let mut fds = [PollFd::from_borrowed_fd(stream.as_fd(), signs)];
+    poll(&mut fds, Some(&Timespec::default())).is_ok() && fds[0].revents().intersects(signs)
 }
 
 /// A client's byte stream with everything that must be given back when it closes.
@@ -99,6 +115,12 @@ impl Io {
     #[must_use]
     pub fn tcp(&self) -> Option<&TcpStream> {
         if let Stream::Tcp(stream) = &self.stream { Some(stream) } else { None }
+    }
+
+    /// Whether the client has ended its side or reset the connection, whatever of it is still to be read.
+    #[must_use]
+    pub fn has_left(&self) -> bool {
+        self.stream.has_left()
     }
 
     /// The user at the other end of a Unix socket, as the kernel knows it.

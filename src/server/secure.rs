@@ -34,6 +34,10 @@ impl Secure {
         self.stream.get_ref().1.peer_certificates().is_some_and(|chain| !chain.is_empty())
     }
 
+    pub(super) fn has_left(&self) -> bool {
+        self.stream.get_ref().0.has_left()
+    }
+
     pub(super) fn reset_on_close(&self, reset: bool) {
         self.cut.set(reset);
         self.stream.get_ref().0.reset_on_close(reset);

@@ -149,3 +149,55 @@ fn the_end_of_the_process_waits_for_it_within_the_grace() {
     assert_eq!(bodies(&upstream), ["ended"]);
     assert!(sidecar.log().contains("stopped: nothing was left in flight"), "{}", sidecar.log());
 }
+
+/// Ends a client's connection as a process does that is killed with something unread.
+fn reset(client: &Client) {
+    let stream = client.stream();
+    let _ = socket2::SockRef::from(&stream).set_linger(Some(Duration::ZERO));
+}
+
+/// From whom nothing can be read, because nobody takes it, may be gone all the same.
+#[test]
+fn a_client_from_whom_nothing_is_read_is_missed_when_it_leaves() {
+    let (done, held) = channel::<()>();
+    let held = Mutex::new(held);
+    let upstream = Upstream::start(move |_| {
+        // Reads nothing until the test is over.
+        let _ = held.lock().expect("the word").recv_timeout(4 * PATIENCE);
+        Next::Close
+    });
+    let settings = Sidecar::bare(&upstream).raw("proxy.limits.in_flight", "2").raw("proxy.limits.queue", "10");
+    let sidecar = Sidecar::start(&settings.text("proxy.limits.queue_timeout", "60s"));
+    let gone = || sidecar.metric("pulsegate_requests_total", &["code=\"499\""]);
+    let running = || sidecar.metric("pulsegate_requests_in_flight", &[]);
+
+    // An upload to an app that does not read.
+    let mut uploading = Client::connect(sidecar.traffic);
+    uploading.send(b"POST /stuck HTTP/1.1\r\nHost: a\r\nContent-Length: 1000000000\r\n\r\n").expect("sent");
+    let stream = uploading.stream();
+    stream.set_write_timeout(Some(Duration::from_millis(300))).expect("a timeout");
+    let full = (0..1_000).any(|_| uploading.send(&[0; 16_000]).is_err());
+    assert!(full, "all buffers are full");
+    drop(stream);
+
+    // More behind a request that waits than is kept.
+    let mut pipelining = Client::connect(sidecar.traffic);
+    pipelining.send(b"GET /stuck HTTP/1.1\r\nHost: a\r\n\r\n").expect("sent");
+    pipelining.send(&vec![b'x'; 70_000]).expect("sent");
+    eventually(PATIENCE, "both are in flight", || running() == 2.0);
+
+    // A part of a body, before there is a place.
+    let mut queued = Client::connect(sidecar.traffic);
+    queued.send(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\n\r\nhalf").expect("sent");
+    eventually(PATIENCE, "it waits", || sidecar.metric("pulsegate_requests_queued", &[]) == 1.0);
+
+    for (count, client) in [queued, pipelining, uploading].into_iter().enumerate() {
+        reset(&client);
+        drop(client);
+        eventually(PATIENCE, "it is missed", || gone() == (count + 1) as f64);
+    }
+    sidecar.assert_metric("pulsegate_requests_in_flight", &[], 0.0);
+    sidecar.assert_metric("pulsegate_errors_total", &["type=\"client_closed\""], 3.0);
+    sidecar.assert_metric("pulsegate_requests_total", &[], 3.0);
+    drop(done);
+}

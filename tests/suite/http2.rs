@@ -341,16 +341,18 @@ fn more_streams_than_allowed_are_refused_and_may_come_again() {
     let refused = || sidecar.metric("pulsegate_requests_total", &["code=\"429\""]);
     eventually(PATIENCE, "it is counted", || refused() == 1.0);
     sidecar.assert_metric("pulsegate_errors_total", &["rejected_limit"], 1.0);
-    for number in 4..104 {
-        frames.get(2 * number + 1, "/").expect("a request");
+    for number in 4..404 {
+        // It may be sent away before the last of them.
+        let _ = frames.get(2 * number + 1, "/");
     }
-    // A client that goes on like this is sent away.
+    // A client that goes on like this is.
     assert_eq!(frames.wait_for_end(), Some(11), "ENHANCE_YOUR_CALM");
     drop(frames);
-    eventually(PATIENCE, "all are counted", || refused() == 101.0);
-    eventually(PATIENCE, "the three as well", || sidecar.metric("pulsegate_requests_in_flight", &[]) == 0.0);
-    sidecar.assert_metric("pulsegate_requests_total", &[], 104.0);
-    sidecar.assert_metric("pulsegate_errors_total", &["rejected_limit"], 101.0);
+    eventually(PATIENCE, "the three are counted", || sidecar.metric("pulsegate_requests_in_flight", &[]) == 0.0);
+    let all = refused();
+    assert!((200.0..=401.0).contains(&all), "{all}");
+    sidecar.assert_metric("pulsegate_requests_total", &[], all + 3.0);
+    sidecar.assert_metric("pulsegate_errors_total", &["rejected_limit"], all);
     sidecar.assert_metric("pulsegate_errors_total", &["invalid_request"], 0.0);
 }
 

@@ -3,9 +3,11 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
+use tokio::time::Instant;
+
 use super::super::local::Local;
 use super::super::rejection::Rejection;
-use super::super::relay::{self, Completed, Course, Ended, Relay};
+use super::super::relay::{self, Completed, Course, Ended, GLANCE, Relay};
 use super::super::tunnel::tunnel;
 use super::super::upstream::Lease;
 use super::{After, ClientStream, Connection, Job, Slot, Step, watch};
@@ -87,6 +89,7 @@ impl<L: Local, S: ClientStream> Connection<'_, L, S> {
     fn complete(&mut self, mut slot: Box<Slot>) -> After {
         let Slot { course: Some(course), job: Some(job) } = &mut *slot else { return After::Drop };
         let Completed { keep, whole } = course.complete(&self.proxy, job);
+        let may_send_more = job.keep_alive;
         self.proxy.give_back(std::mem::take(&mut job.out));
         // Here the request is counted.
         *slot = Slot::default();
@@ -94,11 +97,12 @@ impl<L: Local, S: ClientStream> Connection<'_, L, S> {
         if keep {
             return After::Keep;
         }
-        // What came meanwhile and is not read would reset the answer away.
+        // What came meanwhile and is not read would reset the answer away, and so would what a client sends that does not
+        // know yet that we close.
         let mut scratch = self.proxy.scratch.borrow_mut();
         let mut cx = Context::from_waker(Waker::noop());
         let _ = watch(Pin::new(&mut self.stream), &mut cx, &mut scratch, &mut self.ahead);
-        if whole && self.ahead.is_empty() { After::Drop } else { After::Close }
+        if whole && self.ahead.is_empty() && !may_send_more { After::Drop } else { After::Close }
     }
 
     /// What becomes of a request whose answer has not been passed on whole; `None`: it may be sent again.
@@ -210,19 +214,33 @@ impl<L: Local, S: ClientStream> Connection<'_, L, S> {
 
     /// Waits for something before the app is asked, but not for a client that has gone.
     async fn unless_gone<T>(&mut self, job: &Job, awaited: impl Future<Output = T>) -> Option<T> {
-        let mut awaited = pin!(awaited);
+        let (mut awaited, mut next_glance) = (pin!(awaited), None);
         std::future::poll_fn(|cx| {
             if let Poll::Ready(result) = awaited.as_mut().poll(cx) {
                 return Poll::Ready(Some(result));
             }
             // With a body still to come, its bytes stay where they are until the app can have them.
             if !job.upload.is_done() {
-                return Poll::Pending;
+                return self.poll_gone(&mut next_glance, cx).map(|()| None);
             }
             let mut scratch = self.proxy.scratch.borrow_mut();
             watch(Pin::new(&mut self.stream), cx, &mut scratch, &mut self.ahead).map(|_| None)
         })
         .await
+    }
+
+    /// Ready when a client has gone from whom nothing is read; `next` is when it is next looked at.
+    pub(super) fn poll_gone(&mut self, next: &mut Option<Instant>, cx: &mut Context<'_>) -> Poll<()> {
+        if self.stream.absorb(cx) {
+            return Poll::Ready(());
+        }
+        while self.timer.poll(cx, Some(*next.get_or_insert_with(|| Instant::now() + GLANCE))).is_ready() {
+            if self.stream.has_left() {
+                return Poll::Ready(());
+            }
+            *next = None;
+        }
+        Poll::Pending
     }
 
     async fn reject(&mut self, job: &mut Job, rejection: Rejection) -> After {

@@ -216,12 +216,12 @@ impl<L: Local, S: ClientStream> Connection<'_, L, S> {
 
     /// Waits for something, while some of the body is taken in; `None`: the client did not.
     async fn meanwhile<T>(&mut self, job: &mut Job, awaited: impl Future<Output = T>) -> Option<Result<T, Rejection>> {
-        let mut awaited = pin!(awaited);
+        let (mut awaited, mut next_glance) = (pin!(awaited), None);
         std::future::poll_fn(|cx| {
             if let Poll::Ready(awaited) = awaited.as_mut().poll(cx) {
                 return Poll::Ready(Some(Ok(awaited)));
             }
-            match self.take_in_meanwhile(job, cx) {
+            match self.take_in_meanwhile(job, &mut next_glance, cx) {
                 Meanwhile::Waits => Poll::Pending,
                 Meanwhile::Gone => Poll::Ready(None),
                 Meanwhile::Wrong(rejection) => Poll::Ready(Some(Err(rejection))),
@@ -231,13 +231,19 @@ impl<L: Local, S: ClientStream> Connection<'_, L, S> {
     }
 
     /// Takes in some of the body, because only who reads notices that the client has gone.
-    fn take_in_meanwhile(&mut self, job: &mut Job, cx: &mut Context<'_>) -> Meanwhile {
+    fn take_in_meanwhile(
+        &mut self,
+        job: &mut Job,
+        next_glance: &mut Option<Instant>,
+        cx: &mut Context<'_>,
+    ) -> Meanwhile {
         let proxy = self.proxy.clone();
         let scratch: &RefCell<Box<[u8]>> = &proxy.scratch;
         let mut scratch = scratch.borrow_mut();
         while !job.upload.is_done() {
             if job.out.len() >= MOST_KEPT {
-                return Meanwhile::Waits;
+                drop(scratch);
+                return if self.poll_gone(next_glance, cx).is_ready() { Meanwhile::Gone } else { Meanwhile::Waits };
             }
             let mut buffer = ReadBuf::new(&mut scratch[..MOST_KEPT]);
             match Pin::new(&mut self.stream).poll_read(cx, &mut buffer) {

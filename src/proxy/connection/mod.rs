@@ -59,6 +59,22 @@ pub trait ClientStream: AsyncRead + AsyncWrite + Unpin {
     fn has_taken(&self) -> bool {
         false
     }
+
+    /// Looks after what the client sends while nobody wants it; tells whether the client has gone. Where that can be
+    /// told only by looking, it is [`ClientStream::has_left`] that tells.
+    fn absorb(&mut self, _: &mut Context<'_>) -> bool {
+        false
+    }
+
+    /// Whether the client has left, as the kernel knows it at this moment, whatever it has sent before.
+    fn has_left(&self) -> bool {
+        false
+    }
+
+    /// Whether the client could send, if it wanted to: others may have filled a window that it shares with them.
+    fn may_send(&self) -> bool {
+        true
+    }
 }
 
 impl<S: ClientStream> ClientStream for &mut S {
@@ -76,6 +92,18 @@ impl<S: ClientStream> ClientStream for &mut S {
 
     fn has_taken(&self) -> bool {
         (**self).has_taken()
+    }
+
+    fn absorb(&mut self, cx: &mut Context<'_>) -> bool {
+        (**self).absorb(cx)
+    }
+
+    fn has_left(&self) -> bool {
+        (**self).has_left()
+    }
+
+    fn may_send(&self) -> bool {
+        (**self).may_send()
     }
 }
 
@@ -304,7 +332,7 @@ impl<'w, L: Local, S: ClientStream> Connection<'w, L, S> {
 }
 
 /// At most so much of the next requests is taken in before its time.
-const MOST_AHEAD: usize = 64 * 1024;
+pub(in crate::proxy) const MOST_AHEAD: usize = 64 * 1024;
 
 /// Watches a client that has nothing more to say; ready when it has gone. What it says all the same is kept.
 pub(in crate::proxy) fn watch<S: ClientStream>(

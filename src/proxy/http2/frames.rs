@@ -58,12 +58,17 @@ pub(super) struct Refusals {
     /// How much of the payload is to come.
     left: usize,
     count: u64,
+    /// Resets for what the client did wrong.
+    faults: u64,
 }
 
 const HEAD: usize = 9;
 const CODE: usize = 4;
 const RST_STREAM: u8 = 3;
 const REFUSED_STREAM: u32 = 7;
+const PROTOCOL_ERROR: u32 = 1;
+const FLOW_CONTROL_ERROR: u32 = 3;
+const STREAM_CLOSED: u32 = 5;
 const HEADERS: u8 = 1;
 const CONTINUATION: u8 = 9;
 const END_HEADERS: u8 = 4;
@@ -140,7 +145,11 @@ impl Refusals {
                     self.have = 0;
                 }
                 (have, [.., a, b, c, d]) if have == HEAD + CODE => {
-                    self.count += u64::from(u32::from_be_bytes([a, b, c, d]) == REFUSED_STREAM);
+                    match u32::from_be_bytes([a, b, c, d]) {
+                        REFUSED_STREAM => self.count += 1,
+                        PROTOCOL_ERROR | FLOW_CONTROL_ERROR | STREAM_CLOSED => self.faults += 1,
+                        _ => {}
+                    }
                     self.have = 0;
                 }
                 _ => {}
@@ -148,9 +157,9 @@ impl Refusals {
         }
     }
 
-    /// How many were refused since this was last asked.
-    pub(super) fn take(&mut self) -> u64 {
-        std::mem::take(&mut self.count)
+    /// How many were refused since this was last asked, and how many streams were reset for what the client did wrong.
+    pub(super) fn take(&mut self) -> (u64, u64) {
+        (std::mem::take(&mut self.count), std::mem::take(&mut self.faults))
     }
 }
 
@@ -170,6 +179,7 @@ mod tests {
             frame(0, 0, 3, b"\0\0\x04\x03\0\0\0\0\x05\0\0\0\x07"),
             frame(4, 1, 0, b""),
             frame(RST_STREAM, 0, 5, &[0, 0, 0, 8]),
+            frame(RST_STREAM, 0, 5, &[0, 0, 0, 1]),
             frame(RST_STREAM, 0, 7, &[0, 0, 0, 7]),
             frame(HEADERS, END_HEADERS, 9, b"x"),
         ]
@@ -177,7 +187,7 @@ mod tests {
         for piece in 1..=all.len() {
             let mut refusals = Refusals::default();
             all.chunks(piece).for_each(|bytes| refusals.read(bytes));
-            assert_eq!((refusals.take(), refusals.take(), refusals.have), (2, 0, 0), "pieces of {piece}");
+            assert_eq!((refusals.take(), refusals.take(), refusals.have), ((2, 1), (0, 0), 0), "pieces of {piece}");
         }
     }
 

@@ -9,7 +9,11 @@ use super::frames::Seen;
 /// What a worker holds of answers that its clients of HTTP/2 have not taken, in bytes. The library itself has a bound for
 /// each stream only, and a client can have many streams on many connections.
 #[derive(Debug, Default)]
-pub(in crate::proxy) struct InHand(Cell<usize>);
+pub(in crate::proxy) struct InHand {
+    answers: Cell<usize>,
+    /// The heads of requests under way.
+    heads: Cell<usize>,
+}
 
 /// One connection's part of it.
 #[derive(Debug)]
@@ -21,6 +25,8 @@ pub(super) struct OfConnection {
     offered: Cell<usize>,
     /// The heads of the requests under way.
     heads: Cell<usize>,
+    /// Of requests' bodies, what the client has sent and the app has not got.
+    bodies: Cell<usize>,
     seen: Rc<Seen>,
 }
 
@@ -30,6 +36,8 @@ pub(super) struct OfStream {
     pub(super) connection: Rc<OfConnection>,
     handed: Cell<usize>,
     offered: Cell<usize>,
+    /// Of the request's body, what the app has not got.
+    body: Cell<usize>,
     /// The client has taken something since this was last asked.
     has_taken: Cell<bool>,
     /// Waits until the client has taken more.
@@ -65,22 +73,40 @@ const MOST_OFFERED: usize = 1024 * 1024;
 /// has begun.
 const MOST_OF_HEADS: usize = 1024 * 1024;
 
+/// From so many bytes of those on, of all connections of a worker, each of them has one request: HPACK makes a large head
+/// of a few bytes.
+const WORKER_MOST_OF_HEADS: usize = 8 * 1024 * 1024;
+
+/// What a client may send of all requests of a connection before the app has got any of it.
+pub(super) const CONNECTION_WINDOW: u32 = 1024 * 1024;
+
 impl OfConnection {
     pub(super) fn new(worker: Rc<InHand>, seen: Rc<Seen>) -> Rc<Self> {
-        Rc::new(Self { worker, handed: Cell::default(), offered: Cell::default(), heads: Cell::default(), seen })
+        let [handed, offered, heads, bodies] = std::array::from_fn(|_| Cell::default());
+        Rc::new(Self { worker, handed, offered, heads, bodies, seen })
     }
 
     /// Whether another request can begin.
     pub(super) fn has_room_for_a_head(&self) -> bool {
-        self.heads.get() < MOST_OF_HEADS
+        let worker_has_room = self.worker.heads.get() < WORKER_MOST_OF_HEADS;
+        self.heads.get() < if worker_has_room { MOST_OF_HEADS } else { 1 }
+    }
+
+    /// Whether the window that all requests of the connection share is open. The library opens it anew by halves.
+    pub(super) fn may_send(&self) -> bool {
+        self.bodies.get() < CONNECTION_WINDOW as usize / 2
     }
 
     pub(super) fn begin_head(&self, length: usize) {
-        self.heads.set(self.heads.get().saturating_add(length));
+        for heads in [&self.heads, &self.worker.heads] {
+            heads.set(heads.get().saturating_add(length));
+        }
     }
 
     pub(super) fn end_head(&self, length: usize) {
-        self.heads.set(self.heads.get().saturating_sub(length));
+        for heads in [&self.heads, &self.worker.heads] {
+            heads.set(heads.get().saturating_sub(length));
+        }
     }
 
     /// Whether another answer may begin, which comes with so many bytes. The app's come in small steps by then; answers of
@@ -92,7 +118,7 @@ impl OfConnection {
     /// What has left is of no concern, and while the socket takes what it is given, what has been handed over is leaving.
     fn is_sparing(&self) -> bool {
         let stuck = self.offered.get() + if self.seen.held_up.get() { self.handed.get() } else { 0 };
-        stuck >= CONNECTION_MOST || self.worker.0.get() >= WORKER_MOST
+        stuck >= CONNECTION_MOST || self.worker.answers.get() >= WORKER_MOST
     }
 }
 
@@ -102,6 +128,7 @@ impl OfStream {
             connection,
             handed: Cell::default(),
             offered: Cell::default(),
+            body: Cell::default(),
             has_taken: Cell::default(),
             waiting: RefCell::default(),
         })
@@ -133,9 +160,24 @@ impl OfStream {
         let now = if taken == bytes { 0 } else { before.max(bytes) };
         if now != before {
             self.offered.set(now);
-            for count in [&self.connection.offered, &self.connection.worker.0] {
+            for count in [&self.connection.offered, &self.connection.worker.answers] {
                 count.set(count.get().saturating_sub(before).saturating_add(now));
             }
+        }
+    }
+
+    /// So much of the request's body has come.
+    pub(super) fn take(&self, length: usize) {
+        for bodies in [&self.body, &self.connection.bodies] {
+            bodies.set(bodies.get() + length);
+        }
+    }
+
+    /// So much of that goes on to the app, at most all of it.
+    pub(super) fn give_away(&self, length: usize) {
+        let length = length.min(self.body.get());
+        for bodies in [&self.body, &self.connection.bodies] {
+            bodies.set(bodies.get() - length);
         }
     }
 
@@ -161,7 +203,7 @@ impl OfStream {
     }
 
     fn counts(&self) -> [&Cell<usize>; 3] {
-        [&self.handed, &self.connection.handed, &self.connection.worker.0]
+        [&self.handed, &self.connection.handed, &self.connection.worker.answers]
     }
 }
 
@@ -261,7 +303,7 @@ mod tests {
         hogs[0].offer(STEP, STEP);
         assert_eq!(stream.room(&cx), STEP, "the worker has room again");
         hogs.iter().for_each(|hog| hog.offer(0, 0));
-        assert_eq!(worker.0.get(), 0);
+        assert_eq!(worker.answers.get(), 0);
     }
 
     #[test]
@@ -274,6 +316,6 @@ mod tests {
         stuck.seen.held_up.set(true);
         assert_eq!((late.room(&cx), other.room(&cx)), (LEAST_STEP, STEP));
         drop(held);
-        assert_eq!((late.room(&cx), worker.0.get()), (STEP, 0));
+        assert_eq!((late.room(&cx), worker.answers.get()), (STEP, 0));
     }
 }

@@ -1,4 +1,4 @@
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
@@ -22,10 +22,10 @@ use super::super::rejection::Rejection;
 use super::super::timer::Timer;
 use super::super::worker::Proxy;
 use super::frames::Seen;
-use super::in_hand::{Held, OfConnection, OfStream};
+use super::in_hand::{CONNECTION_WINDOW, Held, OfConnection, OfStream};
 use super::linger::linger;
 use super::shared::Shared;
-use super::stream::Stream;
+use super::stream::{Departures, Stream};
 use crate::clock;
 use crate::drain::{Hub, Member, Phase};
 
@@ -60,16 +60,13 @@ pub(in crate::proxy) struct Session<'w, L, S> {
     /// Since when the client knows that it must go elsewhere.
     leaving_since: Option<Instant>,
     in_hand: Rc<OfConnection>,
-    given_up: Rc<Cell<u32>>,
-    /// When `given_up` was last set to nothing.
+    departures: Rc<Departures>,
+    /// When the recent ones were last set to nothing.
     counted_since: Instant,
 }
 
 /// What a client may send of one request's body before the engine has taken any of it.
 const STREAM_WINDOW: u32 = 65_535;
-
-/// The same for all requests of a connection: so much it can make us hold.
-const CONNECTION_WINDOW: u32 = 256 * 1024;
 
 /// So much of an answer may wait for the socket.
 const SEND_BUFFER: usize = 64 * 1024;
@@ -80,17 +77,16 @@ const FIELD_OVERHEAD: usize = 32;
 /// Streams that are reset before they could be accepted: more at once are an attack (rapid reset).
 const MOST_RESET_UNSEEN: usize = 20;
 
-/// Streams that we reset for what the client did wrong on them: a client that goes on like this is one.
-const MOST_RESET_BY_US: usize = 100;
-
 /// Streams whose late frames are still known to be late, and for how long.
 const MOST_REMEMBERED: usize = 50;
 const REMEMBERED: Duration = Duration::from_secs(1);
 
-/// What small DATA frames may cost beyond their bytes.
-const SMALL_FRAMES: usize = 25_600;
+/// What small DATA frames may cost beyond their bytes, until the engine has absorbed them: all that a window has room for, if
+/// they have 32 bytes each.
+const SMALL_FRAMES: usize = 8 * 1024 * 1024;
 
-/// Streams that a client may give up in [`GIVEN_UP_WINDOW`]: each costs us a connection to the app.
+/// Streams that a client may give up in [`GIVEN_UP_WINDOW`], or have us reset for what it did wrong on them: each costs us a
+/// connection to the app.
 const MOST_GIVEN_UP: u32 = 200;
 const GIVEN_UP_WINDOW: Duration = Duration::from_secs(1);
 
@@ -152,7 +148,7 @@ impl<'w, L: Local, S: ClientStream> Session<'w, L, S> {
             is_cut: false,
             is_flood: false,
             leaving_since: None,
-            given_up: Rc::default(),
+            departures: Rc::default(),
             counted_since: now,
         };
         let is_orderly = std::future::poll_fn(|cx| {
@@ -179,7 +175,7 @@ impl<'w, L: Local, S: ClientStream> Session<'w, L, S> {
         loop {
             self.take_leave();
             self.seen.turns.set(self.seen.turns.get().wrapping_add(1));
-            if self.running.len() < self.most {
+            if self.has_room() {
                 match self.library.poll_accept(cx) {
                     Poll::Ready(Some(Ok((request, respond)))) => {
                         self.begin(request, respond);
@@ -204,6 +200,13 @@ impl<'w, L: Local, S: ClientStream> Session<'w, L, S> {
         self.poll_deadline(cx)
     }
 
+    /// Whether another request may run. Those that the client has given up do not count (RFC 9113 section 5.1.2), as long as
+    /// they are not more than those that it may have.
+    fn has_room(&self) -> bool {
+        let all = self.running.len();
+        all.saturating_sub(self.departures.running.get()) < self.most && all < 2 * self.most
+    }
+
     /// Notes how the connection ended; never in order.
     fn broke(&mut self, error: &h2::Error) -> bool {
         self.is_cut = error.is_io();
@@ -222,7 +225,7 @@ impl<'w, L: Local, S: ClientStream> Session<'w, L, S> {
             self.forwarded = Rc::new(Forwarded::new(self.forwarded.arrival, trusted));
         }
         let in_hand = OfStream::new(self.in_hand.clone());
-        let stream = Stream::new(request, respond, self.given_up.clone(), in_hand);
+        let stream = Stream::new(request, respond, self.departures.clone(), in_hand);
         let mut connection = Connection::stream(self.current, stream, self.forwarded.clone(), self.hub);
         let seen = self.seen.clone();
         self.running.push(Box::pin(async move {
@@ -239,15 +242,20 @@ impl<'w, L: Local, S: ClientStream> Session<'w, L, S> {
 
     /// One request is over.
     fn ended(&mut self) {
-        let now = clock::turn();
         if self.running.is_empty() {
-            self.idle_since = Some(now);
+            self.idle_since = Some(clock::turn());
         }
+        self.calm();
+    }
+
+    /// Ends the connection of a client that gives up too much, or asks too often for more than it may.
+    fn calm(&mut self) {
+        let now = clock::turn();
         if now - self.counted_since >= GIVEN_UP_WINDOW {
             self.counted_since = now;
-            self.given_up.set(0);
+            self.departures.recent.set(0);
         }
-        if self.given_up.get() > MOST_GIVEN_UP {
+        if self.departures.recent.get() > MOST_GIVEN_UP {
             self.library.abrupt_shutdown(Reason::ENHANCE_YOUR_CALM);
         }
     }
@@ -277,11 +285,16 @@ impl<'w, L: Local, S: ClientStream> Session<'w, L, S> {
 
     /// Counts the requests that the library has just refused, because too many were under way.
     fn count_refused(&mut self) {
-        let refused = self.seen.refusals.borrow_mut().take();
+        let (refused, faults) = self.seen.refusals.borrow_mut().take();
         for _ in 0..refused {
             self.unread().reject(Rejection::TooManyAtOnce);
         }
         self.refused += refused;
+        if refused + faults > 0 {
+            let recent = &self.departures.recent;
+            recent.set(recent.get().saturating_add(u32::try_from(refused + faults).unwrap_or(u32::MAX)));
+            self.calm();
+        }
     }
 
     /// A request that the library has not handed out.
@@ -374,7 +387,8 @@ fn builder<L>(proxy: &Proxy<L>) -> Builder {
         .initial_connection_window_size(CONNECTION_WINDOW)
         .max_send_buffer_size(SEND_BUFFER)
         .max_pending_accept_reset_streams(MOST_RESET_UNSEEN)
-        .max_local_error_reset_streams(Some(MOST_RESET_BY_US))
+        // It would count them for as long as the connection lasts; `Departures` does it by time.
+        .max_local_error_reset_streams(None)
         .max_concurrent_reset_streams(MOST_REMEMBERED)
         .reset_stream_duration(REMEMBERED)
         .data_frame_budget(SMALL_FRAMES);

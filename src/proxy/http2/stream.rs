@@ -25,14 +25,24 @@ pub(super) struct Stream {
     in_hand: Rc<OfStream>,
     /// Data to be read after it.
     data: Bytes,
+    /// What came behind that before it was wanted.
+    absorbed: Vec<u8>,
     body: RecvStream,
     carried: Carried,
     stage: Stage,
     answer: Answer,
     /// The client, or its connection, has given the stream up.
     is_gone: bool,
-    /// Counts the streams that clients gave up.
-    given_up: Rc<Cell<u32>>,
+    departures: Rc<Departures>,
+}
+
+/// The streams of a connection that its client gave up.
+#[derive(Debug, Default)]
+pub(super) struct Departures {
+    /// Since this was last set to nothing.
+    pub(super) recent: Cell<u32>,
+    /// Those that still run.
+    pub(super) running: Cell<usize>,
 }
 
 /// What of the request comes next.
@@ -50,7 +60,7 @@ impl Stream {
     pub(super) fn new(
         request: Request<RecvStream>,
         respond: SendResponse<Held>,
-        given_up: Rc<Cell<u32>>,
+        departures: Rc<Departures>,
         in_hand: Rc<OfStream>,
     ) -> Self {
         let (parts, body) = request.into_parts();
@@ -65,12 +75,22 @@ impl Stream {
             head,
             in_hand: in_hand.clone(),
             data: Bytes::new(),
+            absorbed: Vec::new(),
             body,
             carried,
             stage: if carried == Carried::Empty { Stage::Over } else { Stage::Data },
             answer: Answer::new(respond, parts.method == hyper::Method::HEAD, in_hand),
             is_gone: false,
-            given_up,
+            departures,
+        }
+    }
+
+    /// The client has given it up.
+    fn leave(&mut self) {
+        if !std::mem::replace(&mut self.is_gone, true) {
+            let Departures { recent, running } = &*self.departures;
+            recent.set(recent.get().saturating_add(1));
+            running.set(running.get() + 1);
         }
     }
 
@@ -99,6 +119,7 @@ impl Stream {
         self.data.advance(length);
         // Fails only for a stream that is over.
         let _ = self.body.flow_control().release_capacity(length);
+        self.in_hand.give_away(length);
         if self.data.is_empty() && self.carried == Carried::Chunks {
             self.text.extend_from_slice(b"\r\n");
         }
@@ -111,13 +132,16 @@ impl Stream {
 
     /// Takes the next piece of the request from the library.
     fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), h2::Error>> {
+        if !self.absorbed.is_empty() {
+            let absorbed = std::mem::take(&mut self.absorbed);
+            self.begin_data(absorbed.into());
+            return Poll::Ready(Ok(()));
+        }
         match self.stage {
             Stage::Data => match self.body.poll_data(cx)? {
                 Poll::Ready(Some(data)) => {
-                    if self.carried == Carried::Chunks && !data.is_empty() {
-                        self.text.extend_from_slice(format!("{:x}\r\n", data.len()).as_bytes());
-                    }
-                    self.data = data;
+                    self.in_hand.take(data.len());
+                    self.begin_data(data);
                 }
                 Poll::Ready(None) => self.stage = Stage::Trailer,
                 Poll::Pending => return Poll::Pending,
@@ -135,6 +159,15 @@ impl Stream {
             Stage::Over => return Poll::Pending,
         }
         Poll::Ready(Ok(()))
+    }
+}
+
+impl Stream {
+    fn begin_data(&mut self, data: Bytes) {
+        if self.carried == Carried::Chunks && !data.is_empty() {
+            self.text.extend_from_slice(format!("{:x}\r\n", data.len()).as_bytes());
+        }
+        self.data = data;
     }
 }
 
@@ -158,12 +191,12 @@ impl AsyncRead for Stream {
                 }
                 // All that can still happen is that the client gives up.
                 std::task::ready!(this.answer.poll_reset(cx));
-                this.is_gone = true;
+                this.leave();
                 break;
             }
             match this.poll_next(cx) {
                 Poll::Ready(Ok(())) => {}
-                Poll::Ready(Err(_)) => this.is_gone = true,
+                Poll::Ready(Err(_)) => this.leave(),
                 Poll::Pending if has_given => return Poll::Ready(Ok(())),
                 Poll::Pending => return Poll::Pending,
             }
@@ -198,13 +231,38 @@ impl ClientStream for Stream {
     fn has_taken(&self) -> bool {
         self.answer.has_taken()
     }
+
+    /// With the library each frame costs a good deal more than its bytes, and those of all streams together have a bound
+    /// that ends the connection: a body that nobody wants yet waits here, as far as its window lets it come.
+    fn absorb(&mut self, cx: &mut Context<'_>) -> bool {
+        while self.stage == Stage::Data && !self.is_gone {
+            match self.body.poll_data(cx) {
+                Poll::Ready(Some(Ok(data))) => {
+                    self.in_hand.take(data.len());
+                    self.absorbed.extend_from_slice(&data);
+                }
+                Poll::Ready(Some(Err(_))) => self.leave(),
+                Poll::Ready(None) => self.stage = Stage::Trailer,
+                Poll::Pending => return false,
+            }
+        }
+        if !self.is_gone && self.answer.poll_reset(cx).is_ready() {
+            self.leave();
+        }
+        self.is_gone
+    }
+
+    fn may_send(&self) -> bool {
+        self.in_hand.connection.may_send()
+    }
 }
 
 impl Drop for Stream {
     fn drop(&mut self) {
         self.in_hand.connection.end_head(self.head);
+        self.in_hand.give_away(usize::MAX);
         if self.is_gone {
-            self.given_up.set(self.given_up.get().saturating_add(1));
+            self.departures.running.set(self.departures.running.get() - 1);
         } else if self.breaks_off() {
             self.answer.cut();
         }

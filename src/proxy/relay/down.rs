@@ -34,7 +34,10 @@ impl<L: Local, S: ClientStream> Relay<'_, L, S> {
                         moved = true;
                     }
                     Poll::Ready(_) => return Err(Step::ClientGone),
-                    Poll::Pending => return self.note(moved),
+                    Poll::Pending => {
+                        self.course.lease.stream().absorb(cx);
+                        return self.note(moved);
+                    }
                 }
             }
             self.course.down_out.clear();
@@ -51,6 +54,7 @@ impl<L: Local, S: ClientStream> Relay<'_, L, S> {
             }
             let room = self.client.room(cx).min(scratch.len());
             if room == 0 {
+                self.course.lease.stream().absorb(cx);
                 return self.note(moved);
             }
             match read(self.course.lease.stream(), cx, &mut scratch[..room]) {

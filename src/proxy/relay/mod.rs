@@ -8,14 +8,15 @@ mod up;
 
 use std::io;
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use tokio::io::{AsyncRead, ReadBuf};
 use tokio::time::Instant;
 
 use self::pace::Pace;
 pub(super) use self::rest::Rest;
-use super::connection::{ClientStream, Job};
+use super::connection::{ClientStream, Job, MOST_AHEAD};
 use super::http1::BodyReader;
 use super::local::Local;
 use super::pipes::Pipe;
@@ -55,6 +56,8 @@ pub(super) struct Course {
     pipe: Option<Pipe>,
     /// When bytes last moved, in either direction.
     moved: Instant,
+    /// When it was last looked whether a client is there from whom nothing is read.
+    glanced: Option<Instant>,
 }
 
 /// The way up.
@@ -139,6 +142,9 @@ pub(super) enum Ended {
     ClientGone(Option<Box<Rest>>),
 }
 
+/// A client from whom nothing is read, because nobody would take it, is looked after so often.
+pub(super) const GLANCE: Duration = Duration::from_secs(1);
+
 /// More interim answers than this are an attack; some apps send one every ten seconds while a model thinks.
 const MOST_INTERIM: u8 = 250;
 
@@ -150,7 +156,7 @@ impl Course {
         let pace = Pace::new(settings.limits.body_min_rate.0, settings.timeouts.request_body);
         let up = Up { written: 0, whole: true, broken: false, ended: None, pace };
         let down = Down::Head { partial: Vec::new(), interim: 0 };
-        Self { lease, up, down, down_out: Vec::new(), down_written: 0, pipe: None, moved: clock::turn() }
+        Self { lease, up, down, down_out: Vec::new(), down_written: 0, pipe: None, moved: clock::turn(), glanced: None }
     }
 
     /// Whether the app's connection had served before.
@@ -279,12 +285,21 @@ impl<L: Local, S: ClientStream> Relay<'_, L, S> {
         };
         let mut deadline = (!limit.is_zero()).then(|| since + limit);
         // An answer that has begun may be one in a conversation: then silence is all that ends it.
-        if !client_is_slow && uploading && !app_takes_nothing && !in_body {
+        if !client_is_slow && uploading && !app_takes_nothing && !in_body && self.client.may_send() {
             let end = self.course.up.pace.end();
             deadline = deadline.into_iter().chain(end).min();
         }
-        if self.timer.poll(cx, deadline).is_pending() {
-            return Poll::Pending;
+        let unwatched = (uploading && app_takes_nothing) || self.ahead.len() >= MOST_AHEAD;
+        loop {
+            let glance = unwatched.then(|| self.course.glanced.unwrap_or(self.course.moved) + GLANCE);
+            ready!(self.timer.poll(cx, deadline.into_iter().chain(glance).min()));
+            if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
+                break;
+            }
+            self.course.glanced = Some(Instant::now());
+            if self.client.has_left() {
+                return Poll::Ready(Step::ClientGone);
+            }
         }
         Poll::Ready(if client_is_slow {
             Step::ClientGone

@@ -34,8 +34,10 @@ impl<L: Local, S: ClientStream> Relay<'_, L, S> {
         }
         if self.job.upload.is_done() || self.course.up.broken {
             self.watch_client(cx)?;
-        } else if flushed && self.poll_upload(cx)? {
-            moved = true;
+        } else if flushed {
+            moved |= self.poll_upload(cx)?;
+        } else if self.client.absorb(cx) {
+            return Err(Step::ClientGone);
         }
         self.note(moved)
     }
@@ -45,7 +47,7 @@ impl<L: Local, S: ClientStream> Relay<'_, L, S> {
         let mut scratch = self.proxy.scratch.borrow_mut();
         let length = match read(Pin::new(&mut *self.client), cx, &mut scratch) {
             Poll::Pending => {
-                if !self.job.awaits_leave {
+                if !self.job.awaits_leave && self.client.may_send() {
                     self.course.up.pace.wait();
                 }
                 return Ok(false);

@@ -338,7 +338,7 @@ mod tests {
             pool.idle.borrow_mut()[0].since -= idle;
             // Nothing is awaited from here on: the loop has no turn.
             let mut app = app.into_std().expect("a socket");
-            std::io::Write::write_all(&mut app, b"HTTP/1.1 200 OK\r\n\r\n").expect("an answer to nothing");
+            io::Write::write_all(&mut app, b"HTTP/1.1 200 OK\r\n\r\n").expect("an answer to nothing");
             assert_eq!(pool.reuse(NEEDS).is_none(), is_seen, "idle for {idle:?}");
         }
     }

@@ -26,6 +26,13 @@ impl AppStream {
         if let Self::Tcp(stream) = self { Some(stream) } else { None }
     }
 
+    /// Looks after an answer that the client does not take at present.
+    pub(in crate::proxy) fn absorb(&mut self, cx: &mut Context<'_>) {
+        if let Self::Http2(stream) = self {
+            stream.absorb(cx);
+        }
+    }
+
     /// Whether nothing has come on an idle connection, not even its end. Costs a system call only if something has.
     pub(super) fn is_quiet(&mut self) -> bool {
         let mut byte = [0];

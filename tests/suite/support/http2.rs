@@ -126,7 +126,12 @@ impl Frames {
         std::iter::from_fn(|| self.next()).find(|frame| frame.kind == kind).expect("such a frame")
     }
 
-    /// How long to wait for anything.
+    /// How long to wait for a frame.
+    pub(crate) fn wait_at_most(&self, patience: std::time::Duration) {
+        let _ = self.wire.socket().set_read_timeout(Some(patience));
+    }
+
+    /// How long to wait until anything is taken.
     pub(crate) fn patience(&self, patience: std::time::Duration) {
         let _ = self.wire.socket().set_write_timeout(Some(patience));
     }

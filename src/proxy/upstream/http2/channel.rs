@@ -17,6 +17,7 @@ use tokio::task::AbortHandle;
 use tokio::time::Instant;
 
 use super::super::super::rejection::Rejection;
+use super::super::broken::Broken;
 use super::super::pool::LONGEST_IDLE;
 use super::super::stream::AppStream;
 use super::greeting::{Greeting, Seen};
@@ -30,6 +31,9 @@ const STREAM_WINDOW: u32 = 256 * 1024;
 
 /// Every stream can fill its window without slowing down the others.
 const CONNECTION_WINDOW: u32 = STREAM_WINDOW * MOST_STREAMS as u32;
+
+/// What small DATA frames may cost beyond their bytes, until their streams have absorbed them.
+const SMALL_FRAMES: usize = 64 * 1024 * 1024;
 
 /// So much of a request's body waits in the connection for the socket.
 const SEND_BUFFER: usize = 256 * 1024;
@@ -146,7 +150,14 @@ impl Channel {
 
     /// A place for one more stream.
     pub(super) fn place(self: &Rc<Self>) -> Option<Place> {
-        let most = self.sender.borrow().as_ref()?.current_max_send_streams().min(MOST_STREAMS);
+        let mut sender = self.sender.borrow_mut();
+        let ready = sender.as_mut()?.poll_ready(&mut Context::from_waker(Waker::noop()));
+        if matches!(ready, Poll::Ready(Err(_))) {
+            // The app has said that it takes no more.
+            *sender = None;
+        }
+        let most = sender.as_ref()?.current_max_send_streams().min(MOST_STREAMS);
+        drop(sender);
         if self.streams.get() >= most {
             return None;
         }
@@ -176,6 +187,15 @@ impl Channel {
             }
             Some(error)
         })
+    }
+
+    /// What an error of one of its streams means. After a GOAWAY no other begins here: the next attempt would end as this one
+    /// did.
+    pub(super) fn broke(&self, error: &h2::Error) -> Broken {
+        if error.is_go_away() {
+            *self.sender.borrow_mut() = None;
+        }
+        Broken::of(error)
     }
 
     /// Keeps an answer of which all was passed on, until its end has come: dropping it would tell the app that nobody
@@ -305,6 +325,7 @@ fn builder() -> Builder {
         .initial_window_size(STREAM_WINDOW)
         .initial_connection_window_size(CONNECTION_WINDOW)
         .max_send_buffer_size(SEND_BUFFER)
+        .data_frame_budget(SMALL_FRAMES)
         .max_header_list_size(LARGEST_HEAD);
     builder
 }

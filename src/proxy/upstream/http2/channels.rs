@@ -39,9 +39,9 @@ impl Channels {
 
     /// One more connection, with a stream on it; `None` if the app allows no streams.
     pub(in super::super) fn add(&self, channel: Rc<Channel>) -> Option<Http2Stream> {
-        let stream = channel.place().map(Http2Stream::new);
+        let stream = Http2Stream::new(channel.place()?);
         self.open.borrow_mut().push(channel);
-        stream
+        Some(stream)
     }
 
     /// Closes what is too old, and asks the others whether they are still there.

@@ -25,6 +25,8 @@ pub(in crate::proxy) struct Http2Stream {
     down: Down,
     /// Of the answer, as HTTP/1.1: not read yet.
     out: VecDeque<Bytes>,
+    /// Of its body, what came before the client had taken that.
+    absorbed: Vec<u8>,
     to_head: bool,
     /// Last, so that the stream ends before its place is free.
     place: Place,
@@ -69,7 +71,8 @@ const PIECE: usize = 16 * 1024;
 
 impl Http2Stream {
     pub(super) fn new(place: Place) -> Self {
-        Self { up: Up::Head(Vec::new()), down: Down::Nothing, out: VecDeque::new(), to_head: false, place }
+        let up = Up::Head(Vec::new());
+        Self { up, down: Down::Nothing, out: VecDeque::new(), absorbed: Vec::new(), to_head: false, place }
     }
 
     /// All of the answer was passed on.
@@ -140,25 +143,32 @@ impl Http2Stream {
             Down::Failed(broken) => Poll::Ready(Err(*broken)),
             Down::Head(response) => {
                 if let Some(interim) = ready!(response.poll_informational(cx)) {
-                    let interim = interim.map_err(|error| Broken::of(&error))?;
+                    let interim = interim.map_err(|error| self.place.broke(&error))?;
                     self.out.push_back(answer::head(&interim, false).into());
                     return Poll::Ready(Ok(true));
                 }
-                let response = ready!(Pin::new(response).poll(cx)).map_err(|error| Broken::of(&error))?;
+                let response = ready!(Pin::new(response).poll(cx)).map_err(|error| self.place.broke(&error))?;
                 self.begin(response);
                 Poll::Ready(Ok(true))
             }
             Down::Body { recv, chunked } => {
                 let chunked = *chunked;
+                if !self.absorbed.is_empty() {
+                    let absorbed = std::mem::take(&mut self.absorbed);
+                    let _ = recv.flow_control().release_capacity(absorbed.len());
+                    let ended = recv.is_end_stream();
+                    self.push(absorbed.into(), chunked, ended);
+                    return Poll::Ready(Ok(true));
+                }
                 match ready!(recv.poll_data(cx)) {
                     Some(Ok(data)) => {
                         let _ = recv.flow_control().release_capacity(data.len());
                         let ended = recv.is_end_stream();
                         self.push(data, chunked, ended);
                     }
-                    Some(Err(error)) => return Poll::Ready(Err(Broken::of(&error))),
+                    Some(Err(error)) => return Poll::Ready(Err(self.place.broke(&error))),
                     None => {
-                        let trailer = ready!(recv.poll_trailers(cx)).map_err(|error| Broken::of(&error))?;
+                        let trailer = ready!(recv.poll_trailers(cx)).map_err(|error| self.place.broke(&error))?;
                         self.down = Down::Ended;
                         if chunked {
                             self.out.push_back(answer::last_chunk(trailer.as_ref()));
@@ -166,6 +176,24 @@ impl Http2Stream {
                     }
                 }
                 Poll::Ready(Ok(true))
+            }
+        }
+    }
+
+    /// Takes from the library what the client does not take yet, as far as the window lets it come: there each frame costs
+    /// more than its bytes, and what one client does not read must not end the connection for all.
+    pub(in super::super) fn absorb(&mut self, cx: &mut Context<'_>) {
+        let _ = self.poll_send(cx);
+        while let Down::Body { recv, chunked } = &mut self.down {
+            let chunked = *chunked;
+            match recv.poll_data(cx) {
+                Poll::Ready(Some(Ok(data))) => self.absorbed.extend_from_slice(&data),
+                Poll::Ready(Some(Err(error))) => {
+                    let absorbed = std::mem::take(&mut self.absorbed);
+                    self.push(absorbed.into(), chunked, false);
+                    self.down = Down::Failed(self.place.broke(&error));
+                }
+                Poll::Ready(None) | Poll::Pending => return,
             }
         }
     }
@@ -317,7 +345,7 @@ impl AsyncWrite for Http2Stream {
 
 impl Broken {
     /// What an error of a stream means.
-    fn of(error: &h2::Error) -> Self {
+    pub(super) fn of(error: &h2::Error) -> Self {
         if error.is_remote() && (error.is_go_away() || error.reason() == Some(Reason::REFUSED_STREAM)) {
             // RFC 9113 section 8.7: the app has not begun with it. GOAWAY ends only streams that it names as such.
             Self::Unprocessed
