@@ -289,7 +289,8 @@ impl<L: Local, S: ClientStream> Relay<'_, L, S> {
             let end = self.course.up.pace.end();
             deadline = deadline.into_iter().chain(end).min();
         }
-        let unwatched = (uploading && app_takes_nothing) || self.ahead.len() >= MOST_AHEAD;
+        let unread = !self.job.upload.is_done() && (app_takes_nothing || self.course.up.broken);
+        let unwatched = unread || self.ahead.len() >= MOST_AHEAD;
         loop {
             let glance = unwatched.then(|| self.course.glanced.unwrap_or(self.course.moved) + GLANCE);
             ready!(self.timer.poll(cx, deadline.into_iter().chain(glance).min()));

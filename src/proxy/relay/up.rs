@@ -6,7 +6,7 @@ use tokio::io::AsyncWrite as _;
 use super::super::connection::{ClientStream, watch};
 use super::super::local::Local;
 use super::super::rejection::Rejection;
-use super::{Relay, Step, read};
+use super::{Down, Relay, Step, read};
 use crate::clock;
 
 /// The way from the client to the app.
@@ -32,9 +32,11 @@ impl<L: Local, S: ClientStream> Relay<'_, L, S> {
         if flushed && self.job.upload.is_done() && self.course.up.ended.is_none() {
             self.course.up.ended = Some(clock::turn());
         }
-        if self.job.upload.is_done() || self.course.up.broken {
+        // What the app will not take is taken from the client once there is an answer: before that it may be for the next app.
+        let is_for_nobody = self.course.up.broken && matches!(self.course.down, Down::Body(_));
+        if self.job.upload.is_done() || is_for_nobody {
             self.watch_client(cx)?;
-        } else if flushed {
+        } else if flushed && !self.course.up.broken {
             moved |= self.poll_upload(cx)?;
         } else if self.client.absorb(cx) {
             return Err(Step::ClientGone);
