@@ -2,7 +2,6 @@ use std::fmt;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::os::unix::net::{UnixListener as StdUnixListener, UnixStream as StdUnixStream};
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use socket2::{Domain, SockFilter, SockRef, Socket, Type};
@@ -10,6 +9,7 @@ use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 
 use super::deferred::defer_accept;
 use super::io::Stream;
+use super::socket_file::SocketFile;
 use crate::loopback;
 use crate::settings::Address;
 
@@ -26,25 +26,7 @@ pub struct Bound {
 #[derive(Debug)]
 enum BoundSocket {
     Tcp(std::net::TcpListener),
-    Unix(StdUnixListener, Arc<Unlink>),
-}
-
-/// Removes a socket file when the last user of the listener is gone.
-#[derive(Debug)]
-pub(super) struct Unlink(Option<PathBuf>);
-
-impl Unlink {
-    fn now(&self) {
-        if let Some(path) = &self.0 {
-            let _ = std::fs::remove_file(path);
-        }
-    }
-}
-
-impl Drop for Unlink {
-    fn drop(&mut self) {
-        self.now();
-    }
+    Unix(Option<Arc<SocketFile>>, StdUnixListener),
 }
 
 /// Why an address cannot be listened at.
@@ -103,15 +85,16 @@ impl Bound {
                     let _ = std::fs::remove_file(path);
                 }
                 let listener = StdUnixListener::bind(path).map_err(failed)?;
+                let file = SocketFile::bound(path.clone()).map_err(failed)?;
                 listener.set_nonblocking(true).map_err(failed)?;
-                Ok(Self::of_unix(address.clone(), listener, Some(path.clone())))
+                Ok(Self::of_unix(address.clone(), listener, Some(file)))
             }
         }
     }
 
     /// `file` is removed when the last user of the listener is gone.
-    pub(super) fn of_unix(address: Address, listener: StdUnixListener, file: Option<PathBuf>) -> Self {
-        Self { address, socket: BoundSocket::Unix(listener, Arc::new(Unlink(file))) }
+    pub(super) fn of_unix(address: Address, listener: StdUnixListener, file: Option<SocketFile>) -> Self {
+        Self { address, socket: BoundSocket::Unix(file.map(Arc::new), listener) }
     }
 
     /// Where it listens; the port is the real one, also when port 0 was asked for.
@@ -136,7 +119,7 @@ impl Bound {
     pub fn try_clone(&self) -> io::Result<Self> {
         let socket = match &self.socket {
             BoundSocket::Tcp(listener) => BoundSocket::Tcp(listener.try_clone()?),
-            BoundSocket::Unix(listener, unlink) => BoundSocket::Unix(listener.try_clone()?, unlink.clone()),
+            BoundSocket::Unix(file, listener) => BoundSocket::Unix(file.clone(), listener.try_clone()?),
         };
         Ok(Self { address: self.address.clone(), socket })
     }
@@ -145,7 +128,7 @@ impl Bound {
     pub(super) fn listen(self) -> io::Result<Listener> {
         Ok(match self.socket {
             BoundSocket::Tcp(listener) => Listener::Tcp(TcpListener::from_std(listener)?),
-            BoundSocket::Unix(listener, unlink) => Listener::Unix(UnixListener::from_std(listener)?, unlink),
+            BoundSocket::Unix(file, listener) => Listener::Unix(file, UnixListener::from_std(listener)?),
         })
     }
 }
@@ -175,7 +158,7 @@ fn bind_tcp(address: SocketAddr) -> io::Result<std::net::TcpListener> {
 #[derive(Debug)]
 pub(super) enum Listener {
     Tcp(TcpListener),
-    Unix(UnixListener, Arc<Unlink>),
+    Unix(Option<Arc<SocketFile>>, UnixListener),
 }
 
 /// A filter, in the instructions of the kernel's packet filter, that takes no SYN without ACK: the TCP header's flags are
@@ -199,7 +182,11 @@ impl Listener {
             Self::Tcp(listener) => {
                 let _ = SockRef::from(listener).attach_filter(&NO_NEW_ONES);
             }
-            Self::Unix(_, file) => file.now(),
+            Self::Unix(file, _) => {
+                if let Some(file) = file {
+                    file.remove();
+                }
+            }
         }
     }
 
@@ -209,7 +196,7 @@ impl Listener {
                 let (stream, peer) = listener.accept().await?;
                 Ok(accepted(stream, peer))
             }
-            Self::Unix(listener, _) => Ok((Stream::Unix(listener.accept().await?.0), None)),
+            Self::Unix(_, listener) => Ok((Stream::Unix(listener.accept().await?.0), None)),
         }
     }
 
@@ -223,7 +210,7 @@ impl Listener {
                 let peer = stream.peer_addr()?;
                 Ok(accepted(stream, peer))
             }
-            Self::Unix(listener, _) => {
+            Self::Unix(_, listener) => {
                 let (socket, _) = SockRef::from(listener).accept()?;
                 socket.set_nonblocking(true)?;
                 Ok((Stream::Unix(UnixStream::from_std(socket.into())?), None))

@@ -20,6 +20,7 @@ mod listener;
 mod private;
 pub mod proxy_protocol;
 mod secure;
+mod socket_file;
 
 pub use self::accept::{Acceptor, ConnectionSettings};
 pub use self::client::{Channel, Client, Serve};

@@ -1,6 +1,7 @@
 //! From the start to the end of the process: signals, lame duck, grace, exit codes.
 
 use std::net::TcpListener;
+use std::os::unix::net::{UnixListener, UnixStream};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
@@ -327,6 +328,20 @@ fn a_unix_socket_left_behind_by_a_kill_is_no_obstacle() {
         assert!(socket.exists());
         process.kill();
     }
+}
+
+#[test]
+fn the_end_leaves_a_replacements_unix_socket_alone() {
+    let (upstream, home) = (app(), home_with_login());
+    let socket = home.path().join("socket");
+    let settings =
+        lasting(Sidecar::bare(&upstream), "0", "20s").text("proxy.listen", &format!("unix:{}", socket.display()));
+    let mut process = Process::start(&mut Sidecar::command(home.path(), &settings));
+    eventually(PATIENCE, "it has started", || process.said().join("\n").contains("\"started\""));
+    process.signal(Signal::TERM);
+    let _replacement = eventually_some(PATIENCE, "the place is free", || UnixListener::bind(&socket).ok());
+    assert_eq!(process.wait(PATIENCE).code(), Some(0));
+    assert!(UnixStream::connect(&socket).is_ok(), "the replacement is still found");
 }
 
 /// One end after another under load: half of the clients keep their connection until told to close it, half make a new
