@@ -13,9 +13,10 @@ use hyper::http::response::Parts;
 use hyper::{Method, Request, StatusCode};
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::{TcpStream, UnixStream};
+use tokio::net::TcpStream;
 use tower::ServiceExt as _;
 
+use crate::loopback::connect_unix;
 use crate::settings::{Scheme, Url};
 use crate::tls::{Client, expires};
 
@@ -109,7 +110,7 @@ pub async fn send(question: &Question, body: Bytes) -> Result<Answer, FetchError
 async fn over_http1(question: &Question, body: Bytes, limit: usize) -> Result<Answer, FetchError> {
     match &question.url.scheme {
         Scheme::Unix(path) => {
-            let stream = UnixStream::connect(path).await.map_err(FetchError::Connect)?;
+            let stream = connect_unix(path).await.map_err(FetchError::Connect)?;
             exchange(stream, question, body, limit).await
         }
         Scheme::H2c => Err(FetchError::Url),

@@ -1,11 +1,15 @@
 //! Connections to the app that end, or never begin, at moments when nobody looks.
 
+use std::io::{Read as _, Write as _};
 use std::net::TcpListener;
 use std::os::unix::net::UnixListener;
+use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use crate::support::{AppCertificates, Client, Next, PATIENCE, Sidecar, Upstream, eventually};
+use socket2::{Domain, SockAddr, Socket, Type};
+
+use crate::support::{AppCertificates, Client, Next, PATIENCE, Sidecar, Upstream, always, eventually};
 
 fn code(answer: &crate::support::Response) -> (u16, String) {
     (answer.status, answer.json()["error"]["code"].as_str().unwrap_or_default().to_owned())
@@ -27,6 +31,75 @@ fn sockets_that_lead_nowhere_are_told_apart_from_an_app_that_is_slow() {
     let nowhere = format!("unix:{}", folder.path().join("file/below").display());
     let sidecar = Sidecar::start(&Sidecar::bare_for(1).text("proxy.upstream", &nowhere));
     assert_eq!(code(&sidecar.get("/")), (502, "upstream_unreachable".into()));
+}
+
+/// An app's Unix socket with as much in its queue as there is room for.
+fn full_socket(path: &Path) -> (UnixListener, Vec<Socket>) {
+    let address = SockAddr::unix(path).expect("an address");
+    let socket = || Socket::new(Domain::UNIX, Type::STREAM, None).expect("a socket");
+    let listener = socket();
+    listener.bind(&address).expect("a socket file");
+    listener.listen(0).expect("listening");
+    let knock = || {
+        let knocking = socket();
+        knocking.set_nonblocking(true).expect("an option");
+        knocking.connect(&address).is_ok().then_some(knocking)
+    };
+    (listener.into(), std::iter::from_fn(knock).collect())
+}
+
+#[test]
+fn a_full_queue_of_a_unix_socket_is_waited_for() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("app");
+    let (listener, knocking) = full_socket(&path);
+    let settings = Sidecar::bare_for(1)
+        .text("proxy.upstream", &format!("unix:{}", path.display()))
+        .text("proxy.timeouts.connect", "30s");
+    let sidecar = Sidecar::start(&settings);
+    let mut clients = ["GET", "POST"].map(|method| {
+        let mut client = Client::connect(sidecar.traffic);
+        client.write(method, "/", &[], if method == "POST" { b"once" } else { b"" }).expect("a request");
+        client
+    });
+    always(Duration::from_millis(500), "they wait", || sidecar.metric("pulsegate_errors_total", &[]) == 0.0);
+    drop(knocking);
+    let app = std::thread::spawn(move || {
+        let mut served = 0;
+        while served < 2 {
+            let (mut stream, _) = listener.accept().expect("a connection");
+            // Those who knocked have gone without a word.
+            if matches!(stream.read(&mut [0; 1024]), Ok(1..)) {
+                stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nthere").expect("a sidecar");
+                served += 1;
+            }
+        }
+    });
+    for client in &mut clients {
+        assert_eq!(client.read().expect("an answer").text(), "there");
+    }
+    app.join().expect("the app");
+    sidecar.assert_metric("pulsegate_retries_total", &[], 0.0);
+}
+
+#[test]
+fn a_unix_socket_whose_queue_stays_full_is_a_504() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("app");
+    let _full = full_socket(&path);
+    let settings = Sidecar::bare_for(1)
+        .text("proxy.upstream", &format!("unix:{}", path.display()))
+        .text("proxy.timeouts.connect", "300ms")
+        .raw("checks.app.http", "{ path = \"/health\" }")
+        .text("checks.app.interval", "200ms")
+        .text("checks.app.timeout", "200ms");
+    let sidecar = Sidecar::start(&settings);
+    let begun = Instant::now();
+    assert_eq!(code(&sidecar.get("/")), (504, "upstream_connect_timeout".into()));
+    assert!(begun.elapsed() >= Duration::from_millis(300), "{:?}", begun.elapsed());
+    sidecar.assert_metric("pulsegate_errors_total", &["type=\"upstream_timeout\""], 1.0);
+    let said = "\"check\":\"app\",\"from\":\"unknown\",\"to\":\"unhealthy\",\"code\":\"timeout\"";
+    eventually(PATIENCE, "its check says the same", || sidecar.log().contains(said));
 }
 
 /// What happens to a kept connection between two requests costs nobody anything, a POST included.

@@ -5,10 +5,11 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::{TcpStream, UnixStream};
+use tokio::net::TcpStream;
 
 use super::trouble::{Kind, Trouble};
 use super::{Address, Place};
+use crate::loopback::connect_unix;
 use crate::tls::Client;
 
 /// A byte stream to a server.
@@ -24,7 +25,7 @@ pub(super) async fn connect(address: &Address) -> Result<Box<dyn Stream>, Troubl
             stream.set_nodelay(true)?;
             Ok(Box::new(stream) as Box<dyn Stream>)
         }),
-        Place::Path(path) => UnixStream::connect(path).await.map(|stream| Box::new(stream) as Box<dyn Stream>),
+        Place::Path(path) => connect_unix(path).await.map(|stream| Box::new(stream) as Box<dyn Stream>),
     };
     connected.map_err(|error| Trouble::of(Kind::Connect, &error))
 }

@@ -3,7 +3,7 @@ use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
-use tokio::net::{TcpSocket, TcpStream, UnixStream};
+use tokio::net::{TcpSocket, TcpStream};
 
 use super::super::rejection::Rejection;
 use super::race::race;
@@ -33,7 +33,7 @@ pub(super) async fn connect(
 ) -> Result<Connected, (Rejection, io::Error)> {
     let fail = |error| (Rejection::of_connect(&error), error);
     if let Scheme::Unix(path) = &target.url.scheme {
-        let stream = UnixStream::connect(path).await.map_err(fail)?;
+        let stream = loopback::connect_unix(path).await.map_err(fail)?;
         return Ok(Connected { stream: AppStream::Unix(stream), is_http2: false });
     }
     let stream = dial(target, resolver).await.map_err(fail)?;
