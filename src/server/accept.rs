@@ -70,9 +70,19 @@ impl<S: Serve> Acceptor<S> {
             () = closing => {}
         }
         // What the kernel has accepted for us already would be reset when the socket closes: first nobody new comes, then
-        // all who are on their way are let in.
+        // all who are on their way are let in. For whom no permit is left waits until the end of the process.
         listener.take_no_new_ones();
-        let _ = tokio::time::timeout(HANDSHAKE, self.accept_all(&listener)).await;
+        loop {
+            let _ = tokio::time::timeout(HANDSHAKE, self.accept_all(&listener)).await;
+            self.accept_who_waits(&listener);
+            if !listener.has_queue() {
+                return Ok(());
+            }
+        }
+    }
+
+    /// As many as there are permits for.
+    fn accept_who_waits(&self, listener: &Listener) {
         while let Ok(permit) = self.permits.clone().try_acquire_owned() {
             match listener.accept_now() {
                 Ok(accepted) => self.serve(accepted, permit),
@@ -80,7 +90,6 @@ impl<S: Serve> Acceptor<S> {
                 Err(_) => break,
             }
         }
-        Ok(())
     }
 
     async fn accept_all(&mut self, listener: &Listener) {

@@ -4,6 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::os::unix::net::{UnixListener as StdUnixListener, UnixStream as StdUnixStream};
 use std::sync::Arc;
 
+use rustix::event::{PollFd, PollFlags, Timespec};
 use socket2::{Domain, SockFilter, SockRef, Socket, Type};
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 
@@ -198,6 +199,15 @@ impl Listener {
             }
             Self::Unix(_, listener) => Ok((Stream::Unix(listener.accept().await?.0), None)),
         }
+    }
+
+    /// Whether somebody waits to be accepted.
+    pub(super) fn has_queue(&self) -> bool {
+        let mut look = match self {
+            Self::Tcp(listener) => [PollFd::new(listener, PollFlags::IN)],
+            Self::Unix(_, listener) => [PollFd::new(listener, PollFlags::IN)],
+        };
+        rustix::event::poll(&mut look, Some(&Timespec::default())).is_ok_and(|ready| ready > 0)
     }
 
     /// A connection that waits already, by asking the kernel: what the runtime knows of the socket may be old.

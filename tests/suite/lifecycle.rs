@@ -8,9 +8,10 @@ use std::time::{Duration, Instant};
 use rustix::process::Signal;
 use serde_json::json;
 
+use crate::failures::holding;
 use crate::support::{
     Client, ClosedLoop, HttpError, Next, PATIENCE, Process, Settings, Sidecar, Upstream, always, eventually,
-    eventually_some, home_with_login, run,
+    eventually_some, home_with_login, local, run,
 };
 
 /// An app that answers `/hang` only when the other side has gone.
@@ -342,6 +343,80 @@ fn the_end_leaves_a_replacements_unix_socket_alone() {
     let _replacement = eventually_some(PATIENCE, "the place is free", || UnixListener::bind(&socket).ok());
     assert_eq!(process.wait(PATIENCE).code(), Some(0));
     assert!(UnixStream::connect(&socket).is_ok(), "the replacement is still found");
+}
+
+/// A sidecar with room for two connections, and the clients that have them.
+fn full(upstream: &Upstream, grace: &str) -> (Sidecar, [Client; 2]) {
+    let settings = lasting(Sidecar::bare(upstream), "0", grace).raw("proxy.limits.connections", "2");
+    let sidecar = Sidecar::start(&settings).ready();
+    let held = [(); 2].map(|()| asking(&sidecar, "/hold"));
+    eventually(PATIENCE, "both are at the app", || upstream.seen().len() == 2);
+    (sidecar, held)
+}
+
+/// A client that has sent its request.
+fn asking(sidecar: &Sidecar, path: &str) -> Client {
+    let mut client = Client::connect(sidecar.traffic);
+    client.write("GET", path, &[("connection", "close")], b"").expect("a request");
+    client
+}
+
+/// Whether nothing has come yet, no end either.
+fn waits(client: &Client) -> bool {
+    let stream = client.stream();
+    stream.set_nonblocking(true).expect("an option");
+    let looked = stream.peek(&mut [0]);
+    stream.set_nonblocking(false).expect("an option");
+    looked.is_err_and(|error| error.kind() == std::io::ErrorKind::WouldBlock)
+}
+
+#[test]
+fn who_waits_for_a_place_when_the_listener_closes_still_gets_one() {
+    let upstream = holding();
+    let (mut sidecar, held) = full(&upstream, "20s");
+    let waiting = [(); 3].map(|()| asking(&sidecar, "/"));
+    sidecar.terminate();
+    always(Duration::from_secs(1), "they wait", || waiting.iter().all(waits));
+    assert_eq!(crate::support::get(local(upstream.port()), "/release").status, 200);
+    for mut client in held.into_iter().chain(waiting) {
+        assert_eq!(client.read().expect("an answer").status, 200);
+    }
+    assert_eq!(sidecar.wait(PATIENCE).code(), Some(0));
+    assert!(sidecar.log().contains("stopped: nothing was left in flight"));
+}
+
+#[test]
+fn who_waits_for_a_place_does_not_hold_up_the_end() {
+    let upstream = holding();
+    let (mut sidecar, _held) = full(&upstream, "1s");
+    let _waiting = asking(&sidecar, "/");
+    let signalled = Instant::now();
+    sidecar.terminate();
+    assert_eq!(sidecar.wait(PATIENCE).code(), Some(0));
+    let took = signalled.elapsed();
+    assert!(took >= Duration::from_secs(1) && took < Duration::from_secs(4), "{took:?}");
+
+    let upstream = holding();
+    let (mut sidecar, _held) = full(&upstream, "60s");
+    let _waiting = asking(&sidecar, "/");
+    sidecar.terminate();
+    assert_eq!(sidecar.insist(Signal::TERM).code(), Some(0));
+}
+
+#[test]
+fn the_listener_closes_when_nobody_waits_although_no_place_is_free() {
+    let upstream = holding();
+    let (sidecar, _held) = full(&upstream, "60s");
+    sidecar.terminate();
+    // By the kernel's table: who connected to see would be somebody who waits.
+    let port = format!(":{:04X}", sidecar.traffic.port());
+    eventually(PATIENCE, "nobody listens", || {
+        let table = std::fs::read_to_string("/proc/net/tcp").expect("the kernel's table");
+        !table.lines().any(|row| {
+            let words: Vec<&str> = row.split_whitespace().collect();
+            words[1].ends_with(&port) && words[3] == "0A"
+        })
+    });
 }
 
 /// One end after another under load: half of the clients keep their connection until told to close it, half make a new
