@@ -290,12 +290,19 @@ impl Rejection {
             _ if ours.iter().any(|errno| error.raw_os_error() == Some(errno.raw_os_error())) => Self::NoSockets,
             std::io::ErrorKind::ConnectionRefused | std::io::ErrorKind::NotFound => Self::ConnectRefused,
             std::io::ErrorKind::TimedOut => Self::ConnectTimeout,
+            std::io::ErrorKind::ConnectionReset => Self::UpstreamClosed,
             _ => Self::ConnectFailed,
         }
     }
 
+    /// Whether it proves that nobody listens. Nothing else does: who resets or closes a connection is there, and a name or
+    /// a route that is missing says nothing of the app.
+    pub(super) fn proves_that_nobody_listens(self) -> bool {
+        self == Self::ConnectRefused
+    }
+
     /// Whether a connection that could not be made is worth another attempt.
     pub(super) fn is_worth_another_attempt(self) -> bool {
-        matches!(self, Self::ConnectRefused | Self::ConnectFailed | Self::Tls(Distrust::Closed))
+        matches!(self, Self::ConnectRefused | Self::ConnectFailed | Self::UpstreamClosed | Self::Tls(Distrust::Closed))
     }
 }

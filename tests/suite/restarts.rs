@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
+use socket2::SockRef;
 use tempfile::TempDir;
 
 use crate::support::{
@@ -354,4 +355,39 @@ fn a_broken_app_is_not_asked_twice_as_much() {
     assert!(further <= allowed && further >= 200, "{further} of at most {allowed}");
     assert!(sidecar.metric("pulsegate_retries_denied_total", &[]) > 0.0);
     sidecar.assert_metric("pulsegate_requests_total", &["code=\"502\""], 800.0);
+}
+
+/// Only refused connections say that nobody is there to be asked too much.
+#[test]
+fn an_app_that_resets_what_it_accepts_is_not_asked_for_free() {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let port = listener.local_addr().expect("an address").port();
+    let accepted = Arc::new(AtomicUsize::new(0));
+    let count = accepted.clone();
+    std::thread::spawn(move || {
+        for stream in listener.incoming().map_while(Result::ok) {
+            let _ = SockRef::from(&stream).set_linger(Some(Duration::ZERO));
+            count.fetch_add(1, SeqCst);
+        }
+    });
+    let sidecar = Sidecar::start(&holding(port, "5s").raw("proxy.threads", "1"));
+    let address = sidecar.traffic;
+    let begun = Instant::now();
+    let ask = move || {
+        let mut client = Client::connect(address);
+        for _ in 0..50 {
+            let answer = client.ask("GET", "/", &[], b"").expect("an answer");
+            assert_eq!((answer.status, answer.json()["error"]["code"].as_str()), (502, Some("upstream_closed")));
+        }
+    };
+    let clients: Vec<_> = (0..16).map(|_| std::thread::spawn(ask)).collect();
+    clients.into_iter().for_each(|client| client.join().expect("a client"));
+    let seconds = begun.elapsed().as_secs() as usize + 1;
+    let further = sidecar.metric("pulsegate_retries_total", &[]) as usize;
+    // A hundred to begin with, a fifth of the requests, and ten for every second.
+    assert!(further <= 100 + 800 / 5 + 10 * seconds, "{further} in {seconds} s");
+    let looks = accepted.load(SeqCst).saturating_sub(800 + further);
+    assert!(looks <= 100 * seconds, "{looks} in {seconds} s");
+    assert!(sidecar.metric("pulsegate_retries_denied_total", &[]) > 0.0);
+    sidecar.assert_metric("pulsegate_requests_held", &[], 0.0);
 }

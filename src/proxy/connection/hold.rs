@@ -12,6 +12,7 @@ use tokio::time::{Instant, sleep, sleep_until, timeout_at};
 use super::super::local::Local;
 use super::super::rejection::Rejection;
 use super::super::upstream::{Lease, Needs, Pool};
+use super::retry::Budget;
 use super::{ClientStream, Connection, Job, watch};
 use crate::clock::back_off;
 use crate::traffic::Shard;
@@ -89,6 +90,7 @@ impl Hold {
         &self,
         pool: &Rc<Pool>,
         shard: &Shard,
+        budget: &Budget,
         needs: Needs,
         why: Rejection,
         until: Instant,
@@ -96,7 +98,13 @@ impl Hold {
         let Some(_place) = Place::take(&self.held, shard) else { return Err(why) };
         self.failures.set(self.failures.get().max(1));
         let why = Cell::new(why);
+        // An app that resets what it accepts is there, and can be asked too much.
+        let may_knock = || why.get() != Rejection::UpstreamClosed || budget.pay();
         let knocking = async {
+            if !may_knock() && !self.has_gone(pool, needs, until).await {
+                budget.deny();
+                return Err(why.get());
+            }
             let Ok(_turn) = self.turn.acquire().await else { return Err(why.get()) };
             loop {
                 let pause = back_off(FIRST_PAUSE, LONGEST_PAUSE, self.failures.get());
@@ -116,10 +124,14 @@ impl Hold {
                         if rejection.is_worth_another_attempt() || rejection == Rejection::ConnectTimeout =>
                     {
                         why.set(rejection);
-                        if rejection.is_worth_another_attempt() {
+                        if rejection.proves_that_nobody_listens() {
                             self.looks.away.set(Some(begun));
                         }
                         self.failures.set(self.failures.get().saturating_add(1));
+                        if !may_knock() {
+                            budget.deny();
+                            return Err(rejection);
+                        }
                     }
                     Err(rejection) => return Err(rejection),
                 }
@@ -151,7 +163,7 @@ impl Looks {
         }
         let begun = Instant::now();
         // A connection that nothing is sent on is not kept: an app that serves one at a time would wait for it.
-        if pool.connect(needs).await.is_err_and(Rejection::is_worth_another_attempt) {
+        if pool.connect(needs).await.is_err_and(Rejection::proves_that_nobody_listens) {
             self.away.set(Some(begun));
         }
         self.looked.set(Some(begun));
@@ -197,7 +209,7 @@ impl<L: Local, S: ClientStream> Connection<'_, L, S> {
         until: Instant,
     ) -> Option<Result<Lease, Rejection>> {
         let proxy = self.proxy.clone();
-        let connection = proxy.hold.connection(&proxy.pool, &proxy.shard, job.needs(), why, until);
+        let connection = proxy.hold.connection(&proxy.pool, &proxy.shard, &proxy.budget, job.needs(), why, until);
         Some(self.meanwhile(job, connection).await?.flatten())
     }
 

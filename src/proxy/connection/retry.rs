@@ -58,8 +58,8 @@ fn take_one(left: &mut u32) -> bool {
     any
 }
 
-/// One worker's further attempts are at most a share of its requests: an app that is broken must not be asked twice as
-/// much as one that is well.
+/// One worker's further attempts are at most a share of its requests, and a few a second beside: an app that is broken must
+/// not be asked twice as much as one that is well.
 #[derive(Debug)]
 pub(in crate::proxy) struct Budget {
     /// In parts of an attempt.
@@ -89,8 +89,13 @@ impl Budget {
         self.saved.set((self.saved.get() + 1).min(MOST_ATTEMPTS * REQUESTS_PER_ATTEMPT));
     }
 
-    /// Pays for one further attempt, if there is anything left.
+    /// Pays for one further attempt, which is made at once, if there is anything left.
     pub(super) fn spend(&self) -> bool {
+        self.pay() && self.free()
+    }
+
+    /// Pays for one further attempt, which counts when it is made.
+    pub(super) fn pay(&self) -> bool {
         let now = Instant::now();
         let quiet = QUIET_ATTEMPTS * REQUESTS_PER_ATTEMPT;
         if self.saved.get() < quiet {
@@ -107,7 +112,7 @@ impl Budget {
         let left = self.saved.get().checked_sub(REQUESTS_PER_ATTEMPT);
         let Some(left) = left else { return false };
         self.saved.set(left);
-        self.free()
+        true
     }
 
     /// One that costs nothing: the app was not there to be asked too much.
