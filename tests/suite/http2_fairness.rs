@@ -168,6 +168,32 @@ impl ByHand {
     }
 }
 
+/// The one that fills the app's connection is still on its way when the next one looks for a place there.
+#[test]
+fn a_body_behind_the_last_place_of_a_connection_arrives() {
+    let app = H2App::start_with(H2Rules { most_streams: Some(1), ..H2Rules::default() }, |mut exchange| async move {
+        let (body, _) = exchange.read().await;
+        exchange.answer(200, &[], &body).await;
+    });
+    let sidecar = Sidecar::start(&settings(&app));
+    let mut frames = Frames::connect(sidecar.traffic);
+    frames.get(1, "/warm").expect("a request");
+    frames.wait_for(HEADERS).expect("an answer");
+    let head = block(&[(":method", "POST"), (":scheme", "http"), (":authority", "a"), (":path", "/")]);
+    let call = |stream| {
+        [Frames::frame(HEADERS, END_HEADERS, stream, &head), Frames::frame(DATA, END_STREAM, stream, b"hello")].concat()
+    };
+    for round in 0..20 {
+        let first = 4 * round + 3;
+        // In one segment, and so in one turn of the loop.
+        frames.bytes(&[call(first), call(first + 2)].concat()).expect("two calls");
+        for _ in 0..2 {
+            let head = frames.wait_for(HEADERS).expect("an answer");
+            assert_eq!(head.payload[0], 0x80 | 8, "200");
+        }
+    }
+}
+
 #[test]
 fn connections_on_which_an_app_allows_nothing_are_not_kept() {
     let app = H2App::start_with(H2Rules { most_streams: Some(0), ..H2Rules::default() }, |_| async {});
@@ -312,4 +338,10 @@ fn large_heads_of_many_connections_have_a_bound_together() {
     let mut late = Frames::connect(sidecar.traffic);
     late.get(1, "/livez").expect("a request");
     assert!(late.wait_for(HEADERS).is_some_and(|head| head.payload[0] == 0x80 | 8), "one of each is always served");
+    // Who has done nothing wrong is not sent away for what others do.
+    late.get(3, "/held").expect("a request");
+    for number in 0..300 {
+        late.get(2 * number + 5, "/livez").expect("a request");
+        assert_eq!(late.wait_for(RST_STREAM).map(|reset| reset.code()), Some(7), "REFUSED_STREAM");
+    }
 }

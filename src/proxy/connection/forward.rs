@@ -10,7 +10,7 @@ use super::super::rejection::Rejection;
 use super::super::relay::{self, Completed, Course, Ended, GLANCE, Relay};
 use super::super::tunnel::tunnel;
 use super::super::upstream::Lease;
-use super::{After, ClientStream, Connection, Job, Slot, Step, watch};
+use super::{After, ClientStream, Connection, Job, MOST_AHEAD, Slot, Step, watch};
 use crate::clock::back_off;
 use crate::traffic::Failure;
 
@@ -220,11 +220,14 @@ impl<L: Local, S: ClientStream> Connection<'_, L, S> {
                 return Poll::Ready(Some(result));
             }
             // With a body still to come, its bytes stay where they are until the app can have them.
-            if !job.upload.is_done() {
+            if !job.upload.is_done() || self.ahead.len() >= MOST_AHEAD {
                 return self.poll_gone(&mut next_glance, cx).map(|()| None);
             }
-            let mut scratch = self.proxy.scratch.borrow_mut();
-            watch(Pin::new(&mut self.stream), cx, &mut scratch, &mut self.ahead).map(|_| None)
+            let watched = watch(Pin::new(&mut self.stream), cx, &mut self.proxy.scratch.borrow_mut(), &mut self.ahead);
+            if watched.is_pending() && self.ahead.len() >= MOST_AHEAD {
+                return self.poll_gone(&mut next_glance, cx).map(|()| None);
+            }
+            watched.map(|_| None)
         })
         .await
     }

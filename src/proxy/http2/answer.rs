@@ -51,6 +51,11 @@ impl Answer {
         self.in_hand.has_taken()
     }
 
+    /// Whether it is more than interim answers.
+    pub(super) fn has_begun(&self) -> bool {
+        self.send.is_some() || self.is_done()
+    }
+
     pub(super) fn is_done(&self) -> bool {
         matches!(self.state, State::Done)
     }

@@ -92,6 +92,11 @@ impl OfConnection {
         self.heads.get() < if worker_has_room { MOST_OF_HEADS } else { 1 }
     }
 
+    /// Whether it is for the sake of others that there is none.
+    pub(super) fn is_full_for_others(&self) -> bool {
+        self.heads.get() < MOST_OF_HEADS
+    }
+
     /// Whether the window that all requests of the connection share is open. The library opens it anew by halves.
     pub(super) fn may_send(&self) -> bool {
         self.bodies.get() < CONNECTION_WINDOW as usize / 2

@@ -6,6 +6,7 @@
 
 mod answer;
 mod chunks;
+mod departures;
 mod frames;
 mod in_hand;
 mod linger;

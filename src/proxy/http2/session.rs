@@ -21,11 +21,12 @@ use super::super::local::Local;
 use super::super::rejection::Rejection;
 use super::super::timer::Timer;
 use super::super::worker::Proxy;
+use super::departures::Departures;
 use super::frames::Seen;
 use super::in_hand::{CONNECTION_WINDOW, Held, OfConnection, OfStream};
 use super::linger::linger;
 use super::shared::Shared;
-use super::stream::{Departures, Stream};
+use super::stream::Stream;
 use crate::clock;
 use crate::drain::{Hub, Member, Phase};
 
@@ -50,6 +51,8 @@ pub(in crate::proxy) struct Session<'w, L, S> {
     handed_out: u64,
     /// Requests beyond `limits.streams`, or with too much in their heads, which were refused.
     refused: u64,
+    /// Of the coming ones, those that are no fault of the client's.
+    excused: u64,
     /// Since when a head is not whole, and whether that is too long.
     head_since: Option<Instant>,
     is_late: bool,
@@ -61,8 +64,6 @@ pub(in crate::proxy) struct Session<'w, L, S> {
     leaving_since: Option<Instant>,
     in_hand: Rc<OfConnection>,
     departures: Rc<Departures>,
-    /// When the recent ones were last set to nothing.
-    counted_since: Instant,
 }
 
 /// What a client may send of one request's body before the engine has taken any of it.
@@ -84,11 +85,6 @@ const REMEMBERED: Duration = Duration::from_secs(1);
 /// What small DATA frames may cost beyond their bytes, until the engine has absorbed them: all that a window has room for, if
 /// they have 32 bytes each.
 const SMALL_FRAMES: usize = 8 * 1024 * 1024;
-
-/// Streams that a client may give up in [`GIVEN_UP_WINDOW`], or have us reset for what it did wrong on them: each costs us a
-/// connection to the app.
-const MOST_GIVEN_UP: u32 = 200;
-const GIVEN_UP_WINDOW: Duration = Duration::from_secs(1);
 
 /// A client that was told to go elsewhere and has nothing running may take so long to close.
 const FAREWELL: Duration = Duration::from_secs(5);
@@ -143,13 +139,13 @@ impl<'w, L: Local, S: ClientStream> Session<'w, L, S> {
             seen,
             handed_out: 0,
             refused: 0,
+            excused: 0,
             head_since: None,
             is_late: false,
             is_cut: false,
             is_flood: false,
             leaving_since: None,
             departures: Rc::default(),
-            counted_since: now,
         };
         let is_orderly = std::future::poll_fn(|cx| {
             let polled = session.poll(cx);
@@ -175,7 +171,8 @@ impl<'w, L: Local, S: ClientStream> Session<'w, L, S> {
         loop {
             self.take_leave();
             self.seen.turns.set(self.seen.turns.get().wrapping_add(1));
-            if self.has_room() {
+            let has_room = self.has_room();
+            if has_room {
                 match self.library.poll_accept(cx) {
                     Poll::Ready(Some(Ok((request, respond)))) => {
                         self.begin(request, respond);
@@ -188,9 +185,13 @@ impl<'w, L: Local, S: ClientStream> Session<'w, L, S> {
             } else if let Poll::Ready(closed) = self.library.poll_closed(cx) {
                 return Poll::Ready(closed.map_or_else(|error| self.broke(&error), |()| true));
             }
-            self.count_refused();
+            if self.count_refused() {
+                continue;
+            }
             match self.running.poll_next_unpin(cx) {
                 Poll::Ready(Some(())) => self.ended(),
+                // Those that were just given up made room, and their wake-up may have been taken for another.
+                Poll::Ready(None) | Poll::Pending if !has_room && self.has_room() => {}
                 Poll::Ready(None) | Poll::Pending if self.seen.ended.get() && !self.seen.told.get() => {
                     self.seen.told.set(true);
                 }
@@ -204,7 +205,7 @@ impl<'w, L: Local, S: ClientStream> Session<'w, L, S> {
     /// they are not more than those that it may have.
     fn has_room(&self) -> bool {
         let all = self.running.len();
-        all.saturating_sub(self.departures.running.get()) < self.most && all < 2 * self.most
+        all.saturating_sub(self.departures.running()) < self.most && all < 2 * self.most
     }
 
     /// Notes how the connection ended; never in order.
@@ -217,6 +218,7 @@ impl<'w, L: Local, S: ClientStream> Session<'w, L, S> {
     fn begin(&mut self, request: Request<RecvStream>, mut respond: SendResponse<Held>) {
         if !self.in_hand.has_room_for_a_head() {
             // Seen on its way out, and counted, as are those that the library refuses.
+            self.excused += u64::from(self.in_hand.is_full_for_others());
             return respond.send_reset(Reason::REFUSED_STREAM);
         }
         if !self.current.is(&self.proxy) {
@@ -248,16 +250,13 @@ impl<'w, L: Local, S: ClientStream> Session<'w, L, S> {
         self.calm();
     }
 
-    /// Ends the connection of a client that gives up too much, or asks too often for more than it may.
-    fn calm(&mut self) {
-        let now = clock::turn();
-        if now - self.counted_since >= GIVEN_UP_WINDOW {
-            self.counted_since = now;
-            self.departures.recent.set(0);
-        }
-        if self.departures.recent.get() > MOST_GIVEN_UP {
+    /// Ends the connection of a client that gives up too much, or asks too often for more than it may; tells whether it has.
+    fn calm(&mut self) -> bool {
+        let floods = self.departures.are_a_flood();
+        if floods {
             self.library.abrupt_shutdown(Reason::ENHANCE_YOUR_CALM);
         }
+        floods
     }
 
     /// What was handed out at the end has not begun: a request that is not polled is not counted.
@@ -283,18 +282,18 @@ impl<'w, L: Local, S: ClientStream> Session<'w, L, S> {
         }
     }
 
-    /// Counts the requests that the library has just refused, because too many were under way.
-    fn count_refused(&mut self) {
+    /// Counts the requests that were just refused, because too many were under way; tells whether they were a flood.
+    fn count_refused(&mut self) -> bool {
         let (refused, faults) = self.seen.refusals.borrow_mut().take();
         for _ in 0..refused {
             self.unread().reject(Rejection::TooManyAtOnce);
         }
         self.refused += refused;
-        if refused + faults > 0 {
-            let recent = &self.departures.recent;
-            recent.set(recent.get().saturating_add(u32::try_from(refused + faults).unwrap_or(u32::MAX)));
-            self.calm();
-        }
+        let excused = self.excused.min(refused);
+        self.excused -= excused;
+        let its_fault = refused - excused + faults;
+        self.departures.add(its_fault);
+        its_fault > 0 && self.calm()
     }
 
     /// A request that the library has not handed out.

@@ -1,4 +1,3 @@
-use std::cell::Cell;
 use std::io;
 use std::pin::Pin;
 use std::rc::Rc;
@@ -12,6 +11,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::super::connection::ClientStream;
 use super::answer::Answer;
+use super::departures::Departures;
 use super::in_hand::{Held, OfStream};
 use super::request::{Carried, write_head, write_trailer};
 
@@ -20,7 +20,7 @@ pub(super) struct Stream {
     /// HTTP/1.1 that is to be read next: the head, and what goes around the data of chunks.
     text: Vec<u8>,
     text_read: usize,
-    /// How long the head is, which the engine has until the end.
+    /// How long the head is, which the engine has until the answer begins.
     head: usize,
     in_hand: Rc<OfStream>,
     /// Data to be read after it.
@@ -34,15 +34,6 @@ pub(super) struct Stream {
     /// The client, or its connection, has given the stream up.
     is_gone: bool,
     departures: Rc<Departures>,
-}
-
-/// The streams of a connection that its client gave up.
-#[derive(Debug, Default)]
-pub(super) struct Departures {
-    /// Since this was last set to nothing.
-    pub(super) recent: Cell<u32>,
-    /// Those that still run.
-    pub(super) running: Cell<usize>,
 }
 
 /// What of the request comes next.
@@ -85,12 +76,15 @@ impl Stream {
         }
     }
 
+    /// The head is not kept any longer.
+    fn end_head(&mut self) {
+        self.in_hand.connection.end_head(std::mem::take(&mut self.head));
+    }
+
     /// The client has given it up.
     fn leave(&mut self) {
         if !std::mem::replace(&mut self.is_gone, true) {
-            let Departures { recent, running } = &*self.departures;
-            recent.set(recent.get().saturating_add(1));
-            running.set(running.get() + 1);
+            self.departures.begin();
         }
     }
 
@@ -207,7 +201,12 @@ impl AsyncRead for Stream {
 
 impl AsyncWrite for Stream {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        self.get_mut().answer.poll_write(cx, bytes)
+        let this = self.get_mut();
+        let written = this.answer.poll_write(cx, bytes);
+        if this.head > 0 && this.answer.has_begun() {
+            this.end_head();
+        }
+        written
     }
 
     fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -259,10 +258,10 @@ impl ClientStream for Stream {
 
 impl Drop for Stream {
     fn drop(&mut self) {
-        self.in_hand.connection.end_head(self.head);
+        self.end_head();
         self.in_hand.give_away(usize::MAX);
         if self.is_gone {
-            self.departures.running.set(self.departures.running.get() - 1);
+            self.departures.end();
         } else if self.breaks_off() {
             self.answer.cut();
         }

@@ -165,6 +165,12 @@ impl<L: Local, S: ClientStream> Relay<'_, L, S> {
 
     fn begin_body(&mut self, head: &ResponseHead<'_, '_>) {
         self.job.exchange.answered();
+        // It will not be sent once more, and the answer may take its time.
+        if self.course.up.ended.is_some() {
+            self.course.up.written = 0;
+            self.proxy.give_back(std::mem::take(&mut self.job.out));
+            self.job.share = None;
+        }
         // An answer that comes before the request is complete ends the connection: the rest would be taken for a request.
         let early = !self.job.upload.is_done();
         let close = !self.job.keep_alive || early || self.hub.phase() != Phase::Serving;

@@ -29,6 +29,11 @@ impl Pace {
         }
     }
 
+    /// It is not the client who lets us wait.
+    pub(super) fn excuse(&mut self) {
+        self.waiting = None;
+    }
+
     /// Bytes came, of which so many are to come in a second.
     pub(super) fn came(&mut self, bytes: usize, rate: u64) {
         if let Some(since) = self.waiting.take() {
@@ -87,6 +92,12 @@ mod tests {
         let mut pace = Pace::new(100, GRACE);
         sleep(GRACE * 10).await;
         assert_eq!(pace.end(), None);
+        pace.wait();
+        assert_eq!(pace.end(), Some(Instant::now() + GRACE));
+        sleep(GRACE / 2).await;
+        pace.excuse();
+        assert_eq!(pace.end(), None);
+        pace.came(0, 100);
         pace.wait();
         assert_eq!(pace.end(), Some(Instant::now() + GRACE));
     }

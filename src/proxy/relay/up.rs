@@ -49,7 +49,9 @@ impl<L: Local, S: ClientStream> Relay<'_, L, S> {
         let mut scratch = self.proxy.scratch.borrow_mut();
         let length = match read(Pin::new(&mut *self.client), cx, &mut scratch) {
             Poll::Pending => {
-                if !self.job.awaits_leave && self.client.may_send() {
+                if !self.client.may_send() {
+                    self.course.up.pace.excuse();
+                } else if !self.job.awaits_leave {
                     self.course.up.pace.wait();
                 }
                 return Ok(false);

@@ -151,7 +151,8 @@ impl Channel {
     /// A place for one more stream.
     pub(super) fn place(self: &Rc<Self>) -> Option<Place> {
         let mut sender = self.sender.borrow_mut();
-        let ready = sender.as_mut()?.poll_ready(&mut Context::from_waker(Waker::noop()));
+        // A sender's own question would take the place of the waker of the stream that it has begun last.
+        let ready = sender.as_ref()?.clone().poll_ready(&mut Context::from_waker(Waker::noop()));
         if matches!(ready, Poll::Ready(Err(_))) {
             // The app has said that it takes no more.
             *sender = None;
