@@ -344,7 +344,7 @@ fn twenty_restarts_of_our_own_app_lose_nothing_that_it_did_not_have() {
     let clients = ClosedLoop::start(pair.sidecar.traffic, 4, |client| client.ask("GET", "/", &[], b""));
     for round in 1..=20 {
         let before = clients.answered();
-        eventually(PATIENCE, "the loop runs", || clients.answered() >= before + 20);
+        eventually(PATIENCE, "the loop runs", || clients.answered() >= before + 50);
         let app = eventually_some(PATIENCE, "the app that runs now", || {
             let log = pair.log();
             log.last().and_then(|line| Some(pid(line.strip_prefix("started ")?)))
