@@ -13,7 +13,7 @@ pub enum Malformed {
     FieldName,
     /// A field's value has a control character.
     FieldValue,
-    /// More than a hundred fields.
+    /// More than a hundred fields, or more than a hundred that `Connection` names.
     TooManyFields,
     /// The target is none of the four forms, or names a user or a fragment.
     Target,
