@@ -1,4 +1,5 @@
 use std::io;
+use std::os::fd::AsFd;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -59,14 +60,18 @@ impl Stream {
     }
 }
 
-fn peek(stream: impl std::os::fd::AsFd, buffer: &mut [u8]) -> io::Result<usize> {
+fn peek(stream: impl AsFd, buffer: &mut [u8]) -> io::Result<usize> {
     Ok(recv(stream, buffer, RecvFlags::PEEK)?.1)
 }
 
-fn has_left(stream: impl std::os::fd::AsFd) -> bool {
-    let signs = PollFlags::RDHUP | PollFlags::HUP | PollFlags::ERR;
-    let mut fds = [PollFd::from_borrowed_fd(stream.as_fd(), signs)];
-    poll(&mut fds, Some(&Timespec::default())).is_ok() && fds[0].revents().intersects(signs)
+fn has_left(stream: &impl AsFd) -> bool {
+    shows(stream, PollFlags::RDHUP | PollFlags::HUP | PollFlags::ERR)
+}
+
+/// Whether a socket shows any of these signs at this moment.
+pub(super) fn shows(socket: &impl AsFd, signs: PollFlags) -> bool {
+    let mut look = [PollFd::new(socket, signs)];
+    poll(&mut look, Some(&Timespec::default())).is_ok() && look[0].revents().intersects(signs)
 }
 
 /// A client's byte stream with everything that must be given back when it closes.

@@ -4,12 +4,12 @@ use std::net::{IpAddr, SocketAddr};
 use std::os::unix::net::{UnixListener as StdUnixListener, UnixStream as StdUnixStream};
 use std::sync::Arc;
 
-use rustix::event::{PollFd, PollFlags, Timespec};
+use rustix::event::PollFlags;
 use socket2::{Domain, SockFilter, SockRef, Socket, Type};
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 
 use super::deferred::defer_accept;
-use super::io::Stream;
+use super::io::{Stream, shows};
 use super::socket_file::SocketFile;
 use crate::loopback;
 use crate::settings::Address;
@@ -203,11 +203,10 @@ impl Listener {
 
     /// Whether somebody waits to be accepted.
     pub(super) fn has_queue(&self) -> bool {
-        let mut look = match self {
-            Self::Tcp(listener) => [PollFd::new(listener, PollFlags::IN)],
-            Self::Unix(_, listener) => [PollFd::new(listener, PollFlags::IN)],
-        };
-        rustix::event::poll(&mut look, Some(&Timespec::default())).is_ok_and(|ready| ready > 0)
+        match self {
+            Self::Tcp(listener) => shows(listener, PollFlags::IN),
+            Self::Unix(_, listener) => shows(listener, PollFlags::IN),
+        }
     }
 
     /// A connection that waits already, by asking the kernel: what the runtime knows of the socket may be old.

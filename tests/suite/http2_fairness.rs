@@ -16,10 +16,6 @@ fn settings(app: &H2App) -> Settings {
     Sidecar::bare_for(app.port()).text("proxy.upstream", &app.url()).raw("proxy.threads", "1")
 }
 
-fn requests(sidecar: &Sidecar, code: &str) -> f64 {
-    sidecar.metric("pulsegate_requests_total", &[&format!("code=\"{code}\"")])
-}
-
 /// A call that streams small messages to an app that takes its time is what gRPC does.
 #[test]
 fn a_body_of_many_small_frames_arrives() {
@@ -332,7 +328,7 @@ fn large_heads_of_many_connections_have_a_bound_together() {
             }
         }
     }
-    let refused = || requests(&sidecar, "429");
+    let refused = || sidecar.metric("pulsegate_requests_total", &["code=\"429\""]);
     let running = || sidecar.metric("pulsegate_requests_in_flight", &[]);
     eventually(PATIENCE, "all have begun or were refused", || refused() + running() == f64::from(10 * CONNECTIONS));
     let most = (8.0 * 1024.0 * 1024.0 / HEAD as f64).ceil();

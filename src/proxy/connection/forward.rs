@@ -219,21 +219,21 @@ impl<L: Local, S: ClientStream> Connection<'_, L, S> {
             if let Poll::Ready(result) = awaited.as_mut().poll(cx) {
                 return Poll::Ready(Some(result));
             }
-            // With a body still to come, its bytes stay where they are until the app can have them.
-            if !job.upload.is_done() || self.ahead.len() >= MOST_AHEAD {
-                return self.poll_gone(&mut next_glance, cx).map(|()| None);
-            }
-            let watched = watch(Pin::new(&mut self.stream), cx, &mut self.proxy.scratch.borrow_mut(), &mut self.ahead);
-            if watched.is_pending() && self.ahead.len() >= MOST_AHEAD {
-                return self.poll_gone(&mut next_glance, cx).map(|()| None);
-            }
-            watched.map(|_| None)
+            self.poll_gone(job, &mut next_glance, cx).map(|()| None)
         })
         .await
     }
 
-    /// Ready when a client has gone from whom nothing is read; `next` is when it is next looked at.
-    pub(super) fn poll_gone(&mut self, next: &mut Option<Instant>, cx: &mut Context<'_>) -> Poll<()> {
+    /// Ready when the client has gone. With a body still to come, or enough behind its request, its bytes stay where they are
+    /// until somebody can have them: then it is looked at now and then, `next` is when.
+    pub(super) fn poll_gone(&mut self, job: &Job, next: &mut Option<Instant>, cx: &mut Context<'_>) -> Poll<()> {
+        if job.upload.is_done() {
+            let mut scratch = self.proxy.scratch.borrow_mut();
+            let watched = watch(Pin::new(&mut self.stream), cx, &mut scratch, &mut self.ahead);
+            if watched.is_ready() || self.ahead.len() < MOST_AHEAD {
+                return watched;
+            }
+        }
         if self.stream.absorb(cx) {
             return Poll::Ready(());
         }

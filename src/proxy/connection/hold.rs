@@ -13,7 +13,7 @@ use super::super::local::Local;
 use super::super::rejection::Rejection;
 use super::super::upstream::{Lease, Needs, Pool};
 use super::retry::Budget;
-use super::{ClientStream, Connection, Job, watch};
+use super::{ClientStream, Connection, Job};
 use crate::clock::back_off;
 use crate::traffic::Shard;
 
@@ -252,11 +252,7 @@ impl<L: Local, S: ClientStream> Connection<'_, L, S> {
         let proxy = self.proxy.clone();
         let scratch: &RefCell<Box<[u8]>> = &proxy.scratch;
         let mut scratch = scratch.borrow_mut();
-        while !job.upload.is_done() {
-            if job.out.len() >= MOST_KEPT {
-                drop(scratch);
-                return if self.poll_gone(next_glance, cx).is_ready() { Meanwhile::Gone } else { Meanwhile::Waits };
-            }
+        while !job.upload.is_done() && job.out.len() < MOST_KEPT {
             let mut buffer = ReadBuf::new(&mut scratch[..MOST_KEPT]);
             match Pin::new(&mut self.stream).poll_read(cx, &mut buffer) {
                 Poll::Pending => return Meanwhile::Waits,
@@ -273,7 +269,8 @@ impl<L: Local, S: ClientStream> Connection<'_, L, S> {
                 return Meanwhile::Wrong(Rejection::BodyTooLarge);
             }
         }
-        match watch(Pin::new(&mut self.stream), cx, &mut scratch, &mut self.ahead) {
+        drop(scratch);
+        match self.poll_gone(job, next_glance, cx) {
             Poll::Pending => Meanwhile::Waits,
             Poll::Ready(()) => Meanwhile::Gone,
         }

@@ -66,7 +66,7 @@ pub(in crate::proxy) struct Needs {
 struct Idle {
     stream: AppStream,
     since: Instant,
-    /// It must rest, and be looked at closely afterwards.
+    /// It must rest. Afterwards it is looked at closely, as all are that were idle for so long.
     rests: bool,
 }
 
@@ -111,10 +111,10 @@ impl Pool {
         let mut idle = self.idle.borrow_mut();
         // Of those that rest the longest comes first: where that is not over, no other is.
         while idle.back().is_some_and(Idle::has_rested)
-            && let Some(Idle { mut stream, since, rests }) = idle.pop_back()
+            && let Some(Idle { mut stream, since, .. }) = idle.pop_back()
         {
             self.shard.upstream_idle.fetch_sub(1, Relaxed);
-            let closely = needs.surely || rests || clock::turn() - since >= UNSEEN;
+            let closely = needs.surely || clock::turn() - since >= UNSEEN;
             if stream.is_quiet() && !(closely && stream.has_ended()) {
                 return Some(self.lease(stream, true));
             }
