@@ -37,12 +37,28 @@ impl Clock {
 
 thread_local! {
     static TURN: Cell<Option<Instant>> = const { Cell::new(None) };
+    static AWAKE: Cell<Option<Instant>> = const { Cell::new(None) };
 }
 
 /// Notes the time once for everything that a task does in one go. To be called whenever such a task is polled: a thread
 /// on which this has been called once has [`turn`] at the time of its last call.
 pub fn begin_turn() {
-    TURN.set(Some(Instant::now()));
+    let now = Instant::now();
+    TURN.set(Some(now));
+    if AWAKE.get().is_none() {
+        AWAKE.set(Some(now));
+    }
+}
+
+/// Notes that this thread has slept. To be called whenever it wakes up.
+pub fn wake_up() {
+    AWAKE.set(None);
+}
+
+/// For how long this thread had not slept when the present turn began: what has happened meanwhile it may not have been told.
+#[must_use]
+pub fn awake() -> Duration {
+    turn() - AWAKE.get().unwrap_or_else(turn)
 }
 
 /// When the present turn began: good to what can be done without waiting, and much cheaper than asking the clock for each

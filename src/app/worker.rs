@@ -10,6 +10,7 @@ use super::StartError;
 use super::router::{AdminOnly, AgentLines, Endpoints, Traffic};
 use crate::admin::{Admin, AgentCheck, CurrentAdmin, GrpcHealth, Management, Operator, Port};
 use crate::check::Pulse;
+use crate::clock;
 use crate::drain::{Hub, Phase, Seat, Tally};
 use crate::proxy::{Admission, Current, Gate, Proxy, ProxySettings, RequestLogRules, Target};
 use crate::server::{Acceptor, Bound, ConnectionSettings, Crowd, Door, HyperServer, Private, Serve};
@@ -103,7 +104,11 @@ struct Worker {
 
 impl Worker {
     fn run(self) {
-        match Builder::new_current_thread().enable_all().build_local(LocalOptions::default()) {
+        match Builder::new_current_thread()
+            .enable_all()
+            .on_thread_unpark(clock::wake_up)
+            .build_local(LocalOptions::default())
+        {
             Ok(runtime) => {
                 runtime.block_on(self.serve());
                 // A name that is being looked up just now must not keep the process.

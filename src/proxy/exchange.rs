@@ -2,7 +2,6 @@ use std::cell::Cell;
 use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -104,7 +103,7 @@ impl Asked {
 
 impl Exchange {
     pub(super) fn begin(ledger: Rc<Ledger>, asked: Asked) -> Self {
-        ledger.shard.in_flight.fetch_add(1, Relaxed);
+        ledger.shard.in_flight.add(1);
         Self {
             ledger,
             asked,
@@ -157,20 +156,20 @@ impl Exchange {
     /// So many more bytes of the body came from the client.
     pub(super) fn receive(&self, bytes: u64) {
         self.received.set(self.received.get() + bytes);
-        self.ledger.shard.received.fetch_add(bytes, Relaxed);
+        self.ledger.shard.received.add(bytes);
     }
 
     /// So many more bytes of the body are for the client.
     pub(super) fn send(&self, bytes: u64) {
         self.sent.set(self.sent.get() + bytes);
-        self.ledger.shard.sent.fetch_add(bytes, Relaxed);
+        self.ledger.shard.sent.add(bytes);
     }
 }
 
 impl Drop for Exchange {
     fn drop(&mut self) {
         let (shard, duration) = (&self.ledger.shard, clock::turn() - self.begun);
-        shard.in_flight.fetch_sub(1, Relaxed);
+        shard.in_flight.sub(1);
         shard.request(self.asked.method, self.end.code, self.end.failure, duration);
         self.ledger.log.note(self, duration);
     }

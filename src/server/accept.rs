@@ -2,7 +2,6 @@ use std::cell::RefCell;
 use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
@@ -111,7 +110,7 @@ impl<S: Serve> Acceptor<S> {
                 // The client has gone again, or the network had a hiccup: nothing is wrong with us.
                 Err(error) if is_the_connections_own(&error) => {}
                 Err(error) => {
-                    self.shard.accept_failures.fetch_add(1, Relaxed);
+                    self.shard.accept_failures.add(1);
                     if !exhausted {
                         tracing::error!(%error, "cannot accept connections: raise the limit of open files");
                     }
@@ -145,7 +144,7 @@ async fn admit<S: Serve>(door: Rc<Door>, shard: Arc<Shard>, service: S, io: Io, 
     match Box::pin(door.enter(io, client)).await {
         Ok((io, client)) => service.serve(io, client).await,
         Err(error) => {
-            shard.handshake_failures.fetch_add(1, Relaxed);
+            shard.handshake_failures.add(1);
             tracing::debug!(%error, "a connection was refused before its first request");
         }
     }

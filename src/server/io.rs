@@ -3,7 +3,6 @@ use std::os::fd::AsFd;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::Ordering::Relaxed;
 use std::task::{Context, Poll};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -164,14 +163,14 @@ pub(super) struct Counted(Arc<Shard>);
 
 impl Counted {
     pub(super) fn new(shard: Arc<Shard>) -> Self {
-        shard.connections.fetch_add(1, Relaxed);
+        shard.connections.add(1);
         Self(shard)
     }
 }
 
 impl Drop for Counted {
     fn drop(&mut self) {
-        self.0.connections.fetch_sub(1, Relaxed);
+        self.0.connections.sub(1);
     }
 }
 

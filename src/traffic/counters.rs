@@ -1,8 +1,7 @@
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
-use super::{Histogram, Login, Method, Models, Totals};
+use super::{Counter, Gauge, Histogram, Login, Method, Models, Totals};
 
 /// The codes that have a counter: 100 to 599. Others are refused before they can be counted.
 pub(super) const FIRST_CODE: u16 = 100;
@@ -103,38 +102,38 @@ impl Failure {
 /// The counters of one worker.
 #[derive(Debug)]
 pub struct Shard {
-    requests: Box<[[AtomicU64; CODES]; Method::ALL.len()]>,
-    failures: [AtomicU64; Failure::ALL.len()],
+    requests: Box<[[Counter; CODES]; Method::ALL.len()]>,
+    failures: [Counter; Failure::ALL.len()],
     duration: Histogram,
     time_to_first_byte: Histogram,
     /// Body bytes from clients.
-    pub received: AtomicU64,
+    pub received: Counter,
     /// Body bytes to clients.
-    pub sent: AtomicU64,
+    pub sent: Counter,
     /// Requests begun and not ended.
-    pub in_flight: AtomicI64,
+    pub in_flight: Gauge,
     /// Open client connections.
-    pub connections: AtomicI64,
+    pub connections: Gauge,
     /// Client connections that could not be accepted.
-    pub accept_failures: AtomicU64,
+    pub accept_failures: Counter,
     /// Client connections that ended before HTTP: no TLS, no PROXY header, or too slow.
-    pub handshake_failures: AtomicU64,
+    pub handshake_failures: Counter,
     /// Upstream connections in use.
-    pub upstream_active: AtomicI64,
+    pub upstream_active: Gauge,
     /// Upstream connections waiting in the pool.
-    pub upstream_idle: AtomicI64,
+    pub upstream_idle: Gauge,
     /// Attempts beyond the first.
-    pub retries: AtomicU64,
+    pub retries: Counter,
     /// Further attempts that the budget did not allow.
-    pub retries_denied: AtomicU64,
+    pub retries_denied: Counter,
     /// Requests that wait for a place among those in flight.
-    pub queued: AtomicI64,
+    pub queued: Gauge,
     /// Requests that have waited so, or do.
-    pub queues: AtomicU64,
+    pub queues: Counter,
     /// Requests that wait for the app to come back.
-    pub held: AtomicI64,
+    pub held: Gauge,
     /// Requests that have waited so, or do.
-    pub holds: AtomicU64,
+    pub holds: Counter,
 }
 
 impl Default for Shard {
@@ -142,24 +141,24 @@ impl Default for Shard {
     fn default() -> Self {
         // A boxed slice of zeroes comes from the zeroed pages of the allocator: what is never counted is never resident.
         Self {
-            requests: Box::new([const { [const { AtomicU64::new(0) }; CODES] }; Method::ALL.len()]),
+            requests: Box::new([const { [const { Counter::new() }; CODES] }; Method::ALL.len()]),
             failures: Default::default(),
             duration: Histogram::default(),
             time_to_first_byte: Histogram::default(),
-            received: AtomicU64::new(0),
-            sent: AtomicU64::new(0),
-            in_flight: AtomicI64::new(0),
-            connections: AtomicI64::new(0),
-            accept_failures: AtomicU64::new(0),
-            handshake_failures: AtomicU64::new(0),
-            upstream_active: AtomicI64::new(0),
-            upstream_idle: AtomicI64::new(0),
-            retries: AtomicU64::new(0),
-            retries_denied: AtomicU64::new(0),
-            queued: AtomicI64::new(0),
-            queues: AtomicU64::new(0),
-            held: AtomicI64::new(0),
-            holds: AtomicU64::new(0),
+            received: Counter::new(),
+            sent: Counter::new(),
+            in_flight: Gauge::new(),
+            connections: Gauge::new(),
+            accept_failures: Counter::new(),
+            handshake_failures: Counter::new(),
+            upstream_active: Gauge::new(),
+            upstream_idle: Gauge::new(),
+            retries: Counter::new(),
+            retries_denied: Counter::new(),
+            queued: Gauge::new(),
+            queues: Counter::new(),
+            held: Gauge::new(),
+            holds: Counter::new(),
         }
     }
 }
@@ -169,9 +168,9 @@ impl Shard {
     pub fn request(&self, method: Method, code: u16, failure: Option<Failure>, duration: Duration) {
         let code = usize::from(code.wrapping_sub(FIRST_CODE));
         let code = if code < CODES { code } else { 400 };
-        add(&self.requests[method as usize][code], 1);
+        self.requests[method as usize][code].add(1);
         if let Some(failure) = failure {
-            add(&self.failures[failure as usize], 1);
+            self.failures[failure as usize].add(1);
         }
         self.duration.observe(duration);
     }
@@ -184,38 +183,32 @@ impl Shard {
     fn add_to(&self, totals: &mut Totals) {
         for (method, codes) in Method::ALL.iter().zip(self.requests.iter()) {
             for (code, count) in (FIRST_CODE..).zip(codes) {
-                let count = count.load(Relaxed);
+                let count = count.get();
                 if count > 0 {
                     *totals.requests.entry((method.label(), code)).or_default() += count;
                 }
             }
         }
         for (total, failures) in totals.failures.iter_mut().zip(&self.failures) {
-            *total += failures.load(Relaxed);
+            *total += failures.get();
         }
         self.duration.add_to(&mut totals.duration);
         self.time_to_first_byte.add_to(&mut totals.time_to_first_byte);
-        totals.received += self.received.load(Relaxed);
-        totals.sent += self.sent.load(Relaxed);
-        totals.in_flight += self.in_flight.load(Relaxed);
-        totals.connections += self.connections.load(Relaxed);
-        totals.accept_failures += self.accept_failures.load(Relaxed);
-        totals.handshake_failures += self.handshake_failures.load(Relaxed);
-        totals.upstream_active += self.upstream_active.load(Relaxed);
-        totals.upstream_idle += self.upstream_idle.load(Relaxed);
-        totals.retries += self.retries.load(Relaxed);
-        totals.retries_denied += self.retries_denied.load(Relaxed);
-        totals.queued += self.queued.load(Relaxed);
-        totals.queues += self.queues.load(Relaxed);
-        totals.held += self.held.load(Relaxed);
-        totals.holds += self.holds.load(Relaxed);
+        totals.received += self.received.get();
+        totals.sent += self.sent.get();
+        totals.in_flight += self.in_flight.get();
+        totals.connections += self.connections.get();
+        totals.accept_failures += self.accept_failures.get();
+        totals.handshake_failures += self.handshake_failures.get();
+        totals.upstream_active += self.upstream_active.get();
+        totals.upstream_idle += self.upstream_idle.get();
+        totals.retries += self.retries.get();
+        totals.retries_denied += self.retries_denied.get();
+        totals.queued += self.queued.get();
+        totals.queues += self.queues.get();
+        totals.held += self.held.get();
+        totals.holds += self.holds.get();
     }
-}
-
-/// Adds to a counter that only the caller's thread writes, as a worker alone writes its shard: a load and a store, in
-/// place of an addition that locks the memory for others that do not write it.
-pub(super) fn add(counter: &AtomicU64, more: u64) {
-    counter.store(counter.load(Relaxed).wrapping_add(more), Relaxed);
 }
 
 /// The counters of all workers.
@@ -258,6 +251,6 @@ impl Traffic {
     /// Requests begun and not ended, over all workers.
     #[must_use]
     pub fn in_flight(&self) -> i64 {
-        self.shards.iter().map(|shard| shard.in_flight.load(Relaxed)).sum()
+        self.shards.iter().map(|shard| shard.in_flight.get()).sum()
     }
 }

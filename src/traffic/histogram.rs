@@ -1,7 +1,6 @@
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
-use super::counters::add;
+use super::Counter;
 
 /// Upper bounds of the buckets in seconds: from a local answer to a model that thinks for ten minutes.
 pub const BOUNDS: [f64; 16] =
@@ -20,8 +19,8 @@ const BOUNDS_NANOS: [u64; 16] = {
 /// A histogram of durations that one thread writes and any thread reads, without a lock.
 #[derive(Debug, Default)]
 pub struct Histogram {
-    buckets: [AtomicU64; BOUNDS.len() + 1],
-    sum_nanos: AtomicU64,
+    buckets: [Counter; BOUNDS.len() + 1],
+    sum_nanos: Counter,
 }
 
 impl Histogram {
@@ -29,16 +28,16 @@ impl Histogram {
     pub fn observe(&self, duration: Duration) {
         let nanos = u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX);
         let bucket = BOUNDS_NANOS.partition_point(|bound| *bound < nanos);
-        add(&self.buckets[bucket], 1);
-        add(&self.sum_nanos, nanos);
+        self.buckets[bucket].add(1);
+        self.sum_nanos.add(nanos);
     }
 
     /// Adds what was counted here to `totals`.
     pub fn add_to(&self, totals: &mut HistogramTotals) {
         for (total, bucket) in totals.buckets.iter_mut().zip(&self.buckets) {
-            *total += bucket.load(Relaxed);
+            *total += bucket.get();
         }
-        totals.sum_nanos += self.sum_nanos.load(Relaxed);
+        totals.sum_nanos += self.sum_nanos.get();
     }
 }
 

@@ -119,8 +119,8 @@ impl<'a> Waiting<'a> {
         if !joins {
             return None;
         }
-        shard.queued.fetch_add(1, Relaxed);
-        shard.queues.fetch_add(1, Relaxed);
+        shard.queued.add(1);
+        shard.queues.add(1);
         Some(Self { places, shard, served: false })
     }
 }
@@ -129,7 +129,7 @@ impl Drop for Waiting<'_> {
     fn drop(&mut self) {
         let Places { most, state, .. } = self.places;
         state.with_line(|line, now| line.leave(now, *most, self.served));
-        self.shard.queued.fetch_sub(1, Relaxed);
+        self.shard.queued.sub(1);
     }
 }
 
@@ -223,15 +223,15 @@ mod tests {
         for _ in 0..100 {
             let gone = tokio::time::timeout(MS, places.enter(&shard)).await;
             assert!(gone.is_err(), "it waits");
-            assert_eq!(shard.queued.load(Relaxed), 0);
+            assert_eq!(shard.queued.get(), 0);
         }
         // One has its turn and goes before it takes it.
         let mut last = Box::pin(places.enter(&shard));
         assert!(tokio::time::timeout(Duration::ZERO, &mut last).await.is_err(), "it waits");
-        assert_eq!(shard.queued.load(Relaxed), 1);
+        assert_eq!(shard.queued.get(), 1);
         drop(held);
         drop(last);
-        assert_eq!(shard.queued.load(Relaxed), 0);
+        assert_eq!(shard.queued.get(), 0);
         assert!(places.enter_now().is_some(), "no place is lost");
     }
 }

@@ -1,5 +1,4 @@
 use std::pin::{Pin, pin};
-use std::sync::atomic::Ordering::Relaxed;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
@@ -114,7 +113,7 @@ impl<L: Local, S: ClientStream> Connection<'_, L, S> {
             Ended::Tunnel { lease, head, first } => Box::pin(self.tunnel(lease, head, first, job)).await,
             // What was not sent at all may be sent again however often: each time one stale connection fewer.
             Ended::Stale { sent: false, .. } if reused => {
-                proxy.shard.retries.fetch_add(1, Relaxed);
+                proxy.shard.retries.add(1);
                 job.exchange.retries += 1;
                 return None;
             }

@@ -1,7 +1,6 @@
 use std::cell::{Cell, RefCell};
 use std::pin::{Pin, pin};
 use std::rc::Rc;
-use std::sync::atomic::Ordering::Relaxed;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -112,7 +111,7 @@ impl Hold {
                     () = sleep(pause) => {}
                     () = self.back.notified() => {}
                 }
-                shard.retries.fetch_add(1, Relaxed);
+                shard.retries.add(1);
                 let begun = Instant::now();
                 match pool.connect(needs).await {
                     Ok(lease) => {
@@ -180,8 +179,8 @@ impl<'a> Place<'a> {
             return None;
         }
         held.set(held.get() + 1);
-        shard.held.fetch_add(1, Relaxed);
-        shard.holds.fetch_add(1, Relaxed);
+        shard.held.add(1);
+        shard.holds.add(1);
         Some(Self(held, shard))
     }
 }
@@ -189,7 +188,7 @@ impl<'a> Place<'a> {
 impl Drop for Place<'_> {
     fn drop(&mut self) {
         self.0.set(self.0.get() - 1);
-        self.1.held.fetch_sub(1, Relaxed);
+        self.1.held.sub(1);
     }
 }
 

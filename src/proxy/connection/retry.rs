@@ -1,6 +1,5 @@
 use std::cell::Cell;
 use std::sync::Arc;
-use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -117,13 +116,13 @@ impl Budget {
 
     /// One that costs nothing: the app was not there to be asked too much.
     pub(super) fn free(&self) -> bool {
-        self.shard.retries.fetch_add(1, Relaxed);
+        self.shard.retries.add(1);
         true
     }
 
     /// There was nothing left to pay with.
     pub(super) fn deny(&self) -> bool {
-        self.shard.retries_denied.fetch_add(1, Relaxed);
+        self.shard.retries_denied.add(1);
         false
     }
 }
@@ -146,8 +145,8 @@ mod tests {
             further += u32::from(budget.spend() || budget.deny());
         }
         assert_eq!(further, 200);
-        assert_eq!(budget.shard.retries_denied.load(Relaxed), 800);
-        assert_eq!(budget.shard.retries.load(Relaxed), 300, "with what was saved up");
+        assert_eq!(budget.shard.retries_denied.get(), 800);
+        assert_eq!(budget.shard.retries.get(), 300, "with what was saved up");
     }
 
     #[tokio::test(start_paused = true)]

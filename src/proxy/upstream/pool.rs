@@ -4,7 +4,6 @@ use std::io;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use tokio::net::TcpStream;
@@ -31,8 +30,8 @@ pub(super) const LONGEST_IDLE: Duration = Duration::from_secs(60);
 /// body all the same, a little later, and that would be taken for the next answer.
 const REST: Duration = Duration::from_millis(10);
 
-/// What has come on a connection in this turn of the loop nobody has been told: one that was idle for longer than this is
-/// looked at closely. A busy one is back sooner, and is spared the system call.
+/// What has come on a connection since the loop last asked the kernel nobody has been told. Where that may be longer ago than
+/// this, a connection that was idle for as long is looked at closely; the others are spared the system call.
 const UNSEEN: Duration = Duration::from_millis(1);
 
 /// One worker's connections to the app.
@@ -66,7 +65,7 @@ pub(in crate::proxy) struct Needs {
 struct Idle {
     stream: AppStream,
     since: Instant,
-    /// It must rest. Afterwards it is looked at closely, as all are that were idle for so long.
+    /// It must rest. Afterwards it is looked at closely.
     rests: bool,
 }
 
@@ -111,10 +110,11 @@ impl Pool {
         let mut idle = self.idle.borrow_mut();
         // Of those that rest the longest comes first: where that is not over, no other is.
         while idle.back().is_some_and(Idle::has_rested)
-            && let Some(Idle { mut stream, since, .. }) = idle.pop_back()
+            && let Some(Idle { mut stream, since, rests }) = idle.pop_back()
         {
-            self.shard.upstream_idle.fetch_sub(1, Relaxed);
-            let closely = needs.surely || clock::turn() - since >= UNSEEN;
+            self.shard.upstream_idle.sub(1);
+            let unseen = clock::awake().min(clock::turn() - since);
+            let closely = needs.surely || rests || unseen >= UNSEEN;
             if stream.is_quiet() && !(closely && stream.has_ended()) {
                 return Some(self.lease(stream, true));
             }
@@ -185,7 +185,7 @@ impl Pool {
         let before = idle.len();
         idle.retain_mut(|kept| now - kept.since <= LONGEST_IDLE && kept.stream.is_quiet());
         let closed = i64::try_from(before - idle.len()).unwrap_or(0);
-        self.shard.upstream_idle.fetch_sub(closed, Relaxed);
+        self.shard.upstream_idle.sub(closed);
         self.channels.sweep(now);
     }
 
@@ -194,14 +194,14 @@ impl Pool {
         self.retired.set(true);
         self.channels.clear();
         let closed = std::mem::take(&mut *self.idle.borrow_mut()).len();
-        self.shard.upstream_idle.fetch_sub(i64::try_from(closed).unwrap_or(0), Relaxed);
+        self.shard.upstream_idle.sub(i64::try_from(closed).unwrap_or(0));
     }
 
     fn lease(self: &Rc<Self>, stream: AppStream, reused: bool) -> Lease {
         // A connection that is shared counts itself.
         let is_counted = !matches!(stream, AppStream::Http2(_));
         if is_counted {
-            self.shard.upstream_active.fetch_add(1, Relaxed);
+            self.shard.upstream_active.add(1);
         }
         Lease { stream: Some(stream), is_counted, reused, pool: self.clone() }
     }
@@ -248,7 +248,7 @@ impl Lease {
         };
         let mut idle = self.pool.idle.borrow_mut();
         if idle.len() < MOST_IDLE && !self.pool.retired.get() {
-            self.pool.shard.upstream_idle.fetch_add(1, Relaxed);
+            self.pool.shard.upstream_idle.add(1);
             let kept = Idle { stream, since: clock::turn(), rests };
             if rests {
                 idle.push_front(kept);
@@ -260,7 +260,7 @@ impl Lease {
 
     fn uncount(&mut self) {
         if std::mem::take(&mut self.is_counted) {
-            self.pool.shard.upstream_active.fetch_sub(1, Relaxed);
+            self.pool.shard.upstream_active.sub(1);
         }
     }
 }
@@ -274,7 +274,7 @@ impl Drop for Lease {
 impl Drop for Pool {
     fn drop(&mut self) {
         let idle = i64::try_from(self.idle.get_mut().len()).unwrap_or(0);
-        self.shard.upstream_idle.fetch_sub(idle, Relaxed);
+        self.shard.upstream_idle.sub(idle);
     }
 }
 
@@ -282,7 +282,7 @@ impl Drop for Pool {
 mod tests {
     use std::net::SocketAddr;
     use std::sync::Mutex;
-    use std::sync::atomic::AtomicUsize;
+    use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
     use tokio::net::TcpListener;
 
@@ -317,29 +317,35 @@ mod tests {
         assert!(new.accept().await.is_ok(), "a new connection goes where the app is now");
         drop(further);
         lease.give_back(false);
-        assert_eq!(pool.shard.upstream_idle.load(Relaxed), 1);
+        assert_eq!(pool.shard.upstream_idle.get(), 1);
         tokio::time::pause();
         tokio::time::advance(LONGEST_IDLE + Duration::from_secs(1)).await;
         pool.sweep();
-        assert_eq!(pool.shard.upstream_idle.load(Relaxed), 0);
+        assert_eq!(pool.shard.upstream_idle.get(), 0);
         assert!(pool.reuse(NEEDS).is_none());
-        assert_eq!(pool.shard.upstream_active.load(Relaxed), 0);
+        assert_eq!(pool.shard.upstream_active.get(), 0);
     }
 
     #[tokio::test]
     async fn what_came_on_an_idle_connection_is_seen_before_the_loop_turns() {
-        for (idle, is_seen) in [(UNSEEN, true), (Duration::ZERO, false)] {
+        for (idle, has_slept, is_seen) in [(UNSEEN, false, true), (Duration::ZERO, false, false), (UNSEEN, true, false)]
+        {
             let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
             let address = listener.local_addr().expect("an address");
             let pool = pool(Resolver::by(move |_, _| Ok(vec![address])), Duration::ZERO);
             let mut lease = pool.connect(NEEDS).await.expect("a connection");
             let (app, _) = listener.accept().await.expect("a client");
+            // Nothing is awaited from here on: the loop has no turn.
+            clock::wake_up();
+            clock::begin_turn();
+            while !has_slept && clock::awake() < UNSEEN {
+                clock::begin_turn();
+            }
             lease.give_back(false);
             pool.idle.borrow_mut()[0].since -= idle;
-            // Nothing is awaited from here on: the loop has no turn.
             let mut app = app.into_std().expect("a socket");
             io::Write::write_all(&mut app, b"HTTP/1.1 200 OK\r\n\r\n").expect("an answer to nothing");
-            assert_eq!(pool.reuse(NEEDS).is_none(), is_seen, "idle for {idle:?}");
+            assert_eq!(pool.reuse(NEEDS).is_none(), is_seen, "idle for {idle:?}, has slept: {has_slept}");
         }
     }
 

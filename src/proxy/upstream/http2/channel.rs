@@ -4,7 +4,6 @@ use std::io;
 use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::Ordering::Relaxed;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
@@ -249,8 +248,8 @@ impl Channel {
         for (counted, by) in [(before, -1), (now, 1)] {
             match counted {
                 Counted::No => {}
-                Counted::Idle => drop(self.shard.upstream_idle.fetch_add(by, Relaxed)),
-                Counted::Active => drop(self.shard.upstream_active.fetch_add(by, Relaxed)),
+                Counted::Idle => self.shard.upstream_idle.add(by),
+                Counted::Active => self.shard.upstream_active.add(by),
             }
         }
     }

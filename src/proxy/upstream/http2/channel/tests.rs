@@ -49,7 +49,7 @@ async fn an_app_that_owes_answers_and_is_dead_is_given_up() {
             assert_eq!(app.read_to_end(&mut Vec::new()).await.expect("the end"), 0);
             drop(place);
             let counted = (&channel.shard.upstream_idle, &channel.shard.upstream_active);
-            assert_eq!((counted.0.load(Relaxed), counted.1.load(Relaxed)), (0, 0));
+            assert_eq!((counted.0.get(), counted.1.get()), (0, 0));
         })
         .await;
 }
