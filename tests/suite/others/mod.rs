@@ -1,6 +1,7 @@
 //! Suites written by others, once direct and once through the sidecar. `docs/conformance.md` explains what differs.
 
 mod cache;
+mod http2;
 mod slow;
 mod websocket;
 
