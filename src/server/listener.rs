@@ -1,11 +1,12 @@
 use std::fmt;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
-use std::os::unix::net::{UnixListener as StdUnixListener, UnixStream as StdUnixStream};
+use std::os::unix::net::UnixListener as StdUnixListener;
+use std::path::Path;
 use std::sync::Arc;
 
 use rustix::event::PollFlags;
-use socket2::{Domain, SockFilter, SockRef, Socket, Type};
+use socket2::{Domain, SockAddr, SockFilter, SockRef, Socket, Type};
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 
 use super::deferred::defer_accept;
@@ -79,10 +80,7 @@ impl Bound {
                 Ok(Self { address, socket: BoundSocket::Tcp(listener) })
             }
             Address::Unix(path) => {
-                // A file that nobody answers at was left behind by a process that was killed.
-                if path.exists()
-                    && StdUnixStream::connect(path).is_err_and(|error| error.kind() == io::ErrorKind::ConnectionRefused)
-                {
+                if path.exists() && is_left_behind(path) {
                     let _ = std::fs::remove_file(path);
                 }
                 let listener = StdUnixListener::bind(path).map_err(failed)?;
@@ -132,6 +130,16 @@ impl Bound {
             BoundSocket::Unix(file, listener) => Listener::Unix(file, UnixListener::from_std(listener)?),
         })
     }
+}
+
+/// Whether nobody answers at this file any more, because its process was killed. Asked without waiting: whoever is there may
+/// have a full queue.
+fn is_left_behind(path: &Path) -> bool {
+    let asked = Socket::new(Domain::UNIX, Type::STREAM, None).and_then(|socket| {
+        socket.set_nonblocking(true)?;
+        socket.connect(&SockAddr::unix(path)?)
+    });
+    asked.is_err_and(|error| error.kind() == io::ErrorKind::ConnectionRefused)
 }
 
 fn bind_tcp(address: SocketAddr) -> io::Result<std::net::TcpListener> {

@@ -53,8 +53,11 @@ impl Identity {
 #[cfg(test)]
 mod tests {
     use std::os::unix::net::{UnixListener, UnixStream};
+    use std::time::Duration;
 
-    use super::super::Bound;
+    use socket2::{Domain, SockAddr, Socket, Type};
+
+    use super::super::{BindError, Bound};
     use crate::settings::Address;
 
     #[test]
@@ -78,5 +81,22 @@ mod tests {
         let _replacement = UnixListener::bind(&path).expect("a socket");
         drop(bound);
         assert!(UnixStream::connect(&path).is_ok());
+    }
+
+    #[test]
+    fn a_file_is_left_behind_when_nobody_answers_and_not_when_the_queue_is_full() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = directory.path().join("socket");
+        let busy = Socket::new(Domain::UNIX, Type::STREAM, None).expect("a socket");
+        busy.bind(&SockAddr::unix(&path).expect("an address")).expect("a socket file");
+        busy.listen(0).expect("listening");
+        let _queued = UnixStream::connect(&path).expect("room for one");
+        let (bound, outcome) = std::sync::mpsc::channel();
+        let address = Address::Unix(path.clone());
+        std::thread::spawn(move || bound.send(Bound::bind(&address)));
+        let bound = outcome.recv_timeout(Duration::from_secs(20)).expect("it does not wait");
+        assert!(matches!(bound, Err(BindError::Taken(_))), "{bound:?}");
+        drop(busy);
+        assert!(Bound::bind(&Address::Unix(path)).is_ok());
     }
 }

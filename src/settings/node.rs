@@ -132,8 +132,10 @@ impl Table {
 
     /// Lays `upper` over this table: tables are merged key by key, everything else is replaced.
     pub fn merge(&mut self, upper: Self) {
+        // Keys are unique: among those that `upper` adds nothing need be looked for.
+        let known = self.entries.len();
         for entry in upper.entries {
-            let lower = self.entries.iter_mut().find(|mine| mine.key == entry.key);
+            let lower = self.entries[..known].iter_mut().find(|mine| mine.key == entry.key);
             match (lower, entry) {
                 (Some(lower), Entry { node: Node { value: Value::Table(table), origin }, origin: key, .. })
                     if matches!(lower.node.value, Value::Table(_)) =>
