@@ -42,6 +42,10 @@ impl ClientStream for Io {
     fn has_left(&self) -> bool {
         Self::has_left(self)
     }
+
+    fn is_broken(&self) -> bool {
+        Self::is_broken(self)
+    }
 }
 
 /// The endpoints on the traffic port, by their exact paths; everything else is for the app.

@@ -37,12 +37,12 @@ impl Stream {
         }
     }
 
-    /// Whether the other side has ended or reset the connection.
-    pub(super) fn has_left(&self) -> bool {
+    /// Whether the socket shows any of these signs at this moment.
+    pub(super) fn shows(&self, signs: PollFlags) -> bool {
         match self {
-            Self::Tcp(stream) => has_left(stream),
-            Self::Unix(stream) => has_left(stream),
-            Self::Tls(stream) => stream.has_left(),
+            Self::Tcp(stream) => shows(stream, signs),
+            Self::Unix(stream) => shows(stream, signs),
+            Self::Tls(stream) => stream.shows(signs),
         }
     }
 
@@ -61,10 +61,6 @@ impl Stream {
 
 fn peek(stream: impl AsFd, buffer: &mut [u8]) -> io::Result<usize> {
     Ok(recv(stream, buffer, RecvFlags::PEEK)?.1)
-}
-
-fn has_left(stream: &impl AsFd) -> bool {
-    shows(stream, PollFlags::RDHUP | PollFlags::HUP | PollFlags::ERR)
 }
 
 /// Whether a socket shows any of these signs at this moment.
@@ -124,7 +120,13 @@ impl Io {
     /// Whether the client has ended its side or reset the connection, whatever of it is still to be read.
     #[must_use]
     pub fn has_left(&self) -> bool {
-        self.stream.has_left()
+        self.stream.shows(PollFlags::RDHUP | PollFlags::HUP | PollFlags::ERR)
+    }
+
+    /// Whether the client has reset the connection, whatever of it is still to be read.
+    #[must_use]
+    pub fn is_broken(&self) -> bool {
+        self.stream.shows(PollFlags::HUP | PollFlags::ERR)
     }
 
     /// The user at the other end of a Unix socket, as the kernel knows it.

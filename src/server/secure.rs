@@ -3,6 +3,7 @@ use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll, Waker, ready};
 
+use rustix::event::PollFlags;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio_rustls::server::TlsStream;
 
@@ -34,8 +35,8 @@ impl Secure {
         self.stream.get_ref().1.peer_certificates().is_some_and(|chain| !chain.is_empty())
     }
 
-    pub(super) fn has_left(&self) -> bool {
-        self.stream.get_ref().0.has_left()
+    pub(super) fn shows(&self, signs: PollFlags) -> bool {
+        self.stream.get_ref().0.shows(signs)
     }
 
     pub(super) fn reset_on_close(&self, reset: bool) {

@@ -91,7 +91,7 @@ mod tests {
         busy.bind(&SockAddr::unix(&path).expect("an address")).expect("a socket file");
         busy.listen(0).expect("listening");
         let _queued = UnixStream::connect(&path).expect("room for one");
-        let (bound, outcome) = std::sync::mpsc::channel();
+        let (bound, outcome) = std::sync::mpsc::sync_channel(1);
         let address = Address::Unix(path.clone());
         std::thread::spawn(move || bound.send(Bound::bind(&address)));
         let bound = outcome.recv_timeout(Duration::from_secs(20)).expect("it does not wait");

@@ -103,16 +103,20 @@ const KEY: &str = "dGhlIHNhbXBsZSBub25jZQ==";
 /// RFC 6455 section 1.3 works this example out.
 const ACCEPT: &str = "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=";
 
-/// An app that agrees to a WebSocket and sends every byte back until the other side ends.
-fn echo_socket(exchange: &mut Exchange) -> Next {
-    if exchange.seen.field("upgrade").is_none() {
-        return exchange.answer(426, &[], b"this is a WebSocket");
-    }
+fn agree(exchange: &mut Exchange) {
     let agreed = format!(
         "HTTP/1.1 101 Switching Protocols\r\nconnection: Upgrade\r\nupgrade: websocket\r\n\
          sec-websocket-accept: {ACCEPT}\r\nsec-websocket-protocol: chat\r\n\r\n"
     );
     exchange.write(agreed.as_bytes());
+}
+
+/// An app that agrees to a WebSocket and sends every byte back until the other side ends.
+fn echo_socket(exchange: &mut Exchange) -> Next {
+    if exchange.seen.field("upgrade").is_none() {
+        return exchange.answer(426, &[], b"this is a WebSocket");
+    }
+    agree(exchange);
     while let Some(bytes) = exchange.take_some() {
         if !exchange.write(&bytes) {
             break;
@@ -231,4 +235,35 @@ fn an_open_websocket_lives_through_the_lame_duck_and_ends_with_the_grace() {
     }
     assert_eq!(sidecar.wait(PATIENCE).code(), Some(0));
     assert!(client.is_closed());
+}
+
+/// Nothing is read from a client while the app takes nothing: so its reset has to be looked for.
+#[test]
+fn a_websocket_whose_client_is_reset_ends_although_the_app_takes_nothing() {
+    let (go_on, told) = mpsc::channel::<()>();
+    let told = Mutex::new(told);
+    let upstream = Upstream::start(move |exchange| {
+        agree(exchange);
+        let _ = told.lock().expect("who tells").recv_timeout(PATIENCE);
+        Next::Close
+    });
+    let sidecar = Sidecar::start(&Sidecar::bare(&upstream));
+    let client = open(&sidecar);
+    let mut stream = client.stream();
+    stream.set_nonblocking(true).expect("a socket");
+    let (piece, mut stuck) = (vec![b'x'; 65_536], Instant::now());
+    while stuck.elapsed() < Duration::from_millis(300) {
+        match std::io::Write::write(&mut stream, &piece) {
+            Ok(_) => stuck = Instant::now(),
+            Err(_) => std::thread::yield_now(),
+        }
+    }
+    sidecar.assert_metric("pulsegate_requests_in_flight", &[], 1.0);
+    let _ = socket2::SockRef::from(&stream).set_linger(Some(Duration::ZERO));
+    drop((client, stream));
+    eventually(PATIENCE, "it is counted", || {
+        sidecar.metric("pulsegate_errors_total", &["type=\"client_closed\""]) == 1.0
+    });
+    sidecar.assert_metric("pulsegate_requests_in_flight", &[], 0.0);
+    drop(go_on);
 }

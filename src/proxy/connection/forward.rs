@@ -166,11 +166,13 @@ impl<L: Local, S: ClientStream> Connection<'_, L, S> {
     async fn tunnel(&mut self, mut lease: Lease, head: Vec<u8>, first: Vec<u8>, job: &mut Job) -> After {
         let silence = self.proxy.settings.timeouts.stream_idle;
         let ahead = std::mem::take(&mut self.ahead);
+        self.proxy.give_back(std::mem::take(&mut job.out));
         if self.write_all(head).await.is_err() {
             return After::Drop;
         }
-        let first = (&ahead[..], &first[..]);
-        let broken = tunnel(&mut self.stream, lease.stream(), first, &mut job.exchange, silence).await;
+        let scratch = self.proxy.scratch.clone();
+        let broken =
+            tunnel(&mut self.stream, lease.stream(), (ahead, first), &mut job.exchange, &scratch, silence).await;
         if broken == Some(Failure::UpstreamReset) { After::Reset } else { After::Drop }
     }
 

@@ -71,6 +71,11 @@ pub trait ClientStream: AsyncRead + AsyncWrite + Unpin {
         false
     }
 
+    /// Whether the client has reset the connection, as the kernel knows it at this moment.
+    fn is_broken(&self) -> bool {
+        false
+    }
+
     /// Whether the client could send, if it wanted to: others may have filled a window that it shares with them.
     fn may_send(&self) -> bool {
         true
@@ -100,6 +105,10 @@ impl<S: ClientStream> ClientStream for &mut S {
 
     fn has_left(&self) -> bool {
         (**self).has_left()
+    }
+
+    fn is_broken(&self) -> bool {
+        (**self).is_broken()
     }
 
     fn may_send(&self) -> bool {
