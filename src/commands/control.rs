@@ -1,13 +1,10 @@
-use std::os::linux::net::SocketAddrExt as _;
-use std::os::unix::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
 use hyper::Method;
 use hyper::header::HeaderMap;
 use serde_json::Value;
-use tokio::net::UnixStream;
 use tokio::runtime::Builder;
 
 use super::arguments::{Drain, Heartbeat, Maintenance, Reach, Switch};
@@ -16,6 +13,7 @@ use super::{print, say};
 use crate::admin::{AdminListen, ControlSocket, LONGEST_WAIT, Place, encode};
 use crate::config::{Config, Sources};
 use crate::fetch::{Answer, Question, fetch, fetch_through};
+use crate::loopback::connect_unix;
 use crate::settings::Url;
 
 /// How long the process may take to do something that it is to do at once.
@@ -127,20 +125,9 @@ fn ask(reach: &Reach, sources: &Sources, path: &str, patience: Duration) -> Resu
     let asking = async {
         match &way {
             Way::Port(url, _, first) => fetch(&question).await.map_err(|error| format!("{first}{url}: {error}")),
-            Way::File(file) => {
-                let shown = file.display();
-                let stream = UnixStream::connect(file).await.map_err(|error| nobody(&shown.to_string(), &error))?;
-                fetch_through(stream, &question).await.map_err(|error| format!("{shown}: {error}"))
-            }
-            Way::Name(name) => {
-                let connect = || {
-                    let stream = std::os::unix::net::UnixStream::connect_addr(&SocketAddr::from_abstract_name(name)?)?;
-                    stream.set_nonblocking(true)?;
-                    UnixStream::from_std(stream)
-                };
-                let stream = connect().map_err(|error| nobody(&format!("@{name}"), &error))?;
-                fetch_through(stream, &question).await.map_err(|error| format!("@{name}: {error}"))
-            }
+            Way::File(file) => ask_at(file, &file.display().to_string(), &question).await,
+            // As the kernel writes it.
+            Way::Name(name) => ask_at(Path::new(&format!("\0{name}")), &format!("@{name}"), &question).await,
         }
     };
     runtime.block_on(async {
@@ -151,8 +138,9 @@ fn ask(reach: &Reach, sources: &Sources, path: &str, patience: Duration) -> Resu
     })
 }
 
-fn nobody(place: &str, error: &std::io::Error) -> String {
-    format!("nothing answers at {place}: {error}")
+async fn ask_at(socket: &Path, shown: &str, question: &Question) -> Result<Answer, String> {
+    let stream = connect_unix(socket).await.map_err(|error| format!("nothing answers at {shown}: {error}"))?;
+    fetch_through(stream, question).await.map_err(|error| format!("{shown}: {error}"))
 }
 
 /// The control socket that a flag names; the management port that a flag names; the control socket of the configuration;
