@@ -1,5 +1,4 @@
 use std::cell::RefCell;
-use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -35,24 +34,24 @@ pub(super) async fn tunnel<C: ClientStream, A: AsyncRead + AsyncWrite>(
     let failure = std::future::poll_fn(|cx| {
         let mut scratch = scratch.borrow_mut();
         let chunk = &mut scratch[..CHUNK];
-        // Each direction ends by itself, because half-closed is a state of its own; what breaks ends both.
         match up.poll(cx, Pin::new(client), app.as_mut(), chunk, |bytes| exchange.receive(bytes)) {
             Ok(more) => moved = if more { clock::turn() } else { moved },
-            Err(Side::Read) => return Poll::Ready(Some(Failure::ClientClosed)),
-            Err(Side::Write) => return Poll::Ready(Some(Failure::UpstreamReset)),
+            Err(Gone) => return Poll::Ready(Some(Failure::ClientClosed)),
         }
         match down.poll(cx, app.as_mut(), Pin::new(client), chunk, |bytes| exchange.send(bytes)) {
             Ok(more) => moved = if more { clock::turn() } else { moved },
-            Err(Side::Read) => return Poll::Ready(Some(Failure::UpstreamReset)),
-            Err(Side::Write) => return Poll::Ready(Some(Failure::ClientClosed)),
+            Err(Gone) => return Poll::Ready(Some(Failure::UpstreamReset)),
         }
-        if up.is_done && down.is_done {
-            return Poll::Ready(None);
+        match (up.is_over(), down.end) {
+            // All that the app had to say has been passed on; whether it wanted to hear more is its business.
+            (true, End::Told) => return Poll::Ready(None),
+            (true, End::Refused) => return Poll::Ready(Some(Failure::ClientClosed)),
+            _ => {}
         }
         loop {
             let end = (!silence.is_zero()).then(|| moved + silence);
-            // Nothing is read from the client until the app has taken what it sent: its reset is there to be seen all the same.
-            let glance = (!up.held.is_empty()).then(|| glanced.unwrap_or(moved) + GLANCE);
+            // A client from whom nothing is read may have been reset all the same.
+            let glance = (!up.is_reading()).then(|| glanced.unwrap_or(moved) + GLANCE);
             if timer.poll(cx, end.into_iter().chain(glance).min()).is_pending() {
                 return Poll::Pending;
             }
@@ -71,28 +70,44 @@ pub(super) async fn tunnel<C: ClientStream, A: AsyncRead + AsyncWrite>(
     failure
 }
 
-/// Which end of a way broke.
+/// The side that a way reads from has broken off, and all that it said before has been passed on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Side {
+struct Gone;
+
+/// How a way ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum End {
+    /// Not yet.
+    Open,
+    /// Nothing more comes; the other side is still to be told.
     Read,
-    Write,
+    /// And has been told.
+    Told,
+    /// The other side takes no more. What it has to say itself is still to be heard.
+    Refused,
 }
 
-/// One of the two directions. It has memory of its own only for what the other side does not take.
+/// One of the two directions. Each ends by itself, because half-closed is a state of its own. It has memory of its own
+/// only for what the other side does not take.
 #[derive(Debug)]
 struct Way {
     held: Vec<u8>,
     /// So much of it has been taken.
     written: usize,
-    /// Nothing more comes.
-    has_ended: bool,
-    /// And the other side has been told.
-    is_done: bool,
+    end: End,
 }
 
 impl Way {
     fn new(held: Vec<u8>) -> Self {
-        Self { held, written: 0, has_ended: false, is_done: false }
+        Self { held, written: 0, end: End::Open }
+    }
+
+    fn is_over(&self) -> bool {
+        matches!(self.end, End::Told | End::Refused)
+    }
+
+    fn is_reading(&self) -> bool {
+        self.end == End::Open && self.held.is_empty()
     }
 
     /// Passes on what can be passed on; tells whether anything moved.
@@ -103,71 +118,64 @@ impl Way {
         mut to: Pin<&mut (impl AsyncWrite + ?Sized)>,
         chunk: &mut [u8],
         mut count: impl FnMut(u64),
-    ) -> Result<bool, Side> {
+    ) -> Result<bool, Gone> {
         let mut moved = false;
-        loop {
-            while self.written < self.held.len() {
-                let Some(taken) = write(to.as_mut(), cx, &self.held[self.written..])? else { return Ok(moved) };
-                count(taken as u64);
-                self.written += taken;
-                moved = true;
-            }
-            (self.held, self.written) = (Vec::new(), 0);
-            if self.is_done {
-                return Ok(moved);
-            }
-            if self.has_ended {
-                match to.poll_shutdown(cx) {
-                    Poll::Pending => return Ok(moved),
-                    Poll::Ready(ended) => ended.map_err(|_| Side::Write)?,
+        while !self.is_over() {
+            if self.written < self.held.len() {
+                match to.as_mut().poll_write(cx, &self.held[self.written..]) {
+                    Poll::Pending => break,
+                    Poll::Ready(Ok(taken @ 1..)) => {
+                        count(taken as u64);
+                        self.written += taken;
+                    }
+                    Poll::Ready(_) => self.end = End::Refused,
                 }
-                self.is_done = true;
-                return Ok(true);
-            }
-            let mut buffer = ReadBuf::new(chunk);
-            match from.as_mut().poll_read(cx, &mut buffer) {
-                Poll::Pending => return flush(to, cx).map(|()| moved),
-                Poll::Ready(read) => read.map_err(|_| Side::Read)?,
+            } else if self.end == End::Read {
+                match to.as_mut().poll_shutdown(cx) {
+                    Poll::Pending => break,
+                    Poll::Ready(told) => self.end = if told.is_ok() { End::Told } else { End::Refused },
+                }
+            } else {
+                (self.held, self.written) = (Vec::new(), 0);
+                let mut buffer = ReadBuf::new(chunk);
+                match from.as_mut().poll_read(cx, &mut buffer) {
+                    Poll::Pending => {
+                        // What TLS has taken may not be with the kernel yet.
+                        let Poll::Ready(Err(_)) = to.as_mut().poll_flush(cx) else { break };
+                        self.end = End::Refused;
+                    }
+                    Poll::Ready(Err(_)) => return Err(Gone),
+                    Poll::Ready(Ok(())) if buffer.filled().is_empty() => self.end = End::Read,
+                    Poll::Ready(Ok(())) => match to.as_mut().poll_write(cx, buffer.filled()) {
+                        Poll::Ready(Ok(taken @ 1..)) => {
+                            count(taken as u64);
+                            self.held.extend_from_slice(&buffer.filled()[taken..]);
+                        }
+                        Poll::Ready(_) => self.end = End::Refused,
+                        Poll::Pending => self.held.extend_from_slice(buffer.filled()),
+                    },
+                }
             }
             moved = true;
-            let bytes = buffer.filled();
-            self.has_ended = bytes.is_empty();
-            if !bytes.is_empty() {
-                let taken = write(to.as_mut(), cx, bytes)?.unwrap_or(0);
-                count(taken as u64);
-                self.held.extend_from_slice(&bytes[taken..]);
-            }
         }
-    }
-}
-
-/// How much of it is taken, if anything is at present.
-fn write(to: Pin<&mut (impl AsyncWrite + ?Sized)>, cx: &mut Context<'_>, bytes: &[u8]) -> Result<Option<usize>, Side> {
-    match to.poll_write(cx, bytes) {
-        Poll::Ready(Ok(taken @ 1..)) => Ok(Some(taken)),
-        Poll::Ready(_) => Err(Side::Write),
-        Poll::Pending => Ok(None),
-    }
-}
-
-/// What TLS has taken may not be with the kernel yet.
-fn flush(to: Pin<&mut (impl AsyncWrite + ?Sized)>, cx: &mut Context<'_>) -> Result<(), Side> {
-    match to.poll_flush(cx) {
-        Poll::Ready(Err::<(), io::Error>(_)) => Err(Side::Write),
-        _ => Ok(()),
+        Ok(moved)
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::task::Waker;
+
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, duplex};
 
     use super::*;
 
-    fn moves(way: &mut Way, from: &mut (impl AsyncRead + Unpin), to: &mut (impl AsyncWrite + Unpin)) -> (bool, u64) {
-        let (mut cx, mut counted) = (Context::from_waker(std::task::Waker::noop()), 0);
+    type Moved = Result<(bool, u64), Gone>;
+
+    fn moves(way: &mut Way, from: &mut (impl AsyncRead + Unpin), to: &mut (impl AsyncWrite + Unpin)) -> Moved {
+        let (mut cx, mut counted) = (Context::from_waker(Waker::noop()), 0);
         let moved = way.poll(&mut cx, Pin::new(from), Pin::new(to), &mut [0; 8], |bytes| counted += bytes);
-        (moved.expect("both are there"), counted)
+        moved.map(|moved| (moved, counted))
     }
 
     #[tokio::test]
@@ -176,30 +184,31 @@ mod tests {
         let (mut to, mut receiver) = duplex(10);
         let mut way = Way::new(b"first ".to_vec());
         sender.write_all(b"a b c d e f g").await.expect("room");
-        assert_eq!(moves(&mut way, &mut from, &mut to), (true, 10));
+        assert_eq!(moves(&mut way, &mut from, &mut to), Ok((true, 10)));
         assert_eq!(way.held.len() - way.written, 4, "one chunk and no more");
-        assert_eq!(moves(&mut way, &mut from, &mut to), (false, 0));
+        assert!(!way.is_reading());
+        assert_eq!(moves(&mut way, &mut from, &mut to), Ok((false, 0)));
         let mut got = vec![0; 10];
         receiver.read_exact(&mut got).await.expect("bytes");
-        assert_eq!(moves(&mut way, &mut from, &mut to), (true, 9));
-        assert_eq!((way.held.capacity(), way.has_ended), (0, false), "nothing is held for nothing");
+        assert_eq!(moves(&mut way, &mut from, &mut to), Ok((true, 9)));
+        assert!(way.is_reading());
+        assert_eq!(way.held.capacity(), 0, "nothing is held for nothing");
         drop(sender);
-        assert_eq!(moves(&mut way, &mut from, &mut to), (true, 0));
-        assert!(way.is_done);
+        assert_eq!(moves(&mut way, &mut from, &mut to), Ok((true, 0)));
+        assert_eq!(way.end, End::Told);
         receiver.read_to_end(&mut got).await.expect("the end");
         assert_eq!(got, b"first a b c d e f g");
-        assert_eq!(moves(&mut way, &mut from, &mut to), (false, 0), "once it is over nothing moves");
+        assert_eq!(moves(&mut way, &mut from, &mut to), Ok((false, 0)), "once it is over nothing moves");
     }
 
     #[tokio::test]
-    async fn it_is_told_which_side_broke() {
-        let (sender, mut from) = duplex(64);
+    async fn who_takes_no_more_may_still_have_something_to_say() {
+        let (mut sender, mut from) = duplex(64);
         let (mut to, receiver) = duplex(64);
         drop(receiver);
-        let mut way = Way::new(b"x".to_vec());
-        let mut cx = Context::from_waker(std::task::Waker::noop());
-        let broke = way.poll(&mut cx, Pin::new(&mut from), Pin::new(&mut to), &mut [0; 8], |_| {});
-        assert_eq!(broke, Err(Side::Write));
-        drop(sender);
+        let mut way = Way::new(Vec::new());
+        sender.write_all(b"x").await.expect("room");
+        assert_eq!(moves(&mut way, &mut from, &mut to), Ok((true, 0)));
+        assert!(way.end == End::Refused && way.is_over() && !way.is_reading());
     }
 }

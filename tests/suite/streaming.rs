@@ -267,3 +267,28 @@ fn a_websocket_whose_client_is_reset_ends_although_the_app_takes_nothing() {
     sidecar.assert_metric("pulsegate_requests_in_flight", &[], 0.0);
     drop(go_on);
 }
+
+/// Who closes while the other side is still speaking has been cut off by nobody: what it said last arrives.
+#[test]
+fn the_last_words_of_an_app_that_closes_a_busy_websocket_arrive() {
+    const LAST: usize = 300;
+    let upstream = Upstream::start(|exchange| {
+        agree(exchange);
+        exchange.take_some();
+        exchange.write(&[b'L'; LAST]);
+        Next::Close
+    });
+    let sidecar = Sidecar::start(&Sidecar::bare(&upstream));
+    for run in 0..30 {
+        let client = open(&sidecar);
+        let (mut reading, mut writing) = (client.stream(), client.stream());
+        let mut said = Vec::new();
+        std::thread::scope(|scope| {
+            scope.spawn(move || while std::io::Write::write_all(&mut writing, &[b'x'; 4096]).is_ok() {});
+            // It may end with a reset.
+            let _ = std::io::Read::read_to_end(&mut reading, &mut said);
+            let _ = reading.shutdown(std::net::Shutdown::Both);
+        });
+        assert_eq!(said.len(), LAST, "in run {run}");
+    }
+}

@@ -173,7 +173,12 @@ impl<L: Local, S: ClientStream> Connection<'_, L, S> {
         let scratch = self.proxy.scratch.clone();
         let broken =
             tunnel(&mut self.stream, lease.stream(), (ahead, first), &mut job.exchange, &scratch, silence).await;
-        if broken == Some(Failure::UpstreamReset) { After::Reset } else { After::Drop }
+        match broken {
+            // It may be sending still what the app does not want to hear, and must not lose the app's last words for it.
+            None => After::Close,
+            Some(Failure::UpstreamReset) => After::Reset,
+            Some(_) => After::Drop,
+        }
     }
 
     /// A new connection that ends with the app, and not with its listener, where that makes a difference.
