@@ -1,12 +1,13 @@
 //! An app behind TLS: verified, told apart by what is wrong with its certificate, and asked as any other.
 
-use std::io::Write as _;
+use std::io::{Read as _, Write as _};
 use std::net::TcpListener;
 use std::path::Path;
+use std::sync::Arc;
 
 use crate::support::{
     AppCertificates, CertificateFiles, Client, PATIENCE, Random, Response, Settings, Sidecar, TlsFront, Upstream,
-    Validity, eventually,
+    Validity, eventually, tls_config,
 };
 
 fn settings(port: u16, ca: &Path) -> Settings {
@@ -168,4 +169,41 @@ fn the_health_check_verifies_the_app_as_its_traffic_is() {
     eventually(PATIENCE, "the check fails", || {
         sidecar.log().contains("\"check\":\"app\",\"from\":\"unknown\",\"to\":\"unhealthy\"")
     });
+}
+
+/// Nothing can be written to such an app any more, and what it said before is there to be read.
+#[test]
+fn an_app_that_refuses_a_body_and_closes_is_heard() {
+    const ANSWER: &[u8] = b"HTTP/1.1 413 Content Too Large\r\nconnection: close\r\ncontent-length: 3\r\n\r\nbig";
+    const RUNS: usize = 15;
+    let authority = AppCertificates::new();
+    let config = Arc::new(tls_config(&authority.issue("localhost", Validity::Now), None));
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let port = listener.local_addr().expect("an address").port();
+    let app = std::thread::spawn(move || {
+        for stream in listener.incoming().take(RUNS) {
+            let stream = stream.expect("a client");
+            // Else the answer may wait behind the session tickets, and go down with the connection.
+            stream.set_nodelay(true).expect("a socket");
+            let session = rustls::ServerConnection::new(config.clone()).expect("a session");
+            let mut stream = rustls::StreamOwned::new(session, stream);
+            let mut some = [0; 10_000];
+            let _ = stream.read(&mut some).and_then(|_| stream.read(&mut some));
+            let _ = stream.write_all(ANSWER).and_then(|()| stream.flush());
+        }
+    });
+    let sidecar = Sidecar::start(&settings(port, &authority.file()));
+    for run in 0..RUNS {
+        let mut client = Client::connect(sidecar.traffic);
+        let mut writing = client.stream();
+        client.send(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 20000000\r\n\r\n").expect("a head");
+        client.expect("POST");
+        std::thread::scope(|scope| {
+            scope.spawn(move || (0..300).all(|_| writing.write_all(&[b'u'; 65_536]).is_ok()));
+            let answer = client.read().expect("an answer");
+            assert_eq!((answer.status, answer.text()), (413, "big"), "in run {run}");
+            client.shut_down(std::net::Shutdown::Both);
+        });
+    }
+    app.join().expect("the app");
 }

@@ -65,11 +65,10 @@ impl AsyncRead for AppStream {
             Self::Tcp(stream) => Pin::new(stream).poll_read(cx, buffer),
             Self::Unix(stream) => Pin::new(stream).poll_read(cx, buffer),
             Self::Tls(stream) => {
-                // What was written may still be in the session: nobody else comes back for it.
-                if stream.get_ref().1.wants_write()
-                    && let Poll::Ready(Err(error)) = Pin::new(&mut *stream).poll_flush(cx)
-                {
-                    return Poll::Ready(Err(error));
+                // What was written may still be in the session: nobody else comes back for it. An app that takes no more may have
+                // said why, and that is there to be read; if not, reading fails as well.
+                if stream.get_ref().1.wants_write() {
+                    let _ = Pin::new(&mut *stream).poll_flush(cx);
                 }
                 Pin::new(stream).poll_read(cx, buffer)
             }

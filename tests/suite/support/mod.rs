@@ -37,7 +37,7 @@ pub(crate) use self::monitors::{Alertmanager, Prometheus, encode, promtool};
 pub(crate) use self::peers::{LITELLM_KEY, Peer};
 pub(crate) use self::process::{Ended, Process, run};
 pub(crate) use self::sidecar::{PULSEGATE, SYSTEM_PATH, Sidecar, home_with_login};
-pub(crate) use self::tls_front::TlsFront;
+pub(crate) use self::tls_front::{TlsFront, config as tls_config};
 pub(crate) use self::tools::{claude, tool};
 pub(crate) use self::upstream::{Exchange, Next, Upstream};
 pub(crate) use self::watcher::Watcher;

@@ -65,7 +65,8 @@ impl Drop for TlsFront {
     }
 }
 
-pub(super) fn config(issued: &CertificateFiles, client_ca: Option<&Path>) -> ServerConfig {
+/// What a server with this certificate serves by.
+pub(crate) fn config(issued: &CertificateFiles, client_ca: Option<&Path>) -> ServerConfig {
     let chain = CertificateDer::pem_file_iter(&issued.cert).expect("a file").collect::<Result<Vec<_>, _>>();
     let key = PrivateKeyDer::from_pem_file(&issued.key).expect("a key");
     let provider = Arc::new(rustls::crypto::ring::default_provider());
