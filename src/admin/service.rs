@@ -3,7 +3,6 @@ use std::future::{Ready, ready};
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use bytes::Bytes;
@@ -18,6 +17,7 @@ use super::access::{Refusal, Said, Verdict, refuse};
 use super::control::Action;
 use super::cors::Mark;
 use super::host::is_addressed;
+use super::merge::Scrape;
 use super::report::Asked;
 use super::{
     Cors, Credentials, Endpoint, GrpcBody, GrpcHealth, Kind, Means, Merge, Metrics, Operator, Port, Waiting, Watched,
@@ -192,7 +192,7 @@ impl Admin {
             Some(dialect) => LocalAnswer::Later(self.call(target.endpoint, dialect, audience, request)),
             None => match (&target.endpoint.kind, &self.metrics.merge) {
                 (Kind::Metrics, Some(merge)) => {
-                    LocalAnswer::Later(self.merged_metrics(merge.clone(), merge.patience(request.headers())))
+                    LocalAnswer::Later(self.merged_metrics(merge.clone(), merge.scrape(target.port, request.headers())))
                 }
                 (Kind::Events, _) => LocalAnswer::Now(self.watch(target, audience, request)),
                 _ => at_once(self.read(target, audience, request)),
@@ -239,12 +239,12 @@ impl Admin {
     }
 
     /// Our metrics with the app's, once those are there.
-    fn merged_metrics(self: &Arc<Self>, merge: Arc<Merge>, patience: Duration) -> Later {
+    fn merged_metrics(self: &Arc<Self>, merge: Arc<Merge>, scrape: Scrape) -> Later {
         let admin = self.clone();
         Later::new(0, move |_| {
             Box::pin(async move {
                 let mut text = admin.metrics.render(&admin.board.report(), admin.clock.now());
-                merge.add(&mut text, patience).await;
+                merge.add(&mut text, scrape, admin.metrics.names()).await;
                 exposition(text).map(LocalBody::Whole)
             })
         })

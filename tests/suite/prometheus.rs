@@ -2,9 +2,10 @@
 
 use std::io::Write as _;
 use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use crate::support::{Client, Next, Prometheus, Sidecar, Upstream, eventually_some, tool};
+use crate::support::{Client, Next, PATIENCE, Prometheus, Sidecar, Upstream, eventually, eventually_some, tool};
 
 #[test]
 fn prometheus_scrapes_it() {
@@ -65,7 +66,7 @@ fn our_metrics_are_there_whatever_becomes_of_the_apps() {
             Next::Close
         }),
         ("too_large", |exchange| exchange.answer(200, &[], &b"app_jobs_total 7\n".repeat(MEBIBYTE))),
-        ("ok", |exchange| exchange.answer(200, &[], b"\xff\n\0\n")),
+        ("failed", |exchange| exchange.answer(200, &[("content-type", "text/html")], b"<html>\n<p>Welcome\n</html>\n")),
     ];
     for (result, answer) in cases {
         let upstream = Upstream::start(answer);
@@ -81,6 +82,50 @@ fn our_metrics_are_there_whatever_becomes_of_the_apps() {
         assert!(text.contains("\npulsegate_ready 1\n") && !text.contains("app_jobs"), "{result}: {text}");
         sidecar.assert_metric("pulsegate_metrics_merge_total", &[result], 1.0);
     }
+}
+
+/// Each of these lines would cost the whole scrape.
+const REFUSED: &[u8] = b"app_a -nan\napp_b +nan\napp_c 1e999\napp_d{a=\"1\",a=\"2\"} 1\n\
+    app_e{a=\"1\",b=\"2\",a=\"1\"} 1\napp_f{__name__=\"pulsegate_ready\"} 7\napp_g 1 -5\napp_h 1 +5\n# TYPE app_i  gauge\n\
+    app_i 1\napp_j 1\x0c5\napp_k\r1\napp_l \x0c1\npulsegate_check_reason 1\napp_last 5\n";
+
+#[test]
+fn no_line_of_the_app_costs_a_scrape() {
+    let upstream = Upstream::start(|exchange| exchange.answer(200, &[], REFUSED));
+    let settings = Sidecar::bare(&upstream).text("metrics.merge", "/metrics");
+    let sidecar = Sidecar::start(&settings).ready();
+    let prometheus = Prometheus::start(&[sidecar.admin], "");
+    for (expression, value) in [("app_i", "1"), ("app_last", "5"), ("pulsegate_ready", "1"), ("up", "1")] {
+        eventually_some(Duration::from_secs(60), &format!("{expression} is {value}"), || {
+            prometheus.value(expression).filter(|found| found == value)
+        });
+    }
+    let metadata = prometheus.get("/api/v1/metadata?metric=app_i");
+    assert_eq!(metadata["app_i"][0]["type"], "gauge", "{metadata}");
+    let text = sidecar.admin("/metrics").text().to_owned();
+    assert!(!text.contains("pulsegate_check_reason"), "a name of ours, though it is absent: {text}");
+}
+
+#[test]
+fn who_asks_at_the_traffic_port_takes_no_place_of_prometheus() {
+    const STRANGERS: usize = 6;
+    // Those that ask first wait; all that come later are answered.
+    let asked = AtomicUsize::new(0);
+    let upstream = Upstream::start(move |exchange| {
+        if asked.fetch_add(1, Ordering::Relaxed) < 4 {
+            std::thread::park_timeout(Duration::from_secs(60));
+        }
+        exchange.answer(200, &[], b"app_jobs_total 7\n")
+    });
+    let settings = Sidecar::bare(&upstream).text("metrics.merge", "/metrics").text("metrics.merge_timeout", "1m");
+    let sidecar = Sidecar::start(&settings).ready();
+    let mut strangers: Vec<_> = (0..STRANGERS).map(|_| Client::connect(sidecar.traffic)).collect();
+    for stranger in &mut strangers {
+        stranger.send(b"GET /metrics HTTP/1.1\r\nhost: x\r\n\r\n").expect("sent");
+    }
+    eventually(PATIENCE, "four strangers wait for the app", || upstream.seen().len() == 4);
+    let text = sidecar.admin("/metrics").text().to_owned();
+    assert!(text.contains("\napp_jobs_total 7\n"), "{text}");
 }
 
 #[test]

@@ -9,39 +9,44 @@ pub(super) struct Dropped {
     pub(super) malformed: u64,
 }
 
-/// Adds another exposition to ours, line by line, so that the whole is one that Prometheus takes.
+/// Adds another exposition to ours, line by line, so that the whole is one that Prometheus takes. `None`: not one line of
+/// it is in the format, so it is something else. `reserved`: names of ours, those included that are absent just now.
 ///
 /// Both are in the Prometheus text format 0.0.4. One line that is not would have Prometheus refuse all of it, and so
 /// would a family that is there twice.
-pub(super) fn join(ours: &mut String, theirs: &[u8]) -> Dropped {
-    let names = names(ours);
+pub(super) fn join(ours: &mut String, theirs: &[u8], reserved: impl Iterator<Item = String>) -> Option<Dropped> {
+    let mut names = names(ours);
+    names.extend(reserved);
     let mut dropped = Dropped::default();
     let mut described: HashSet<(&[u8], bool)> = HashSet::new();
-    let mut added = Vec::new();
+    let mut fits = false;
     for line in theirs.split(|byte| *byte == b'\n') {
-        let line = line.trim_ascii();
+        let line = trim(line.strip_suffix(b"\r").unwrap_or(line));
         if line.is_empty() {
             continue;
         }
-        match Line::parse(line) {
-            Some(Line::Comment) => {}
-            Some(Line::Family(name, ..) | Line::Sample(name)) if clashes(&names, name) => dropped.clashes += 1,
-            // A second description of a family is one too many.
-            Some(Line::Family(name, is_type)) if !described.insert((name, is_type)) => dropped.malformed += 1,
-            Some(_) => added.push(line),
-            None => dropped.malformed += 1,
-        }
-    }
-    for line in added {
-        match std::str::from_utf8(line) {
-            Ok(line) => {
-                ours.push_str(line);
-                ours.push('\n');
+        let (Some(parsed), Ok(text)) = (Line::parse(line), std::str::from_utf8(line)) else {
+            dropped.malformed += 1;
+            continue;
+        };
+        fits = true;
+        match parsed {
+            Line::Comment => {}
+            Line::Type(name, _) | Line::Help(name) | Line::Sample(name) if clashes(&names, name) => {
+                dropped.clashes += 1;
             }
-            Err(_) => dropped.malformed += 1,
+            // A second description of a family is one too many.
+            Line::Type(name, _) | Line::Help(name) if !described.insert((name, matches!(parsed, Line::Type(..)))) => {
+                dropped.malformed += 1;
+            }
+            // Before the type stands one space, and nothing after it.
+            Line::Type(name, kind) => {
+                ours.extend(["# TYPE ", std::str::from_utf8(name).unwrap_or_default(), " ", kind, "\n"]);
+            }
+            Line::Help(_) | Line::Sample(_) => ours.extend([text, "\n"]),
         }
     }
-    dropped
+    (fits || dropped.malformed == 0).then_some(dropped)
 }
 
 /// What a histogram or a summary adds to its name.
@@ -65,41 +70,75 @@ fn clashes(names: &HashSet<String>, name: &[u8]) -> bool {
 enum Line<'a> {
     /// Says nothing to Prometheus.
     Comment,
-    /// The type (true) or the help of a family.
-    Family(&'a [u8], bool),
+    /// The type of a family.
+    Type(&'a [u8], &'static str),
+    /// The help of a family.
+    Help(&'a [u8]),
     /// A value.
     Sample(&'a [u8]),
 }
 
+/// The types that this format knows.
+const TYPES: [&str; 5] = ["counter", "gauge", "histogram", "summary", "untyped"];
+
 impl<'a> Line<'a> {
     fn parse(line: &'a [u8]) -> Option<Self> {
         let Some(comment) = line.strip_prefix(b"#") else { return sample(line) };
-        let comment = comment.trim_ascii_start();
-        if let Some(rest) = comment.strip_prefix(b"TYPE ") {
-            let (name, rest) = take_name(rest.trim_ascii_start())?;
-            let kinds: [&[u8]; 5] = [b"counter", b"gauge", b"histogram", b"summary", b"untyped"];
-            return kinds.contains(&rest.trim_ascii()).then_some(Self::Family(name, true));
+        let (word, rest) = split_at_blank(trim(comment));
+        match word {
+            b"TYPE" => {
+                let (name, rest) = take_name(trim(rest))?;
+                let kind = TYPES.into_iter().find(|kind| kind.as_bytes() == trim(rest))?;
+                Some(Self::Type(name, kind))
+            }
+            b"HELP" => {
+                let (name, rest) = take_name(trim(rest))?;
+                rest.first().is_none_or(is_blank).then_some(Self::Help(name))
+            }
+            _ => Some(Self::Comment),
         }
-        if let Some(rest) = comment.strip_prefix(b"HELP ") {
-            let (name, rest) = take_name(rest.trim_ascii_start())?;
-            return rest.first().is_none_or(|byte| *byte == b' ').then_some(Self::Family(name, false));
-        }
-        Some(Self::Comment)
     }
 }
 
 /// `name{label="value",…} 1.5 1700000000000`
 fn sample(line: &[u8]) -> Option<Line<'_>> {
     let (name, rest) = take_name(line)?;
-    let rest = rest.trim_ascii_start();
+    let rest = trim(rest);
     let rest = match rest.strip_prefix(b"{") {
         Some(labels) => after_labels(labels)?,
         None => rest,
     };
-    let mut words = std::str::from_utf8(rest).ok()?.split_ascii_whitespace();
-    let is_value = words.next()?.parse::<f64>().is_ok();
-    let is_time = words.next().is_none_or(|time| time.parse::<i64>().is_ok());
-    (is_value && is_time && words.next().is_none()).then_some(Line::Sample(name))
+    let (value, rest) = split_at_blank(trim(rest));
+    let time = trim(rest);
+    (is_value(value) && (time.is_empty() || is_time(time))).then_some(Line::Sample(name))
+}
+
+/// A number as Go reads it, which does not know a NaN with a sign, and refuses what is too large for it.
+fn is_value(text: &[u8]) -> bool {
+    let Some(value) = std::str::from_utf8(text).ok().and_then(|text| text.parse::<f64>().ok()) else { return false };
+    let is_signed = matches!(text.first(), Some(b'+' | b'-'));
+    let is_word = text.last().is_some_and(u8::is_ascii_alphabetic);
+    if value.is_nan() { !is_signed } else { value.is_finite() || is_word }
+}
+
+/// Milliseconds since 1970, without a sign.
+fn is_time(text: &[u8]) -> bool {
+    let number = std::str::from_utf8(text).ok().and_then(|text| text.parse::<i64>().ok());
+    number.is_some() && text.iter().all(u8::is_ascii_digit)
+}
+
+/// White space within a line is only this.
+fn is_blank(byte: &u8) -> bool {
+    matches!(byte, b' ' | b'\t')
+}
+
+fn trim(text: &[u8]) -> &[u8] {
+    let end = text.iter().rposition(|byte| !is_blank(byte)).map_or(0, |last| last + 1);
+    trim_start(&text[..end])
+}
+
+fn split_at_blank(text: &[u8]) -> (&[u8], &[u8]) {
+    text.split_at(text.iter().position(is_blank).unwrap_or(text.len()))
 }
 
 fn take_name(text: &[u8]) -> Option<(&[u8], &[u8])> {
@@ -109,25 +148,37 @@ fn take_name(text: &[u8]) -> Option<(&[u8], &[u8])> {
     name.first().is_some_and(|byte| !byte.is_ascii_digit()).then_some((name, rest))
 }
 
+/// A line with more labels than this is left out: each is compared with those before it.
+const MOST_LABELS: usize = 64;
+
 /// What follows the closing brace.
 fn after_labels(mut rest: &[u8]) -> Option<&[u8]> {
+    let mut names: [&[u8]; MOST_LABELS] = [&[]; MOST_LABELS];
+    let mut count = 0;
     loop {
-        rest = rest.trim_ascii_start();
+        rest = trim_start(rest);
         if let Some(rest) = rest.strip_prefix(b"}") {
             return Some(rest);
         }
         let (name, after) = take_name(rest)?;
-        if name.contains(&b':') {
+        // `__name__` is the metric's own name.
+        if name.contains(&b':') || name == b"__name__" || names[..count].contains(&name) {
             return None;
         }
-        rest = after.trim_ascii_start().strip_prefix(b"=")?.trim_ascii_start().strip_prefix(b"\"")?;
-        rest = after_value(rest)?.trim_ascii_start();
+        *names.get_mut(count)? = name;
+        count += 1;
+        rest = trim_start(trim_start(after).strip_prefix(b"=")?).strip_prefix(b"\"")?;
+        rest = trim_start(after_value(rest)?);
         match rest.first()? {
             b',' => rest = &rest[1..],
             b'}' => {}
             _ => return None,
         }
     }
+}
+
+fn trim_start(text: &[u8]) -> &[u8] {
+    &text[text.iter().position(|byte| !is_blank(byte)).unwrap_or(text.len())..]
 }
 
 /// What follows the closing quote.
@@ -147,16 +198,20 @@ fn after_value(text: &[u8]) -> Option<&[u8]> {
 mod tests {
     use proptest::prelude::*;
 
-    use super::{Dropped, Line, join};
+    use super::{Dropped, Line, MOST_LABELS, join};
 
     const OURS: &str = "# HELP up One.\n# TYPE up gauge\nup 1\n# TYPE took histogram\ntook_sum 1\ntook_count 2\n";
+
+    fn names() -> impl Iterator<Item = String> {
+        ["not_now".to_owned()].into_iter()
+    }
 
     #[test]
     fn what_fits_is_added_and_what_clashes_is_not() {
         let theirs = "# HELP app_jobs Jobs.\n# TYPE app_jobs counter\napp_jobs{queue=\"a\\\"b\\\\\\n,}\",} 3 1700000000000\n\
-                      up 0\n# TYPE up gauge\ntook_bucket{le=\"+Inf\"} 3\ntook_counts 4\r\n# EOF\n\n# whatever\nlast NaN";
+                      up 0\n# TYPE up gauge\nnot_now 1\ntook_bucket{le=\"+Inf\"} 3\ntook_counts 4\r\n# EOF\n\n# whatever\nlast NaN";
         let mut ours = OURS.to_owned();
-        assert_eq!(join(&mut ours, theirs.as_bytes()), Dropped { clashes: 3, malformed: 0 });
+        assert_eq!(join(&mut ours, theirs.as_bytes(), names()), Some(Dropped { clashes: 4, malformed: 0 }));
         let added = "# HELP app_jobs Jobs.\n# TYPE app_jobs counter\n\
                      app_jobs{queue=\"a\\\"b\\\\\\n,}\",} 3 1700000000000\ntook_counts 4\nlast NaN\n";
         assert_eq!(ours.strip_prefix(OURS), Some(added));
@@ -164,7 +219,24 @@ mod tests {
 
     #[test]
     fn what_prometheus_would_refuse_is_dropped() {
-        let bad: [&[u8]; 19] = [
+        let bad: [&[u8]; 36] = [
+            b"name -nan",
+            b"name +NaN",
+            b"name 1e999",
+            b"name -1e999",
+            b"name 0x1p3",
+            b"name 1_0",
+            b"name 1 -5",
+            b"name 1 +5",
+            b"name 1 99999999999999999999",
+            b"name{a=\"1\",a=\"2\"} 1",
+            b"name{a=\"1\",b=\"2\",a=\"1\"} 1",
+            b"name{__name__=\"up\"} 1",
+            b"name 1\x0c5",
+            b"name\r1",
+            b"name \x0c1",
+            b"# TYPE name\x0cgauge",
+            b"# HELP name\x0cx",
             b"<html>",
             b"name",
             b"name x",
@@ -187,12 +259,36 @@ mod tests {
         ];
         for line in bad {
             let mut ours = OURS.to_owned();
-            assert_eq!(join(&mut ours, line).malformed, 1, "{}", String::from_utf8_lossy(line));
-            assert_eq!(ours, OURS);
+            let beside_a_good_one = [b"a 1\n", line].concat();
+            let dropped = join(&mut ours, &beside_a_good_one, names()).expect("one fits");
+            assert_eq!(dropped.malformed, 1, "{}", String::from_utf8_lossy(line));
+            assert_eq!(ours, format!("{OURS}a 1\n"));
         }
         let mut ours = OURS.to_owned();
         let twice = b"# TYPE a gauge\n# TYPE a counter\na 1\n";
-        assert_eq!(join(&mut ours, twice).malformed, 1);
+        assert_eq!(join(&mut ours, twice, names()), Some(Dropped { clashes: 0, malformed: 1 }));
+        let many = (0..=MOST_LABELS).map(|number| format!("l{number}=\"\",")).collect::<String>();
+        assert_eq!(Line::parse(format!("a{{{many}}} 1").as_bytes()), None, "a line has so many labels");
+    }
+
+    #[test]
+    fn white_space_is_written_anew_where_prometheus_minds_it() {
+        let theirs = "# TYPE a  gauge \r\n#\tTYPE\tb\tcounter\n# HELP a\tx\n\ta { l = \"m\" , }\t-inf\t5\nb +Inf\nb{l=\"m\"}.5\n";
+        let mut ours = OURS.to_owned();
+        assert_eq!(join(&mut ours, theirs.as_bytes(), names()), Some(Dropped::default()));
+        let added = "# TYPE a gauge\n# TYPE b counter\n# HELP a\tx\na { l = \"m\" , }\t-inf\t5\nb +Inf\nb{l=\"m\"}.5\n";
+        assert_eq!(ours.strip_prefix(OURS), Some(added));
+    }
+
+    #[test]
+    fn what_is_no_exposition_at_all_is_known_as_that() {
+        for other in [&b"<html>\n<p>\n</html>\n"[..], b"\x1f\x8b\x08\x00\n\xff", b"{}"] {
+            let mut ours = OURS.to_owned();
+            assert_eq!((join(&mut ours, other, names()), &*ours), (None, OURS));
+        }
+        for little in [&b""[..], b"# nothing\n", b"up 1\n"] {
+            assert!(join(&mut OURS.to_owned(), little, names()).is_some());
+        }
     }
 
     proptest! {
@@ -202,7 +298,7 @@ mod tests {
                 Just(b"\n".to_vec()), Just(b"# TYPE ".to_vec()), Just(b"gauge".to_vec()),
                 proptest::collection::vec(any::<u8>(), 0..4)], 0..40)) {
             let mut ours = OURS.to_owned();
-            join(&mut ours, &theirs.concat());
+            join(&mut ours, &theirs.concat(), names());
             let added = ours.strip_prefix(OURS).expect("ours stays as it is");
             prop_assert!(added.lines().all(|line| Line::parse(line.as_bytes()).is_some()));
         }

@@ -12,6 +12,7 @@ use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
 use self::exposition::join;
+use super::Port;
 use crate::fetch::{Question, fetch_up_to};
 use crate::settings::Url;
 use crate::tls::Client;
@@ -21,14 +22,22 @@ use crate::tls::Client;
 pub struct Merge {
     question: Question,
     patience: Duration,
-    places: Semaphore,
+    places: Places,
     counts: Arc<MergeCounts>,
 }
 
 /// Larger than the metrics of any app that Prometheus copes with.
 const LARGEST: usize = 8 * 1024 * 1024;
 
-/// At most so many scrapes ask the app at the same time; further ones get our metrics alone.
+/// So many scrapes may ask the app at the same time; further ones get our metrics alone. Those at the traffic port, where
+/// anybody can ask, cannot take the places of those at the management port.
+#[derive(Debug)]
+struct Places {
+    traffic: Semaphore,
+    management: Semaphore,
+}
+
+/// At most so many scrapes of one port ask the app at the same time.
 const MOST_AT_ONCE: usize = 4;
 
 /// With this Prometheus says how long it waits, in seconds.
@@ -37,12 +46,20 @@ pub(super) const SCRAPE_TIMEOUT: HeaderName = HeaderName::from_static("x-prometh
 /// The share of that time which the app may use up.
 const SHARE_OF_SCRAPE: f64 = 0.8;
 
+/// A scrape that is to get the app's metrics too.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Scrape {
+    port: Port,
+    /// For so long the app may take.
+    patience: Duration,
+}
+
 /// How asking the app went.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Merged {
     /// Its metrics stand beside ours.
     Ok,
-    /// It is not there, or does not answer with metrics.
+    /// It is not there, or does not answer with metrics in the text format.
     Failed,
     /// It did not answer in time.
     Timeout,
@@ -98,24 +115,25 @@ impl Merge {
         let accept = HeaderValue::from_static("text/plain;version=0.0.4");
         let headers = HeaderMap::from_iter([(ACCEPT, accept)]);
         let question = Question { method: Method::GET, url, headers, tls };
-        Self { question, patience, places: Semaphore::new(MOST_AT_ONCE), counts }
+        Self { question, patience, places: Places::new(), counts }
     }
 
     pub(super) fn counts(&self) -> &MergeCounts {
         &self.counts
     }
 
-    /// How long the app may take, where Prometheus says how long it waits itself.
-    pub(super) fn patience(&self, headers: &HeaderMap) -> Duration {
+    /// A scrape at this port, with what Prometheus says in it of how long it waits itself.
+    pub(super) fn scrape(&self, port: Port, headers: &HeaderMap) -> Scrape {
         let seconds = headers.get(SCRAPE_TIMEOUT).and_then(|value| value.to_str().ok()?.parse::<f64>().ok());
         let share = seconds.and_then(|seconds| Duration::try_from_secs_f64(seconds * SHARE_OF_SCRAPE).ok());
-        share.map_or(self.patience, |share| share.min(self.patience))
+        Scrape { port, patience: share.map_or(self.patience, |share| share.min(self.patience)) }
     }
 
-    /// Adds the app's metrics to ours. Whatever happens to them, ours are there.
-    pub(super) async fn add(&self, ours: &mut String, patience: Duration) {
-        let merged = match self.places.try_acquire() {
-            Ok(_place) => timeout(patience, self.ask(ours)).await.unwrap_or(Merged::Timeout),
+    /// Adds the app's metrics to ours. Whatever happens to them, ours are there. `reserved`: names that are ours, even if
+    /// absent just now.
+    pub(super) async fn add(&self, ours: &mut String, scrape: Scrape, reserved: impl Iterator<Item = String>) {
+        let merged = match self.places.of(scrape.port).try_acquire() {
+            Ok(_place) => timeout(scrape.patience, self.ask(ours, reserved)).await.unwrap_or(Merged::Timeout),
             Err(_) => Merged::Busy,
         };
         let before = self.counts.results[merged as usize].fetch_add(1, Relaxed);
@@ -125,7 +143,7 @@ impl Merge {
         }
     }
 
-    async fn ask(&self, ours: &mut String) -> Merged {
+    async fn ask(&self, ours: &mut String, reserved: impl Iterator<Item = String>) -> Merged {
         let Ok(answer) = fetch_up_to(&self.question, LARGEST).await else {
             return Merged::Failed;
         };
@@ -135,9 +153,22 @@ impl Merge {
         if answer.truncated {
             return Merged::TooLarge;
         }
-        let dropped = join(ours, &answer.body);
+        let Some(dropped) = join(ours, &answer.body, reserved) else { return Merged::Failed };
         self.counts.clashes.fetch_add(dropped.clashes, Relaxed);
         self.counts.malformed.fetch_add(dropped.malformed, Relaxed);
         Merged::Ok
+    }
+}
+
+impl Places {
+    fn new() -> Self {
+        Self { traffic: Semaphore::new(MOST_AT_ONCE), management: Semaphore::new(MOST_AT_ONCE) }
+    }
+
+    fn of(&self, port: Port) -> &Semaphore {
+        match port {
+            Port::Traffic => &self.traffic,
+            Port::Admin => &self.management,
+        }
     }
 }

@@ -89,6 +89,12 @@ impl Metrics {
         Self { connections_limit, ..self }
     }
 
+    /// The names that are ours, also while they have no series; without those that hold the name of a check.
+    pub(super) fn names(&self) -> impl Iterator<Item = String> {
+        let fixed = METRICS.iter().filter(|metric| !metric.name.contains("CHECK"));
+        fixed.map(|metric| format!("{}_{}", self.namespace, metric.name))
+    }
+
     /// The text of one scrape.
     #[must_use]
     pub fn render(&self, report: &Report, now: Moment) -> String {
