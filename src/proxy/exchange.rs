@@ -153,6 +153,11 @@ impl Exchange {
         self.ledger.shard.first_byte(after);
     }
 
+    /// The model has begun to say something.
+    pub(super) fn first_token(&self) {
+        self.ledger.shard.first_token(self.elapsed());
+    }
+
     /// So many more bytes of the body came from the client.
     pub(super) fn receive(&self, bytes: u64) {
         self.received.set(self.received.get() + bytes);

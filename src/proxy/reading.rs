@@ -34,7 +34,7 @@ impl Reading {
         scanner.read(bytes);
         if !self.has_token && scanner.has_token() {
             self.has_token = true;
-            self.traffic.models.first_token(exchange.elapsed());
+            exchange.first_token();
         }
     }
 

@@ -106,6 +106,7 @@ pub struct Shard {
     failures: [Counter; Failure::ALL.len()],
     duration: Histogram,
     time_to_first_byte: Histogram,
+    time_to_first_token: Histogram,
     /// Body bytes from clients.
     pub received: Counter,
     /// Body bytes to clients.
@@ -145,6 +146,7 @@ impl Default for Shard {
             failures: Default::default(),
             duration: Histogram::default(),
             time_to_first_byte: Histogram::default(),
+            time_to_first_token: Histogram::default(),
             received: Counter::new(),
             sent: Counter::new(),
             in_flight: Gauge::new(),
@@ -180,6 +182,11 @@ impl Shard {
         self.time_to_first_byte.observe(after);
     }
 
+    /// Notes how long a model took to begin to say something.
+    pub fn first_token(&self, after: Duration) {
+        self.time_to_first_token.observe(after);
+    }
+
     fn add_to(&self, totals: &mut Totals) {
         for (method, codes) in Method::ALL.iter().zip(self.requests.iter()) {
             for (code, count) in (FIRST_CODE..).zip(codes) {
@@ -194,6 +201,7 @@ impl Shard {
         }
         self.duration.add_to(&mut totals.duration);
         self.time_to_first_byte.add_to(&mut totals.time_to_first_byte);
+        self.time_to_first_token.add_to(&mut totals.time_to_first_token);
         totals.received += self.received.get();
         totals.sent += self.sent.get();
         totals.in_flight += self.in_flight.get();
@@ -252,5 +260,31 @@ impl Traffic {
     #[must_use]
     pub fn in_flight(&self) -> i64 {
         self.shards.iter().map(|shard| shard.in_flight.get()).sum()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Duration, Traffic};
+
+    #[test]
+    fn workers_that_count_at_the_same_time_lose_nothing() {
+        const TIMES: u64 = 200_000;
+        let traffic = Traffic::new(2);
+        std::thread::scope(|scope| {
+            for worker in 0..2 {
+                let shard = traffic.shard(worker);
+                scope.spawn(move || {
+                    for _ in 0..TIMES {
+                        shard.first_byte(Duration::from_millis(3));
+                        shard.first_token(Duration::from_millis(3));
+                    }
+                });
+            }
+        });
+        let totals = traffic.totals();
+        for histogram in [totals.time_to_first_byte, totals.time_to_first_token] {
+            assert_eq!((histogram.count(), histogram.sum_nanos), (2 * TIMES, 2 * TIMES * 3_000_000));
+        }
     }
 }

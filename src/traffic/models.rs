@@ -1,7 +1,6 @@
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
-use super::{Histogram, HistogramTotals};
 use crate::llm::Usage;
 
 /// What the answers of models say about themselves, by model. Shared by the workers, written once for each answer.
@@ -11,7 +10,6 @@ pub struct Models {
     named: [OnceLock<Model>; MOST_MODELS],
     /// Of answers without a usable name, and of models beyond those that have a place.
     other: Counters,
-    first_token: Histogram,
 }
 
 /// So many models have series of their own; a name comes from the app, and could be another one each time.
@@ -84,19 +82,6 @@ impl Models {
             counter.fetch_add(tokens, Relaxed);
         }
         counters.outcomes[outcome as usize].fetch_add(1, Relaxed);
-    }
-
-    /// A model has begun to say something.
-    pub fn first_token(&self, after: std::time::Duration) {
-        self.first_token.observe(after);
-    }
-
-    /// Times to the first token.
-    #[must_use]
-    pub fn first_tokens(&self) -> HistogramTotals {
-        let mut totals = HistogramTotals::default();
-        self.first_token.add_to(&mut totals);
-        totals
     }
 
     /// Every model so far, `other` last.

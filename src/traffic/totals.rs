@@ -13,6 +13,8 @@ pub struct Totals {
     pub duration: HistogramTotals,
     /// Times to the first byte of the app's answers.
     pub time_to_first_byte: HistogramTotals,
+    /// Times to the first thing that a model says in a stream.
+    pub time_to_first_token: HistogramTotals,
     /// Body bytes from clients.
     pub received: u64,
     /// Body bytes to clients.

@@ -20,7 +20,7 @@ use crate::events::EventTotals;
 use crate::health::{Moment, Report};
 use crate::journal::journal;
 use crate::tls::Server;
-use crate::traffic::{Failure, ModelOutcome, Models, TOKENS, Totals, Traffic};
+use crate::traffic::{Failure, HistogramTotals, ModelOutcome, Models, TOKENS, Totals, Traffic};
 
 /// Everything that `/metrics` says. Made anew for each scrape from the counters and the latest report, so that no metric
 /// can say something else than the bodies do; the process's own figures come from a registry.
@@ -99,8 +99,9 @@ impl Metrics {
     #[must_use]
     pub fn render(&self, report: &Report, now: Moment) -> String {
         let mut families = Families { namespace: &self.namespace, all: Vec::new() };
-        self.traffic(&mut families, &self.traffic.totals());
-        models(&mut families, &self.traffic.models);
+        let totals = self.traffic.totals();
+        self.traffic(&mut families, &totals);
+        models(&mut families, &self.traffic.models, &totals.time_to_first_token);
         health::health(&mut families, report, now);
         self.sidecar(&mut families, report);
         families.all.extend(self.process.gather());
@@ -158,7 +159,7 @@ impl Metrics {
     }
 }
 
-fn models(families: &mut Families<'_>, models: &Models) {
+fn models(families: &mut Families<'_>, models: &Models, first_token: &HistogramTotals) {
     let totals = models.totals();
     let tokens = totals.iter().flat_map(|model| {
         let kinds = TOKENS.into_iter().zip(model.tokens);
@@ -170,5 +171,5 @@ fn models(families: &mut Families<'_>, models: &Models) {
         outcomes.map(|(outcome, count)| ([model.name.as_str(), outcome.label()], count as f64))
     });
     families.each(&t::LLM_REQUESTS, answers);
-    families.histogram(&t::FIRST_TOKEN, &models.first_tokens());
+    families.histogram(&t::FIRST_TOKEN, first_token);
 }
