@@ -21,6 +21,8 @@ pub enum ErrorKind {
     RateLimited,
     /// 529
     Overloaded,
+    /// 401: the credential is refused.
+    Unauthorized,
     /// Another 4xx.
     Client,
     /// Another 5xx, and whatever nobody knows.
@@ -113,8 +115,8 @@ fn kind_of(word: &[u8]) -> Option<ErrorKind> {
     Some(match word {
         b"rate_limit_error" | b"rate_limit_exceeded" | b"insufficient_quota" | b"429" => ErrorKind::RateLimited,
         b"overloaded_error" | b"overloaded" | b"529" => ErrorKind::Overloaded,
+        b"authentication_error" => ErrorKind::Unauthorized,
         b"invalid_request_error"
-        | b"authentication_error"
         | b"permission_error"
         | b"not_found_error"
         | b"request_too_large"

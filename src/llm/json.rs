@@ -1,3 +1,4 @@
+use super::escape::Escape;
 use super::event::{Count, Event};
 use super::short::Short;
 
@@ -13,6 +14,9 @@ pub(super) struct Json {
     slot: Slot,
     value: Short<64>,
 }
+
+/// A number of tokens above this is none: no answer has a billion of them, and sums of such numbers would overflow.
+const MOST_TOKENS: u64 = 1_000_000_000;
 
 /// No place that is asked for lies deeper: `choices`, one of them, its `delta`.
 const DEEPEST: usize = 4;
@@ -51,16 +55,18 @@ enum State {
     Value,
     /// A key, or the object's end.
     Key,
-    InKey {
-        escaped: bool,
-    },
+    InKey(Escape),
     Colon,
-    InText {
+    InText(Escape),
+    /// In a text that nothing is asked of.
+    PassText {
         escaped: bool,
     },
     InWord,
     /// A comma, or an end.
     After,
+    /// At the beginning of an object or array that is a token if it is not empty.
+    IntoToken,
     /// Inside of something that nothing is asked of, so deep.
     Skip {
         depth: u32,
@@ -106,10 +112,9 @@ impl Json {
             // Nearly all bytes are those of texts: these are looked through many at a time.
             match self.state {
                 State::Done | State::Broken => return,
-                State::InText { escaped: false } if matches!(self.slot, Slot::Nothing) => {
+                State::PassText { escaped: false } | State::SkipText { escaped: false, .. } => {
                     at += length_of_text(&bytes[at..]);
                 }
-                State::SkipText { escaped: false, .. } => at += length_of_text(&bytes[at..]),
                 _ => {}
             }
             let Some(byte) = bytes.get(at) else { return };
@@ -120,41 +125,39 @@ impl Json {
 
     fn take(&mut self, byte: u8, event: &mut Event) {
         match self.state {
-            State::Value => self.begin_value(byte, event),
+            State::Value => self.begin_value(byte),
             State::Key => match byte {
                 b' ' | b'\t' | b'\r' | b'\n' | b',' => {}
                 b'"' => {
                     self.key.clear();
-                    self.state = State::InKey { escaped: false };
+                    // An error that says nothing is none.
+                    event.is_error |= self.place() == Place::Error;
+                    self.state = State::InKey(Escape::None);
                 }
                 b'}' => self.leave(),
                 _ => self.state = State::Broken,
             },
-            State::InKey { escaped } => match byte {
-                b'"' if !escaped => {
-                    self.slot = slot_of(self.place(), self.key.whole());
-                    self.state = State::Colon;
-                }
-                _ => {
-                    self.key.push(byte);
-                    self.state = State::InKey { escaped: byte == b'\\' && !escaped };
-                }
-            },
+            State::InKey(escape) if byte == b'"' && escape != Escape::Begun => {
+                self.slot = slot_of(self.place(), self.key.whole());
+                self.state = State::Colon;
+            }
+            State::InKey(escape) => self.state = State::InKey(escape.take(byte, |byte| self.key.push(byte))),
             State::Colon => match byte {
                 b' ' | b'\t' | b'\r' | b'\n' => {}
                 b':' => self.state = State::Value,
                 _ => self.state = State::Broken,
             },
-            State::InText { escaped } => match byte {
-                b'"' if !escaped => {
-                    self.end_text(event);
-                    self.state = State::After;
-                }
-                _ => {
-                    self.value.push(byte);
-                    self.state = State::InText { escaped: byte == b'\\' && !escaped };
-                }
-            },
+            State::InText(escape) if byte == b'"' && escape != Escape::Begun => {
+                self.end_text(event);
+                self.state = State::After;
+            }
+            State::InText(escape) => self.state = State::InText(escape.take(byte, |byte| self.value.push(byte))),
+            State::PassText { escaped } => {
+                self.state = match byte {
+                    b'"' if !escaped => State::After,
+                    _ => State::PassText { escaped: byte == b'\\' && !escaped },
+                };
+            }
             State::InWord => match byte {
                 b',' | b'}' | b']' | b' ' | b'\t' | b'\r' | b'\n' => {
                     self.end_word(event);
@@ -164,6 +167,15 @@ impl Json {
                 _ => self.value.push(byte),
             },
             State::After => self.after(byte),
+            State::IntoToken => match byte {
+                b' ' | b'\t' | b'\r' | b'\n' => {}
+                b']' | b'}' => self.state = State::After,
+                _ => {
+                    event.has_token = true;
+                    self.state = State::Skip { depth: 1 };
+                    self.take(byte, event);
+                }
+            },
             State::Skip { depth } => match (byte, depth) {
                 (b'"', _) => self.state = State::SkipText { depth, escaped: false },
                 (b'{' | b'[', _) => self.state = State::Skip { depth: depth.saturating_add(1) },
@@ -181,27 +193,22 @@ impl Json {
         }
     }
 
-    fn begin_value(&mut self, byte: u8, event: &mut Event) {
+    fn begin_value(&mut self, byte: u8) {
         self.value.clear();
         match (byte, self.slot) {
             (b' ' | b'\t' | b'\r' | b'\n', _) => {}
+            // A byte order mark.
+            (b'\xef' | b'\xbb' | b'\xbf', Slot::Inside(Place::Root)) if self.depth == 0 => {}
             // The end of an empty array.
             (b']', _) if self.place() == Place::Choices => self.leave(),
             (b'[', Slot::Inside(Place::Choices)) => self.enter(Place::Choices),
-            (b'{', Slot::Inside(place)) if place != Place::Choices => {
-                event.is_error |= place == Place::Error;
-                self.enter(place);
-            }
+            (b'{', Slot::Inside(place)) if place != Place::Choices => self.enter(place),
             // A text of server-sent events may be anything, as `[DONE]` is.
             (_, Slot::Inside(Place::Root)) if self.depth == 0 => self.state = State::Broken,
-            (b'{' | b'[', slot) => {
-                event.has_token |= slot == Slot::Token;
-                self.state = State::Skip { depth: 1 };
-            }
-            (b'"', slot) => {
-                event.is_error |= slot == Slot::Inside(Place::Error);
-                self.state = State::InText { escaped: false };
-            }
+            (b'{' | b'[', Slot::Token) => self.state = State::IntoToken,
+            (b'{' | b'[', _) => self.state = State::Skip { depth: 1 },
+            (b'"', Slot::Nothing) => self.state = State::PassText { escaped: false },
+            (b'"', _) => self.state = State::InText(Escape::None),
             (b'}' | b',' | b':' | b']', _) => self.state = State::Broken,
             _ => {
                 self.value.push(byte);
@@ -217,6 +224,7 @@ impl Json {
             Slot::ErrorType => copy(&self.value, &mut event.error_type),
             Slot::ErrorCode => copy(&self.value, &mut event.error_code),
             Slot::Token => event.has_token |= !self.value.is_empty(),
+            Slot::Inside(Place::Error) => event.is_error |= !self.value.is_empty(),
             Slot::Nothing | Slot::Inside(_) | Slot::Number(_) => {}
         }
     }
@@ -225,7 +233,7 @@ impl Json {
         let digits = self.value.whole();
         match self.slot {
             Slot::Number(count) => {
-                if let Some(number) = std::str::from_utf8(digits).ok().and_then(|digits| digits.parse().ok()) {
+                if let Some(number) = tokens_of(digits) {
                     event.usage.set(count, number);
                 }
             }
@@ -292,6 +300,16 @@ fn slot_of(place: Place, key: &[u8]) -> Slot {
         (Place::Delta, b"tool_calls" | b"function_call") => Slot::Token,
         _ => Slot::Nothing,
     }
+}
+
+/// A number of tokens as JSON may write it: `25`, `25.0` or `2.5e1`.
+fn tokens_of(word: &[u8]) -> Option<u64> {
+    if !word.first()?.is_ascii_digit() {
+        return None;
+    }
+    let number = std::str::from_utf8(word).ok()?.parse::<f64>().ok()?;
+    let is_count = number.fract() == 0.0 && number <= MOST_TOKENS as f64;
+    is_count.then_some(number as u64)
 }
 
 /// How many bytes of a text come before what may end it.

@@ -5,6 +5,7 @@
 //! of Anthropic (`/v1/messages`) and those of OpenAI (`/v1/chat/completions`, `/v1/responses`), as one JSON text and as a
 //! stream of server-sent events.
 
+mod escape;
 mod event;
 mod json;
 mod lines;

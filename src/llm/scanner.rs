@@ -26,7 +26,7 @@ struct Found {
     json: Json,
     event: Event,
     /// The beginning of an event's data.
-    data: Short<8>,
+    data: Short<LONGEST_DONE>,
     model: Short<64>,
     counts: Counts,
     error: Option<ErrorKind>,
@@ -36,6 +36,9 @@ struct Found {
 
 /// What OpenAI's streams end with.
 const DONE: &[u8] = b"[DONE]";
+
+/// With a space or two behind it.
+const LONGEST_DONE: usize = DONE.len() + 2;
 
 impl Format {
     /// By the answer's media type; `None`: nothing that is known here.
@@ -79,7 +82,7 @@ impl Scanner {
             Format::Json => found.read(bytes, Format::Json),
             Format::Events => lines.read(bytes, |part| match part {
                 Part::Data(bytes) => {
-                    bytes.iter().take(DONE.len() + 1).for_each(|byte| found.data.push(*byte));
+                    bytes.iter().take(LONGEST_DONE + 1).for_each(|byte| found.data.push(*byte));
                     found.read(bytes, Format::Events);
                 }
                 Part::DataEnd => found.read(b"\n", Format::Events),
@@ -118,7 +121,8 @@ impl Scanner {
     /// Whether the answer is there to its end, by what it says itself.
     #[must_use]
     pub fn has_ended(&self) -> bool {
-        self.found.has_ended
+        // After its last word a stream may end without an empty line.
+        self.found.has_ended || self.found.is_done()
     }
 
     /// Whether this is not what the media type says.
@@ -151,8 +155,13 @@ impl Found {
         self.has_ended |= format == Format::Json || event.is_last();
     }
 
+    /// Whether the event says that it is the last.
+    fn is_done(&self) -> bool {
+        self.data.whole().trim_ascii_end() == DONE
+    }
+
     fn end_event(&mut self) {
-        self.has_ended |= self.data.whole() == DONE;
+        self.has_ended |= self.is_done();
         self.data.clear();
         self.event = Event::default();
         self.json.restart();

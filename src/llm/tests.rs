@@ -118,9 +118,15 @@ fn the_first_token_is_seen_with_its_own_bytes() {
     }
     let call = "data: {\"choices\":[{\"delta\":{\"tool_calls\":[{\"function\":{\"arguments\":\"{\"}}]}}]}\n\n";
     assert!(whole(Format::Events, call).3);
-    for none in ["null", "\"\""] {
-        assert!(!whole(Format::Events, &format!("data: {{\"choices\":[{{\"delta\":{{\"content\":{none}}}}}]}}\n\n")).3);
+    for none in ["null", "\"\"", "[]", "[ ]", "{}"] {
+        for key in ["content", "tool_calls"] {
+            let text = format!("data: {{\"choices\":[{{\"delta\":{{\"{key}\":{none}}}}}]}}\n\n");
+            assert!(!whole(Format::Events, &text).3, "{text}");
+        }
     }
+    let nested = "data: {\"choices\":[{\"delta\":{\"tool_calls\":[[]],\"content\":\"\"}}],\"model\":\"m\"}\n\n";
+    let (model, _, _, has_token, _) = whole(Format::Events, nested);
+    assert_eq!((model.as_deref(), has_token), (Some("m"), true));
 }
 
 #[test]
@@ -134,11 +140,20 @@ fn errors_inside_a_success_are_known_by_their_names() {
         (r#"{"type":"response.failed","response":{"error":{"code":"server_error"}}}"#, ErrorKind::Server),
         (r#"{"error":{"message":"m","type":"None","param":"None","code":"529"}}"#, ErrorKind::Overloaded),
         (r#"{"error":{"message":"m","code":404}}"#, ErrorKind::Client),
+        (r#"{"error":{"type":"authentication_error"}}"#, ErrorKind::Unauthorized),
+        (r#"{"error":{"message":"m","code":401}}"#, ErrorKind::Client),
+        (r#"{"type":"\u0065rror","error":{"typ\u0065":"api\u005ferror"}}"#, ErrorKind::Server),
         (r#"{"error":"what nobody knows"}"#, ErrorKind::Server),
     ] {
         assert_eq!(whole(Format::Events, &format!("event: error\ndata: {data}\n\n")).2, Some(kind), "{data}");
     }
-    for none in [r#"{"error":null}"#, r#"{"content":[{"error":{"type":"api_error"}}]}"#, r#"{"text":"\"error\":{}"}"#] {
+    for none in [
+        r#"{"error":null}"#,
+        r#"{"error":""}"#,
+        r#"{"error": { } }"#,
+        r#"{"content":[{"error":{"type":"api_error"}}]}"#,
+        r#"{"text":"\"error\":{}"}"#,
+    ] {
         assert_eq!(whole(Format::Json, none).2, None, "{none}");
     }
 }
@@ -153,21 +168,58 @@ fn what_breaks_off_has_not_ended() {
     );
     assert!(!whole(Format::Json, &MESSAGE[..MESSAGE.len() - 3]).4);
     assert!(!whole(Format::Events, "data: [DONE]x\n\ndata: x[DONE]\n\n").4);
+    for end in ["[DONE]", "[DONE]\n", "[DONE] \n\n", "[DONE]\r\n"] {
+        for space in [" ", ""] {
+            assert!(whole(Format::Events, &format!("data:{space}{end}")).4, "{space:?} {end:?}");
+        }
+    }
+    for none in ["[DONE]x", "[DONE] x", "[DONE]       x"] {
+        let text = format!("data: {none}");
+        assert!(!whole(Format::Events, &text).4, "{none:?}");
+        assert!(!scan(Format::Events, text.as_bytes().chunks(1)).4, "{none:?}");
+    }
 }
 
 #[test]
 fn names_are_clean_and_numbers_are_numbers() {
     let model = |name: &str| whole(Format::Json, &format!("{{\"model\":{name}}}")).0;
-    assert_eq!(model(r#""a b\n{}\"é""#).as_deref(), Some("a_b_n______"), "escapes and all that is not plain");
+    assert_eq!(model(r#""a b\n{}\"é""#).as_deref(), Some("a_b______"), "escapes and all that is not plain");
     assert_eq!(model(&format!("\"{}\"", "x".repeat(65))), None);
     assert_eq!(model("17"), None);
-    for odd in ["-1", "1.5", "1e3", "\"7\"", "null", "18446744073709551616", "{}", "[1]"] {
-        assert_eq!(
-            whole(Format::Json, &format!("{{\"usage\":{{\"output_tokens\":{odd}}}}}")).1,
-            Usage::default(),
-            "{odd}"
-        );
+    assert_eq!(model(r#""openai\/gpt\u002d\u0035""#).as_deref(), Some("openai/gpt-5"));
+    assert_eq!(model(r#""\u6a21\ud83d\ude00""#), model("\"模😀\""), "escaped or not");
+    assert_eq!(model(r#""a\u00"},"x":""#).as_deref(), Some("a"), "no JSON, and its text ends all the same");
+    let tokens = |number: &str| whole(Format::Json, &format!("{{\"usage\":{{\"output_tokens\":{number}}}}}")).1;
+    let none = [
+        "-1",
+        "1.5",
+        "1e-3",
+        "\"7\"",
+        "null",
+        "{}",
+        "[1]",
+        "1000000001",
+        "18446744073709551615",
+        "1e300",
+        "inf",
+        "NaN",
+    ];
+    for odd in none {
+        assert_eq!(tokens(odd), Usage::default(), "{odd}");
     }
+    for (number, count) in [("25", 25), ("25.0", 25), ("2.5e1", 25), ("1E3", 1000), ("1000000000", 1_000_000_000)] {
+        assert_eq!(tokens(number), usage(0, count, 0, 0), "{number}");
+    }
+}
+
+#[test]
+fn other_spellings_of_the_same_json_are_read() {
+    let escaped = r#"{"mod\u0065l":"m","\u0075sage":{"input\u005ftokens":2,"output_tokens":3}}"#;
+    assert_eq!(whole(Format::Json, escaped), (Some("m".into()), usage(2, 3, 0, 0), None, false, true));
+    let marked = format!("\u{feff}{MESSAGE}");
+    assert_eq!(whole(Format::Json, &marked), whole(Format::Json, MESSAGE));
+    let stop = r#"data: {"type":"message\u005fstop"}"#;
+    assert!(whole(Format::Events, stop).4);
 }
 
 #[test]

@@ -43,7 +43,7 @@ impl Reading {
         self.scanner.as_ref()?.error().map(|kind| match kind {
             ErrorKind::RateLimited => Failure::RateLimited,
             ErrorKind::Overloaded => Failure::Overloaded,
-            ErrorKind::Client => Failure::Http4xx,
+            ErrorKind::Unauthorized | ErrorKind::Client => Failure::Http4xx,
             ErrorKind::Server => Failure::Http5xx,
         })
     }

@@ -70,7 +70,10 @@ pub(in crate::proxy) fn parse_response<'h, 'b>(
                     }
                 }
             }
-            Field::ContentEncoding => is_encoded = !trim(field.value).eq_ignore_ascii_case(b"identity"),
+            Field::ContentEncoding => {
+                let coding = trim(field.value);
+                is_encoded |= !coding.is_empty() && !coding.eq_ignore_ascii_case(b"identity");
+            }
             _ => {}
         }
         Ok(())
@@ -145,6 +148,23 @@ mod tests {
             (200, Framing::Empty, false)
         );
         assert_eq!(parse("HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\n", true), Ok((200, Framing::Empty, true)));
+    }
+
+    #[test]
+    fn an_answer_is_encoded_if_a_coding_says_so() {
+        let encoded = |fields: &str| {
+            let (head, mut room) = (format!("HTTP/1.1 200 OK\r\n{fields}\r\n"), super::Room::new());
+            match parse_response(head.as_bytes(), &mut room, false) {
+                Ok(Parsed::Complete(head, _)) => head.is_encoded,
+                other => panic!("{other:?}"),
+            }
+        };
+        for plain in ["", "Content-Encoding:\r\n", "Content-Encoding: Identity\r\n"] {
+            assert!(!encoded(plain), "{plain:?}");
+        }
+        for coded in ["Content-Encoding: gzip\r\n", "Content-Encoding: br\r\nContent-Encoding: identity\r\n"] {
+            assert!(encoded(coded), "{coded:?}");
+        }
     }
 
     #[test]
