@@ -10,8 +10,8 @@ use hyper::{Method, Request, Response};
 use serde_json::json;
 use tokio::sync::Semaphore;
 
-use super::Credentials;
 use super::service::{full, is_certified, problem};
+use super::{Credentials, Meant, Place};
 
 /// What an operator can have the process do, through the endpoints below `/-/`.
 pub trait Control: Send + Sync + Debug {
@@ -44,6 +44,7 @@ pub trait Control: Send + Sync + Debug {
 #[derive(Clone, Debug)]
 pub struct Operator {
     control: Arc<dyn Control>,
+    place: Place,
     waiters: Arc<Semaphore>,
 }
 
@@ -90,10 +91,10 @@ impl Action {
 }
 
 impl Operator {
-    /// Has this do what is asked for.
+    /// Has this do what is asked for, where it is asked of the process at this place.
     #[must_use]
-    pub fn new(control: Arc<dyn Control>) -> Self {
-        Self { control, waiters: Arc::new(Semaphore::new(MOST_WAITERS)) }
+    pub fn new(control: Arc<dyn Control>, place: Place) -> Self {
+        Self { control, place, waiters: Arc::new(Semaphore::new(MOST_WAITERS)) }
     }
 
     /// Answers, once it is done. What can be refused is refused at once.
@@ -119,6 +120,11 @@ impl Operator {
         if !only_waits && !may_control(request.headers(), peer, is_certified(request), credentials) {
             let message = "only from this machine or with an API key: X-API-Key, or Authorization: Bearer";
             return ready(problem(403, "forbidden", message));
+        }
+        let meant = request.headers().get(Meant::FIELD).map(|field| field.to_str().ok().and_then(Meant::read));
+        if !meant.is_none_or(|meant| meant.is_some_and(|meant| meant.is(self.place))) {
+            let message = "another process answers here than the one with this file or port: nothing was done";
+            return ready(problem(409, "another_process", message));
         }
         let query = request.uri().query().unwrap_or_default();
         match action {

@@ -15,6 +15,7 @@ mod grpc;
 mod host;
 mod merge;
 mod metrics;
+mod place;
 mod reloads;
 mod report;
 mod service;
@@ -33,11 +34,12 @@ pub use self::endpoint::{Endpoint, Kind, Port, Ports};
 pub use self::grpc::{GrpcBody, GrpcHealth, Watched};
 pub use self::merge::{Merge, MergeCounts};
 pub use self::metrics::{Declared, Label, METRICS, Metrics, Shape, Values};
+pub use self::place::{Meant, Place};
 pub use self::reloads::Reloads;
 pub use self::service::{Admin, CurrentAdmin, Management, Payload, Target};
 pub use self::settings::{
     AdminListen, AdminSettings, AdminTlsSettings, ControlSettings, ControlSocket, EndpointSettings, MergeFrom,
-    MetricsSettings, Place,
+    MetricsSettings,
 };
 pub use self::waiting::Waiting;
 pub use self::watch::{MOST_WATCHERS, Watchers, Watching};

@@ -71,33 +71,6 @@ pub enum ControlSocket {
     Off,
 }
 
-/// What tells one process of a user from another, by what they were started with.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Place {
-    /// A digest of the configuration file's path.
-    pub file: u32,
-    /// A digest of where traffic comes in.
-    pub listen: u32,
-}
-
-impl Place {
-    /// The name of a control socket without a file: told apart by user, by place and by `process`, which has no `-`.
-    #[must_use]
-    pub fn control_name(self, process: &str) -> String {
-        let (user, Self { file, listen }) = (rustix::process::geteuid().as_raw(), self);
-        format!("pulsegate-control-{user}-{file:08x}-{listen:08x}-{process}")
-    }
-
-    /// The place in such a name.
-    #[must_use]
-    pub fn of_control_name(name: &str) -> Option<Self> {
-        let mut parts = name.rsplit('-').skip(1);
-        let mut digest = || u32::from_str_radix(parts.next()?, 16).ok();
-        let listen = digest()?;
-        Some(Self { file: digest()?, listen })
-    }
-}
-
 impl Setting for ControlSocket {
     const EXPECTS: &'static str = "an absolute path, \"auto\" or \"off\"";
     const SHAPE: crate::settings::Shape = crate::settings::Shape::Text;

@@ -276,8 +276,8 @@ impl App {
         let stop = self.stop.subscribe();
         let watched = watch::Sender::new(reload::watched(&config));
         let watcher = watcher::watch(watched.subscribe(), self.seen, self.reload.clone());
-        let heartbeats = self.resources.heartbeats.clone();
-        let operator = Operator::new(Arc::new(Operated { way: way.clone(), reload: self.reload, heartbeats }));
+        let (heartbeats, place) = (self.resources.heartbeats.clone(), config.place());
+        let operator = Operator::new(Arc::new(Operated { way: way.clone(), reload: self.reload, heartbeats }), place);
         let admin_door = worker::admin_door(self.admin_tls);
         let (hooks, totals) = (self.webhooks.subscribe(), standing.event_totals.clone());
         let telling = events::run(standing.board.clone(), standing.clock, hooks, totals);

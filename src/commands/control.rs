@@ -1,20 +1,17 @@
-use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
 use hyper::Method;
-use hyper::header::HeaderMap;
+use hyper::header::{HeaderMap, HeaderValue};
 use serde_json::Value;
 use tokio::runtime::Builder;
 
 use super::arguments::{Drain, Heartbeat, Maintenance, Reach, Switch};
-use super::probe::{base_of, client};
+use super::way::{Way, ask_at, client, through_socket, way};
 use super::{print, say};
-use crate::admin::{AdminListen, ControlSocket, LONGEST_WAIT, Place, encode};
-use crate::config::{Config, Sources};
-use crate::fetch::{Answer, Question, fetch, fetch_through};
-use crate::loopback::connect_unix;
-use crate::settings::Url;
+use crate::admin::{LONGEST_WAIT, Meant, encode};
+use crate::config::Sources;
+use crate::fetch::{Answer, Question, fetch};
 
 /// How long the process may take to do something that it is to do at once.
 const AT_ONCE: Duration = Duration::from_secs(10);
@@ -99,35 +96,25 @@ fn tell(answer: &Result<Answer, String>, sentence: impl Fn(&Value) -> String) ->
     ExitCode::FAILURE
 }
 
-/// A way to a running process.
-enum Way {
-    File(PathBuf),
-    Name(String),
-    /// With the certificate that is served there, and what is said first if it does not answer.
-    Port(Url, Option<PathBuf>, &'static str),
-}
-
 fn ask(reach: &Reach, sources: &Sources, path: &str, patience: Duration) -> Result<Answer, String> {
-    let way = way(reach, sources)?;
+    let (way, meant) = way(reach.socket.as_deref(), sources)?;
     let runtime = Builder::new_current_thread().enable_all().build().map_err(|error| error.to_string())?;
-    let url = match &way {
-        Way::Port(url, ..) => url.with_path(path),
-        Way::File(_) | Way::Name(_) => {
-            Url::parse("http://pulsegate").map(|url| url.with_path(path)).ok_or("an impossible path")?
-        }
+    let (url, certificate) = match &way {
+        Way::Port(url, certificate, _) => (url.with_path(path), certificate.as_deref()),
+        Way::Socket(_) => (through_socket(path)?, None),
     };
-    let certificate = match &way {
-        Way::Port(_, certificate, _) => certificate.as_deref(),
-        Way::File(_) | Way::Name(_) => None,
-    };
+    let mut headers = HeaderMap::new();
+    if meant != Meant::default()
+        && let Ok(meant) = HeaderValue::try_from(meant.written())
+    {
+        headers.insert(Meant::FIELD, meant);
+    }
     let tls = client(&url, certificate).map_err(|error| error.to_string())?;
-    let question = Question { method: Method::POST, url, headers: HeaderMap::new(), tls };
+    let question = Question { method: Method::POST, url, headers, tls };
     let asking = async {
         match &way {
             Way::Port(url, _, first) => fetch(&question).await.map_err(|error| format!("{first}{url}: {error}")),
-            Way::File(file) => ask_at(file, &file.display().to_string(), &question).await,
-            // As the kernel writes it.
-            Way::Name(name) => ask_at(Path::new(&format!("\0{name}")), &format!("@{name}"), &question).await,
+            Way::Socket(socket) => ask_at(socket, &question).await,
         }
     };
     runtime.block_on(async {
@@ -136,89 +123,4 @@ fn ask(reach: &Reach, sources: &Sources, path: &str, patience: Duration) -> Resu
             Err(_) => Err(format!("no answer within {}", humantime::format_duration(patience))),
         }
     })
-}
-
-async fn ask_at(socket: &Path, shown: &str, question: &Question) -> Result<Answer, String> {
-    let stream = connect_unix(socket).await.map_err(|error| format!("nothing answers at {shown}: {error}"))?;
-    fetch_through(stream, question).await.map_err(|error| format!("{shown}: {error}"))
-}
-
-/// The control socket that a flag names; the management port that a flag names; the control socket of the configuration;
-/// else the only one that can be found, if none was named; else the configuration's management port.
-fn way(reach: &Reach, sources: &Sources) -> Result<Way, String> {
-    if let Some(socket) = &reach.socket {
-        // As the log says it, and as people say it.
-        let socket = socket.strip_prefix("unix:").unwrap_or(socket);
-        return Ok(match socket.strip_prefix('@') {
-            Some(name) => Way::Name(name.to_owned()),
-            None => Way::File(socket.into()),
-        });
-    }
-    // A configuration that is wrong by now is the running process's business.
-    let config = Config::load(sources).ok();
-    let port = |first| {
-        let admin = &config.as_ref()?.admin;
-        let (AdminListen(Some(address)), certificate) = (&admin.listen, &admin.tls.cert) else { return None };
-        base_of(address, certificate.is_some()).map(|url| Way::Port(url, certificate.clone(), first))
-    };
-    // Whoever names a port means what listens there, not another one that happens to be found.
-    if sources.flags.iter().any(|flag| flag.path == "admin.listen")
-        && let Some(port) = port("")
-    {
-        return Ok(port);
-    }
-    if let Some(ControlSocket::Path(path)) = config.as_ref().map(|config| &config.control.socket) {
-        return Ok(Way::File(path.clone()));
-    }
-    let mut found = running();
-    if let Some(config) = &config {
-        found = meant(&found, config.place(), sources);
-    }
-    match found.as_slice() {
-        [name] => Ok(Way::Name(name.clone())),
-        [] => port("no running pulsegate was found, nor at its management port: ")
-            .ok_or_else(|| "no running pulsegate was found: name its control socket with --socket".into()),
-        several => {
-            let names: Vec<String> = several.iter().map(|name| format!("--socket @{name}")).collect();
-            let how = "the --port, --config or --admin-listen that it was started with, or with one of";
-            Err(format!("several pulsegates run here: name one with {how}\n  {}", names.join("\n  ")))
-        }
-    }
-}
-
-/// Those of the control sockets that are meant. Whoever names a file or a port means the process that was started with it,
-/// and no other that happens to run; of several, unnamed, it is the one with the same of both.
-fn meant(found: &[String], ours: Place, sources: &Sources) -> Vec<String> {
-    let names_file = sources.file.is_some();
-    let names_port = sources.flags.iter().any(|flag| matches!(flag.path.as_str(), "proxy.listen" | "proxy.port"));
-    let fitting = |file: bool, listen: bool| -> Vec<String> {
-        let fits = |place: Place| (!file || place.file == ours.file) && (!listen || place.listen == ours.listen);
-        found.iter().filter(|name| Place::of_control_name(name).is_some_and(fits)).cloned().collect()
-    };
-    let named = fitting(names_file, names_port);
-    let same = if named.len() > 1 { fitting(true, true) } else { Vec::new() };
-    if same.is_empty() { named } else { same }
-}
-
-/// The control sockets without a file that this user may use: all that listen.
-fn running() -> Vec<String> {
-    let sockets = std::fs::read_to_string("/proc/net/unix").unwrap_or_default();
-    let ours = control_name_of_user();
-    let listening = sockets.lines().filter_map(|line| {
-        let mut parts = line.split_ascii_whitespace();
-        // Flags with __SO_ACCEPTCON: a listener, not one of its connections.
-        let listens = parts.nth(3)? == "00010000";
-        let name = parts.next_back()?.strip_prefix('@')?;
-        (listens && name.starts_with(&ours)).then(|| name.to_owned())
-    });
-    let mut names: Vec<String> = listening.collect();
-    names.sort();
-    names.dedup();
-    names
-}
-
-/// What the names of this user's processes begin with; the administrator's are everybody's.
-fn control_name_of_user() -> String {
-    let user = rustix::process::geteuid().as_raw();
-    if user == 0 { "pulsegate-control-".into() } else { format!("pulsegate-control-{user}-") }
 }

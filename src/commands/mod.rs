@@ -14,6 +14,7 @@ mod run;
 mod schema;
 mod signals;
 mod validate;
+mod way;
 
 use std::fmt::Write as _;
 use std::panic::PanicHookInfo;

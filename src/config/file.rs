@@ -9,7 +9,7 @@ use crate::settings::{Entry, Node, Origin, Problems, Table, Value};
 /// Larger files are no configurations.
 const LARGEST: u64 = 1024 * 1024;
 
-/// Reads a file into a tree; problems are recorded.
+/// Reads a file into a tree; problems are recorded. With one in its notation, what could be understood.
 pub(super) fn read(path: &Path, problems: &Problems) -> Option<Table> {
     let place = Origin::File { path: path.display().to_string(), line: 1, column: 1 };
     let mut text = String::new();
@@ -24,22 +24,21 @@ pub(super) fn read(path: &Path, problems: &Problems) -> Option<Table> {
     }
     let places = Places::new(&text);
     let name = path.display().to_string();
-    parse(&text, problems, |offset| {
+    Some(parse(&text, problems, |offset| {
         let (line, column) = places.of(offset);
         Origin::File { path: name.clone(), line, column }
-    })
+    }))
 }
 
-/// Parses TOML; `place` tells the origin of a byte offset.
-pub(super) fn parse(text: &str, problems: &Problems, place: impl Fn(usize) -> Origin) -> Option<Table> {
+/// Parses TOML as far as it is that; `place` tells the origin of a byte offset.
+pub(super) fn parse(text: &str, problems: &Problems, place: impl Fn(usize) -> Origin) -> Table {
     let (table, errors) = DeTable::parse_recoverable(text);
     for error in &errors {
         let offset = error.span().map_or(0, |span| span.start);
         // The parser's own display quotes the line; its message does not.
         problems.add(&place(offset), format!("not valid TOML: {}", error.message()));
     }
-    let table = convert_table(table.get_ref(), problems, &place);
-    errors.is_empty().then_some(table)
+    convert_table(table.get_ref(), problems, &place)
 }
 
 fn convert_table(table: &DeTable<'_>, problems: &Problems, place: &impl Fn(usize) -> Origin) -> Table {

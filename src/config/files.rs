@@ -1,15 +1,33 @@
 use std::fs::File;
 use std::hash::{DefaultHasher, Hash, Hasher as _};
 use std::io::Read as _;
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
 use super::{CheckConfig, Config};
 use crate::admin::{Credentials, Place};
 use crate::events::WebhookSettings;
-use crate::settings::{Node, Value};
+use crate::settings::{Address, Node, Value};
 
 /// More of a file is not looked at: no configuration, key or certificate is so large.
 const LARGEST: u64 = 4 * 1024 * 1024;
+
+/// The same of what is known without reading the rest. The file counts by its name, not by what the name leads to: in
+/// Kubernetes that is another file after each change, and the process is the same.
+pub(super) fn place(file: Option<&Path>, listen: &[Address]) -> Place {
+    let file = file.map(|file| std::path::absolute(file).unwrap_or_else(|_| file.to_owned()));
+    let file = file.map(|file| {
+        file.components().fold(PathBuf::new(), |mut way, part| {
+            if part == Component::ParentDir {
+                way.pop();
+            } else {
+                way.push(part);
+            }
+            way
+        })
+    });
+    let listen: Vec<String> = listen.iter().map(ToString::to_string).collect();
+    Place { file: short_digest(&file), listen: short_digest(&listen) }
+}
 
 fn short_digest(value: &impl Hash) -> u32 {
     let mut hasher = DefaultHasher::new();
@@ -37,9 +55,7 @@ impl Config {
     /// the file and of where traffic comes in.
     #[must_use]
     pub fn place(&self) -> Place {
-        let file = self.sources.file.as_ref().map(|file| file.canonicalize().unwrap_or_else(|_| file.clone()));
-        let listen: Vec<String> = self.proxy.listen.iter().map(ToString::to_string).collect();
-        Place { file: short_digest(&file), listen: short_digest(&listen) }
+        place(self.sources.file.as_deref(), &self.proxy.listen)
     }
 
     /// A digest of where the app is and how it is spoken to.
@@ -71,7 +87,26 @@ pub fn digest(files: &[impl AsRef<Path>]) -> u64 {
 
 #[cfg(test)]
 mod tests {
-    use super::digest;
+    use std::path::Path;
+
+    use super::{digest, place};
+
+    #[test]
+    fn a_file_is_where_its_name_says_whatever_it_leads_to() {
+        let home = tempfile::tempdir().expect("a directory");
+        let named = home.path().join("a.toml");
+        let of = |file: &Path| place(Some(file), &[]);
+        let before = of(&named);
+        for version in ["1", "2"] {
+            let _ = std::fs::remove_file(&named);
+            std::fs::write(home.path().join(version), "").expect("a file");
+            std::os::unix::fs::symlink(version, &named).expect("a link");
+            assert_eq!(of(&named), before);
+        }
+        assert_eq!(of(&home.path().join("b/../a.toml")), before);
+        assert_eq!(of(Path::new("a.toml")), of(&std::env::current_dir().expect("a directory").join("./a.toml")));
+        assert!(of(Path::new("a.toml")) != before && place(None, &[]) != before);
+    }
 
     #[test]
     fn it_follows_what_files_hold_and_not_when_they_were_written() {

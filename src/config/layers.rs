@@ -19,10 +19,19 @@ pub(super) const PREFIX: &str = "PULSEGATE_";
 
 /// All layers, later ones over earlier ones: preset, defaults of the command, file, environment, flags.
 pub(super) fn merge(sources: &Sources, problems: &Problems) -> Table {
-    let file = match &sources.file {
-        Some(path) => file::read(path, problems).unwrap_or_default(),
-        None => Table::default(),
-    };
+    let read = sources.file.as_ref().and_then(|path| file::read(path, problems));
+    // Half a file would only report what its first problem causes.
+    let file = read.filter(|_| problems.is_empty()).unwrap_or_default();
+    merge_over(file, sources, problems)
+}
+
+/// The same of a file that may be wrong, as far as it can be understood.
+pub(super) fn merge_leniently(sources: &Sources, problems: &Problems) -> Table {
+    let file = sources.file.as_ref().and_then(|path| file::read(path, problems)).unwrap_or_default();
+    merge_over(file, sources, problems)
+}
+
+fn merge_over(file: Table, sources: &Sources, problems: &Problems) -> Table {
     let mut environment = Table::default();
     for (name, path, value) in from_environment(sources) {
         let origin = Origin::Environment(name);

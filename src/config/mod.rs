@@ -20,6 +20,7 @@ mod preset;
 mod reload;
 mod schema;
 mod validate;
+mod whereabouts;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -29,6 +30,7 @@ pub use self::files::digest;
 pub use self::layers::Flag;
 pub use self::overlooked::Overlooked;
 pub use self::schema::schema;
+pub use self::whereabouts::Whereabouts;
 use crate::admin::{AdminSettings, AgentCheckSettings, ControlSettings, EndpointSettings, Kind, MetricsSettings};
 use crate::events::{EventsSettings, Webhook, WebhookError};
 use crate::proxy::{ProxySettings, RequestLogRules};

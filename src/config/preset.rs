@@ -12,5 +12,5 @@ pub(super) fn table(chosen: Option<&Node>, problems: &Problems) -> Option<Table>
     let default = Node { value: Value::Text(DEFAULT.into()), origin: Origin::Default };
     let words: Vec<(&str, (&str, &str))> = PRESETS.iter().map(|preset| (preset.0, *preset)).collect();
     let (name, text) = Reader::word(chosen.unwrap_or(&default), "preset", problems, &words)?;
-    super::file::parse(text, problems, |_| Origin::Preset(name.to_owned()))
+    Some(super::file::parse(text, problems, |_| Origin::Preset(name.to_owned())))
 }

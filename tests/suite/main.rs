@@ -63,6 +63,7 @@ mod process_table;
 mod prometheus;
 mod proxy_protocol;
 mod pushed_checks;
+mod reaching;
 mod reload;
 mod request_log;
 mod restarts;
