@@ -76,19 +76,61 @@ impl Forwarded {
         if !self.trusted {
             return self.arrival.peer;
         }
-        let told = fields.of(Field::ForwardedFor).next_back();
-        told.and_then(|field| last_address(field.value)).or(self.arrival.peer)
+        let last = |kind| fields.of(kind).next_back().map_or(&b""[..], |field| field.value);
+        told_client(last(Field::ForwardedFor), last(Field::Forwarded)).or(self.arrival.peer)
     }
 }
 
-/// The last element of an `X-Forwarded-For` list, if it is an address.
-pub(super) fn last_address(list: &[u8]) -> Option<IpAddr> {
-    std::str::from_utf8(list).ok()?.rsplit(',').next()?.trim().parse().ok()
+/// Whom the nearest proxy speaks for: the last element of `X-Forwarded-For`, else the last `for` of `Forwarded`, if that
+/// is an address.
+pub(super) fn told_client(forwarded_for: &[u8], forwarded: &[u8]) -> Option<IpAddr> {
+    let last = |list| std::str::from_utf8(list).ok()?.rsplit(',').next();
+    if !forwarded_for.is_empty() {
+        return address(last(forwarded_for)?);
+    }
+    let pairs = last(forwarded)?.split(';').filter_map(|pair| pair.split_once('='));
+    let node = pairs.into_iter().find(|(name, _)| name.trim().eq_ignore_ascii_case("for"))?.1;
+    address(node.trim().trim_matches('"'))
+}
+
+/// An address, with brackets and a port or without: some proxies say those too.
+fn address(node: &str) -> Option<IpAddr> {
+    let node = node.trim();
+    let address = match node.strip_prefix('[') {
+        Some(bracketed) => bracketed.split_once(']')?.0,
+        None => node.split_once(':').filter(|(_, port)| !port.contains(':')).map_or(node, |(address, _)| address),
+    };
+    address.parse().ok()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_client_is_known_however_it_is_named() {
+        let v4: IpAddr = [192, 0, 2, 7].into();
+        let v6: IpAddr = "2001:db8::7".parse().expect("an address");
+        for (forwarded_for, forwarded, client) in [
+            ("10.0.0.1, 192.0.2.7", "for=10.0.0.2", Some(v4)),
+            ("192.0.2.7:4711", "", Some(v4)),
+            ("2001:db8::7", "", Some(v6)),
+            ("[2001:db8::7]", "", Some(v6)),
+            ("10.0.0.1,[2001:db8::7]:80", "", Some(v6)),
+            ("unknown", "for=192.0.2.7", None),
+            ("10.0.0.1, ", "", None),
+            ("", "for=10.0.0.1, for=192.0.2.7;proto=https", Some(v4)),
+            ("", "proto=http; FOR=\"192.0.2.7:_port\"", Some(v4)),
+            ("", "for=\"[2001:db8::7]:47\"", Some(v6)),
+            ("", "for=_hidden", None),
+            ("", "by=192.0.2.7", None),
+            ("", "for=192.0.2.7, proto=https", None),
+            ("", "", None),
+        ] {
+            let told = told_client(forwarded_for.as_bytes(), forwarded.as_bytes());
+            assert_eq!(told, client, "{forwarded_for:?} {forwarded:?}");
+        }
+    }
 
     #[test]
     fn what_is_told_of_the_longest_address_is_in_one_piece() {

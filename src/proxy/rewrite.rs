@@ -1,6 +1,6 @@
 use std::net::IpAddr;
 
-use super::forwarded::{Forwarded, last_address};
+use super::forwarded::{Forwarded, told_client};
 use super::http1::{Field, Framing, RequestHead, ResponseHead, trim};
 use super::lines::{Lines, write_field};
 use super::trace::{TRACEPARENT, TraceId, Tracer};
@@ -113,7 +113,7 @@ fn write_told(out: &mut Vec<u8>, mut told: Told, forwarded: &Forwarded, host: &[
     if told.is_empty() {
         out.extend_from_slice(forwarded.whole());
     } else {
-        client = last_address(&told.for_).or(client);
+        client = told_client(&told.for_, &told.forwarded).or(client);
         add_to_list(&mut told.for_, forwarded.address());
         add_to_list(&mut told.forwarded, forwarded.element());
         write_field(out, "X-Forwarded-For", &told.for_);
