@@ -4,6 +4,7 @@ use std::cell::{Cell, RefCell};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::Waker;
+use std::time::Duration;
 
 use slab::Slab;
 use tokio::sync::Notify;
@@ -20,6 +21,10 @@ pub enum Phase {
     /// Everything has ended, or its time is over.
     Ended,
 }
+
+/// For so long after its beginning, and after each answer, a connection is not closed under a request that may be on its
+/// way, although the worker is closing. Nobody else who says nothing is waited for longer.
+pub const CLOSING_PAUSE: Duration = Duration::from_secs(1);
 
 /// One worker's connections, so that all of them can be told of a new phase without any of them having to listen.
 #[derive(Debug)]

@@ -46,6 +46,10 @@ impl ClientStream for Io {
     fn is_broken(&self) -> bool {
         Self::is_broken(self)
     }
+
+    fn owes(&self) -> bool {
+        Self::owes(self)
+    }
 }
 
 /// The endpoints on the traffic port, by their exact paths; everything else is for the app.

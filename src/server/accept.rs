@@ -9,7 +9,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use super::io::{Counted, Io};
 use super::listener::{Accepted, Listener};
 use super::{Bound, Channel, Client, Crowd, Door, Serve};
-use crate::drain::{Hub, Phase, Tally};
+use crate::drain::{CLOSING_PAUSE, Hub, Phase, Tally};
 use crate::traffic::Shard;
 
 /// How long accepting pauses when no file descriptor is free: some connection must end first.
@@ -131,7 +131,7 @@ impl<S: Serve> Acceptor<S> {
         let task = if door.is_open() {
             tokio::task::spawn_local(service.serve(io, client))
         } else {
-            tokio::task::spawn_local(admit(door, self.shard.clone(), service, io, client))
+            tokio::task::spawn_local(admit(door, self.phases.clone(), self.shard.clone(), service, io, client))
         };
         if let (Some(crowd), Some(key)) = (&self.crowd, key) {
             crowd.ends_by(key, task.abort_handle());
@@ -139,9 +139,29 @@ impl<S: Serve> Acceptor<S> {
     }
 }
 
-async fn admit<S: Serve>(door: Rc<Door>, shard: Arc<Shard>, service: S, io: Io, client: Client) {
+async fn admit<S: Serve>(
+    door: Rc<Door>,
+    mut phases: watch::Receiver<Phase>,
+    shard: Arc<Shard>,
+    service: S,
+    io: Io,
+    client: Client,
+) {
     // Boxed, because what a connection needs at its door is not to be kept for its life.
-    match Box::pin(door.enter(io, client)).await {
+    let entered = Box::pin(async {
+        tokio::select! {
+            biased;
+            entered = door.enter(io, client) => entered,
+            // Who has not asked for anything yet holds up the end of the process no longer than others.
+            () = async {
+                if phases.wait_for(|phase| *phase >= Phase::Closing).await.is_err() {
+                    std::future::pending::<()>().await;
+                }
+                tokio::time::sleep(CLOSING_PAUSE).await;
+            } => Err(io::ErrorKind::TimedOut.into()),
+        }
+    });
+    match entered.await {
         Ok((io, client)) => service.serve(io, client).await,
         Err(error) => {
             shard.handshake_failures.add(1);

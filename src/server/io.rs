@@ -129,6 +129,12 @@ impl Io {
         self.stream.shows(PollFlags::HUP | PollFlags::ERR)
     }
 
+    /// Whether a part of what could not be written yet is under way all the same.
+    #[must_use]
+    pub fn owes(&self) -> bool {
+        if let Stream::Tls(stream) = &self.stream { stream.owes() } else { false }
+    }
+
     /// The user at the other end of a Unix socket, as the kernel knows it.
     pub(super) fn user(&self) -> Option<u32> {
         match &self.stream {

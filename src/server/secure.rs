@@ -35,6 +35,10 @@ impl Secure {
         self.stream.get_ref().1.peer_certificates().is_some_and(|chain| !chain.is_empty())
     }
 
+    pub(super) fn owes(&self) -> bool {
+        self.owed > 0
+    }
+
     pub(super) fn shows(&self, signs: PollFlags) -> bool {
         self.stream.get_ref().0.shows(signs)
     }

@@ -100,6 +100,25 @@ fn what_is_in_flight_is_finished_after_the_lame_duck() {
     assert!(answered.elapsed() < Duration::from_secs(2), "then there is nothing to wait for");
 }
 
+/// Whoever hangs before its first request might never make one.
+#[test]
+fn who_has_not_come_through_the_door_does_not_hold_up_the_end() {
+    let (upstream, authority) = (app(), crate::support::Authority::new());
+    authority.serve(&authority.issue("a.example"));
+    let introduced = Sidecar::bare(&upstream).raw("proxy.proxy_protocol", "true");
+    let secured = Sidecar::bare(&upstream)
+        .text("proxy.tls.cert", &authority.path("tls.crt").display().to_string())
+        .text("proxy.tls.key", &authority.path("tls.key").display().to_string());
+    for (settings, first) in [(introduced, &b"PROXY T"[..]), (secured, b"\x16\x03\x01")] {
+        let settings = lasting(settings, "100ms", "120s").text("proxy.timeouts.request_header", "120s");
+        let mut sidecar = Sidecar::start(&settings);
+        let mut client = Client::connect(sidecar.traffic);
+        client.send(first).expect("sent");
+        sidecar.terminate();
+        assert_eq!(sidecar.wait(PATIENCE).code(), Some(0));
+    }
+}
+
 #[test]
 fn an_idle_connection_does_not_hold_up_the_end() {
     let upstream = app();

@@ -36,7 +36,7 @@ use super::rejection::Rejection;
 use super::timer::Timer;
 use super::worker::Proxy;
 use crate::clock;
-use crate::drain::{Hub, Member, Phase};
+use crate::drain::{CLOSING_PAUSE, Hub, Member, Phase};
 
 /// A client's byte stream.
 pub trait ClientStream: AsyncRead + AsyncWrite + Unpin {
@@ -76,6 +76,11 @@ pub trait ClientStream: AsyncRead + AsyncWrite + Unpin {
         false
     }
 
+    /// Whether a part of what could not be written yet is under way all the same, as TLS takes more than the kernel does.
+    fn owes(&self) -> bool {
+        false
+    }
+
     /// Whether the client could send, if it wanted to: others may have filled a window that it shares with them.
     fn may_send(&self) -> bool {
         true
@@ -109,6 +114,10 @@ impl<S: ClientStream> ClientStream for &mut S {
 
     fn is_broken(&self) -> bool {
         (**self).is_broken()
+    }
+
+    fn owes(&self) -> bool {
+        (**self).owes()
     }
 
     fn may_send(&self) -> bool {
@@ -177,10 +186,6 @@ enum Read {
 /// the kernel resets the connection for what it sent too much.
 const LINGER: Duration = Duration::from_secs(5);
 const LINGER_BYTES: usize = 64 * 1024 * 1024;
-
-/// For so long after its beginning, and after each answer, a connection is not closed under a request that may be on its
-/// way, although the worker is closing.
-pub(in crate::proxy) const CLOSING_PAUSE: Duration = Duration::from_secs(1);
 
 impl<'w, L: Local, S: ClientStream> Connection<'w, L, S> {
     pub(in crate::proxy) fn new(current: &'w Current<L>, stream: S, arrival: Arrival, hub: &'w Hub) -> Self {
@@ -328,11 +333,14 @@ impl<'w, L: Local, S: ClientStream> Connection<'w, L, S> {
 
     /// Ends our side and reads on for a moment.
     async fn linger(&mut self) {
-        let deadline = Some(clock::turn() + LINGER);
+        let deadline = clock::turn() + LINGER;
         let mut left = LINGER_BYTES;
         let ended = std::future::poll_fn(|cx| Pin::new(&mut self.stream).poll_shutdown(cx)).await;
         while ended.is_ok() && left > 0 {
-            match self.read(deadline, None).await {
+            // Nobody who says nothing holds up the end of the process.
+            let is_stopping = self.hub.phase() != Phase::Serving;
+            let silent = clock::turn() + if is_stopping { CLOSING_PAUSE } else { LINGER };
+            match self.read(Some(deadline.min(silent)), None).await {
                 Read::Bytes(length) => left = left.saturating_sub(length),
                 _ => return,
             }

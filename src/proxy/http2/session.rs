@@ -12,7 +12,7 @@ use hyper::Request;
 use tokio::time::Instant;
 
 use super::super::arrival::Arrival;
-use super::super::connection::{CLOSING_PAUSE, ClientStream, Connection};
+use super::super::connection::{ClientStream, Connection};
 use super::super::current::Current;
 use super::super::exchange::{Asked, Exchange};
 use super::super::forwarded::Forwarded;
@@ -28,7 +28,7 @@ use super::linger::linger;
 use super::shared::Shared;
 use super::stream::Stream;
 use crate::clock;
-use crate::drain::{Hub, Member, Phase};
+use crate::drain::{CLOSING_PAUSE, Hub, Member, Phase};
 
 /// One HTTP/2 connection, with the streams that it owns: they end with it.
 pub(in crate::proxy) struct Session<'w, L, S> {

@@ -136,7 +136,7 @@ impl<L: Local, S: ClientStream> Relay<'_, L, S> {
 
     /// The answer is broken from its beginning, and none of it has left: the client gets one that says so.
     fn take_back(&mut self) -> Step {
-        if self.course.down_written > 0 {
+        if self.has_begun() {
             return Step::Cut;
         }
         self.course.down_out.clear();

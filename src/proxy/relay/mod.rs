@@ -258,13 +258,18 @@ impl<L: Local, S: ClientStream> Relay<'_, L, S> {
     fn fail(&mut self, rejection: Rejection) -> Step {
         match &self.course.down {
             // Interim answers are whole with the client, or did not leave at all.
-            Down::Head { .. } if self.course.down_written == 0 => Step::Failed(rejection),
+            Down::Head { .. } if !self.has_begun() => Step::Failed(rejection),
             Down::Head { .. } => {
                 self.job.exchange.reject(rejection);
                 Step::Cut
             }
             Down::Body(_) => self.cut(rejection.failure()),
         }
+    }
+
+    /// Whether a part of what is on its way to the client has left already.
+    fn has_begun(&self) -> bool {
+        self.course.down_written > 0 || self.client.owes()
     }
 
     /// Whoever is waited for has taken too long.

@@ -118,3 +118,21 @@ async fn a_worker_that_closes_ends_what_goes_on() {
         assert_eq!(ended, is_whole, "{path}: what is cut does not look complete");
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn who_has_its_last_answer_and_stays_is_waited_for_but_not_for_long_when_the_worker_stops() {
+    for (phase, seconds) in [(Phase::Serving, 5), (Phase::Draining, 1), (Phase::Closing, 1)] {
+        let hub = Hub::default();
+        hub.enter(phase);
+        // The body never comes, and so the connection cannot go on.
+        let stays = async |mut client: DuplexStream| {
+            client.write_all(b"POST /plain HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\n").await.expect("room");
+            let mut heard = String::new();
+            client.read_to_string(&mut heard).await.expect("an end");
+            assert!(heard.ends_with("whole"), "{heard}");
+            client
+        };
+        let (_client, took) = serve(&hub, stays).await;
+        assert_eq!(took.as_secs(), seconds, "{phase:?}");
+    }
+}
