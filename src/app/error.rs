@@ -1,5 +1,7 @@
 use std::fmt;
 
+use rustix::io::Errno;
+
 use crate::admin::AccessError;
 use crate::events::WebhookError;
 use crate::server::BindError;
@@ -53,7 +55,14 @@ impl fmt::Display for StartError {
             Self::UpstreamTls(error) => write!(f, "`proxy.upstream_tls`: {error}"),
             Self::MergeTls(error) => write!(f, "`metrics.merge`: {error}"),
             Self::Metrics(error) => write!(f, "`metrics.namespace` cannot begin a metric's name: {error}"),
-            Self::Runtime(error) => write!(f, "the system refuses what a worker needs: {error}"),
+            Self::Runtime(error) => {
+                write!(f, "the system refuses what a worker needs: {error}")?;
+                let files = [Errno::MFILE, Errno::NFILE].map(Errno::raw_os_error);
+                if error.raw_os_error().is_some_and(|code| files.contains(&code)) {
+                    f.write_str("; raise the limit of open files")?;
+                }
+                Ok(())
+            }
         }
     }
 }

@@ -245,12 +245,12 @@ impl App {
 
     /// Runs until told to stop, and then until everything in flight has ended or the time for it is over.
     ///
-    /// Returns the exit code: 0, or that of an app that we started and that has ended for good.
+    /// Calls `started` once all workers are there. Returns the exit code: 0, or that of an app that we started and that has ended for good.
     ///
     /// # Errors
     /// A worker cannot be started.
     #[expect(clippy::disallowed_methods, reason = "these tasks end with the runtime, which ends with this function")]
-    pub fn run(self) -> Result<u8, StartError> {
+    pub fn run(self, started: impl FnOnce()) -> Result<u8, StartError> {
         let Self {
             runtime, traffic_sockets, admin_socket, control_socket, agent_socket, config, target, monitor, ..
         } = self;
@@ -268,8 +268,8 @@ impl App {
             pseudonym: format!("pulsegate-{:08x}", random() as u32),
             taken: None,
         };
-        let fleet = Fleet::start(plane, &traffic_sockets)?;
-        drop(traffic_sockets);
+        let fleet = Fleet::start(plane, traffic_sockets)?;
+        started();
         let (phases, shutdown) = (fleet.phases.clone(), child::shutdown(&config));
         let way = Arc::new(Way::new(self.monitor_handle, phases, standing.traffic.clone(), shutdown));
         let stopping = Stopping { way: way.clone(), tally: fleet.tally.clone(), listeners: fleet.listeners.clone() };

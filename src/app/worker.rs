@@ -1,6 +1,8 @@
 use std::cell::RefCell;
+use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::sync::mpsc::SyncSender;
 use std::thread::JoinHandle;
 
 use tokio::runtime::{Builder, LocalOptions};
@@ -58,15 +60,17 @@ pub(super) struct Fleet {
 }
 
 impl Fleet {
-    pub(super) fn start(plane: Plane, sockets: &[Bound]) -> Result<Self, StartError> {
+    /// Starts them all, or says why one of them cannot start.
+    pub(super) fn start(plane: Plane, sockets: Vec<Bound>) -> Result<Self, StartError> {
         let phases = watch::Sender::new(Phase::Serving);
         let (tally, listeners) = (Arc::new(Tally::default()), Arc::new(Tally::default()));
         let permits = Arc::new(Semaphore::new(plane.settings.limits.connections as usize));
         let workers = plane.settings.threads.0;
         let mut threads = Vec::with_capacity(workers);
         let planes = watch::Sender::new(plane);
+        let (told, started) = std::sync::mpsc::sync_channel(workers);
         for index in 0..workers {
-            let sockets = sockets.iter().map(|bound| Ok((bound.try_clone()?, listeners.seat())));
+            let sockets = sockets.iter().map(|bound: &Bound| Ok((bound.try_clone()?, listeners.seat())));
             let sockets = sockets.collect::<Result<Vec<_>, _>>().map_err(StartError::Runtime)?;
             let worker = Worker {
                 index,
@@ -76,8 +80,16 @@ impl Fleet {
                 tally: tally.clone(),
                 permits: permits.clone(),
             };
-            let thread = std::thread::Builder::new().name(format!("worker-{index}")).spawn(move || worker.run());
+            let thread = std::thread::Builder::new().name(format!("worker-{index}")).spawn({
+                let told = told.clone();
+                move || worker.run(&told)
+            });
             threads.push(thread.map_err(StartError::Runtime)?);
+        }
+        drop((told, sockets));
+        // A worker that is not there would be missed by nobody: health has a thread of its own.
+        for _ in 0..workers {
+            started.recv().unwrap_or_else(|_| Err(io::Error::other("it has ended"))).map_err(StartError::Runtime)?;
         }
         Ok(Self { phases, planes, permits, tally, listeners, threads })
     }
@@ -103,19 +115,21 @@ struct Worker {
 }
 
 impl Worker {
-    fn run(self) {
-        match Builder::new_current_thread()
+    fn run(self, told: &SyncSender<io::Result<()>>) {
+        let runtime = Builder::new_current_thread()
             .enable_all()
             .on_thread_unpark(clock::wake_up)
-            .build_local(LocalOptions::default())
-        {
+            .build_local(LocalOptions::default());
+        match runtime {
             Ok(runtime) => {
+                // A place for every worker.
+                let _ = told.send(Ok(()));
                 runtime.block_on(self.serve());
                 // A name that is being looked up just now must not keep the process.
                 runtime.shutdown_background();
             }
             Err(error) => {
-                tracing::error!(%error, "a worker cannot start: raise the limit of open files");
+                let _ = told.send(Err(error));
             }
         }
     }

@@ -17,11 +17,13 @@ mod validate;
 mod way;
 
 use std::fmt::Write as _;
+use std::io;
 use std::panic::PanicHookInfo;
 use std::process::ExitCode;
 
 use self::arguments::Run;
 pub use self::arguments::{Arguments, Command};
+pub use self::signals::Signals;
 use crate::config::{Config, Sources};
 use crate::journal::journal;
 use crate::settings::{Environment, Problem};
@@ -30,9 +32,10 @@ use crate::supervise::become_the_app;
 /// The process's environment and arguments were wrong, or an address was taken.
 pub const EXIT_USAGE: u8 = 2;
 
-/// Does what the arguments say. `environment` is the process's, captured once.
+/// Does what the arguments say. `environment` is the process's, captured once; `signals` are kept already, where that cannot
+/// wait.
 #[must_use]
-pub fn dispatch(arguments: Arguments, environment: Environment) -> ExitCode {
+pub fn dispatch(arguments: Arguments, environment: Environment, signals: Option<io::Result<Signals>>) -> ExitCode {
     if let Some(Command::BecomeTheApp(helper)) = &arguments.command {
         let (sentence, code) = become_the_app(helper.parent, helper.soft_files, &helper.argv);
         say(&sentence);
@@ -41,7 +44,7 @@ pub fn dispatch(arguments: Arguments, environment: Environment) -> ExitCode {
     hush_panics(|place| say(&format!("pulsegate: a defect: panicked at {place}\n")));
     let sources = arguments.sources(environment);
     let code = match arguments.command.unwrap_or(Command::Run(Run::default())) {
-        Command::Run(_) | Command::BecomeTheApp(_) => run::run(&sources),
+        Command::Run(_) | Command::BecomeTheApp(_) => run::run(&sources, signals),
         Command::Validate(_) => validate::validate(&sources),
         Command::Check => check::check(&sources),
         Command::Probe(probe) => probe::probe(&probe, &sources),
@@ -56,7 +59,7 @@ pub fn dispatch(arguments: Arguments, environment: Environment) -> ExitCode {
         Command::Completions(completions) => completions::completions(&completions),
         Command::Man(pages) => man::man(&pages),
         Command::Copy(arguments) => copy::copy(&arguments),
-        Command::Demo(demo) => demo::demo(&demo, sources),
+        Command::Demo(demo) => demo::demo(&demo, sources, signals),
     };
     journal().flush();
     code
@@ -91,12 +94,12 @@ fn say_problems(problems: &[Problem]) {
 fn say(text: &str) {
     use std::io::Write as _;
     journal().flush();
-    let _ = std::io::stderr().lock().write_all(text.as_bytes());
+    let _ = io::stderr().lock().write_all(text.as_bytes());
 }
 
 /// Writes to standard output; a reader that has closed it has seen enough.
 fn print(text: &str) {
     use std::io::Write as _;
-    let mut out = std::io::stdout().lock();
+    let mut out = io::stdout().lock();
     let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
 }

@@ -1,4 +1,4 @@
-use std::io::IsTerminal as _;
+use std::io::{self, IsTerminal as _};
 use std::process::ExitCode;
 
 use tracing_subscriber::filter::{LevelFilter, Targets};
@@ -15,9 +15,9 @@ use crate::server::BindError;
 use crate::settings::Address;
 
 /// Runs the sidecar until a signal stops it.
-pub(super) fn run(sources: &Sources) -> ExitCode {
+pub(super) fn run(sources: &Sources, signals: Option<io::Result<Signals>>) -> ExitCode {
     // Before anything that takes time.
-    let signals = Signals::keep();
+    let signals = signals.unwrap_or_else(Signals::keep);
     let config = match load(sources) {
         Ok(config) => config,
         Err(code) => return code,
@@ -62,17 +62,18 @@ fn serve(config: Config, sources: &Sources, level: SetLevel, signals: Signals) -
     let control = app.control_address().map_or_else(|| "off".to_owned(), |address| address.to_string());
     let file =
         sources.file.as_ref().map_or_else(|| "none, the preset alone".to_owned(), |file| file.display().to_string());
-    tracing::info!(
-        version = VERSION,
-        revision = REVISION,
-        listen = listen.join(", "),
-        admin,
-        control,
-        upstream,
-        config = file,
-        "started"
-    );
-    app.run()
+    app.run(|| {
+        tracing::info!(
+            version = VERSION,
+            revision = REVISION,
+            listen = listen.join(", "),
+            admin,
+            control,
+            upstream,
+            config = file,
+            "started"
+        );
+    })
 }
 
 /// What is logged. Not what the HTTP/2 library says: a client could make it write a line for each of its frames, with what
@@ -83,7 +84,7 @@ fn filter(level: tracing::Level) -> Targets {
 
 /// Starts the log on standard error; tells whether it is JSON, and what changes its level.
 pub(super) fn init_log(settings: &LogSettings) -> (bool, SetLevel) {
-    let terminal = std::io::stderr().is_terminal();
+    let terminal = io::stderr().is_terminal();
     let json = match settings.format {
         LogFormat::Json => true,
         LogFormat::Text => false,

@@ -9,8 +9,8 @@ use rustix::process::Signal;
 
 use crate::restarts::App;
 use crate::support::{
-    Client, Next, PATIENCE, Settings, Sidecar, Upstream, always, ask, eventually, free_port, get, home_with_login,
-    local, run,
+    Client, Next, PATIENCE, Process, Settings, Sidecar, Upstream, always, ask, eventually, free_port, get,
+    home_with_login, local, run,
 };
 
 #[test]
@@ -99,23 +99,59 @@ fn a_client_that_half_closes_is_taken_for_gone() {
     sidecar.assert_metric("pulsegate_upstream_connections", &["state=\"active\""], 0.0);
 }
 
+/// Has a command run with this limit of open files.
+fn with_open_files(command: &mut Command, most: u32) {
+    let line = format!(
+        "ulimit -n {most}; exec {} {}",
+        command.get_program().display(),
+        command.get_args().map(|word| format!("'{}'", word.display())).collect::<Vec<_>>().join(" ")
+    );
+    let mut shell = Command::new("sh");
+    shell.args(["-c", &line]).env_clear();
+    shell.envs(command.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    shell.current_dir(command.get_current_dir().expect("a directory"));
+    *command = shell;
+}
+
+/// Health would not miss a worker: it has a thread of its own.
+#[test]
+fn with_too_few_open_files_all_workers_start_or_nothing_does() {
+    let upstream = Upstream::hello();
+    let settings = Sidecar::bare(&upstream).text("control.socket", "off");
+    let (mut refused, mut started) = (0, 0);
+    for most in 12..36 {
+        let home = home_with_login();
+        let mut command = Sidecar::command(home.path(), &settings);
+        with_open_files(&mut command, most);
+        let mut process = Process::start(&mut command);
+        let said = |process: &Process| process.said().join("\n");
+        eventually(PATIENCE, "it has started or ended", || {
+            process.status().is_some() || said(&process).contains("\"started\"")
+        });
+        let workers = || {
+            let tasks = std::fs::read_dir(format!("/proc/{}/task", process.id())).into_iter().flatten().flatten();
+            let names = tasks.filter_map(|task| std::fs::read_to_string(task.path().join("comm")).ok());
+            names.filter(|name| name.starts_with("worker-")).count()
+        };
+        if said(&process).contains("\"started\"") {
+            started += 1;
+            always(Duration::from_millis(50), "both workers are there", || workers() == 2);
+        } else {
+            let status = process.wait(PATIENCE);
+            let said = said(&process);
+            assert!(matches!(status.code(), Some(1 | 2)) && said.contains("os error 24"), "{most}: {status}: {said}");
+            refused += usize::from(said.contains("raise the limit of open files") && status.code() == Some(1));
+        }
+    }
+    assert!(refused > 0 && started > 0, "{refused} had too few, {started} enough");
+}
+
 /// A limit that is low from the start, and cannot be raised.
 #[test]
 fn a_low_limit_of_open_files_costs_connections_and_nothing_else() {
     let upstream = Upstream::hello();
     let settings = Sidecar::bare(&upstream).text("proxy.timeouts.idle", "0");
-    let mut sidecar = Sidecar::start_in(home_with_login(), &settings, |command| {
-        let line = format!(
-            "ulimit -n 64; exec {} {}",
-            command.get_program().display(),
-            command.get_args().map(|word| format!("'{}'", word.display())).collect::<Vec<_>>().join(" ")
-        );
-        let mut shell = Command::new("sh");
-        shell.args(["-c", &line]).env_clear();
-        shell.envs(command.get_envs().filter_map(|(name, value)| Some((name, value?))));
-        shell.current_dir(command.get_current_dir().expect("a directory"));
-        *command = shell;
-    });
+    let mut sidecar = Sidecar::start_in(home_with_login(), &settings, |command| with_open_files(command, 64));
     // The management port has a connection before it becomes tight, as a kubelet's would not: it waits like others.
     let mut admin = Client::connect(sidecar.admin);
     assert_eq!(admin.ask("GET", "/readyz", &[], b"").expect("an answer").status, 200);

@@ -3,6 +3,7 @@
 mod app;
 mod tour;
 
+use std::io;
 use std::process::ExitCode;
 
 use super::arguments::Demo;
@@ -14,7 +15,7 @@ use crate::config::{Flag, Sources};
 use crate::settings::Address;
 
 /// Starts the sample app and a sidecar before it, tours what there is to see, and stays up.
-pub(super) fn demo(arguments: &Demo, sources: Sources) -> ExitCode {
+pub(super) fn demo(arguments: &Demo, sources: Sources, signals: Option<io::Result<Signals>>) -> ExitCode {
     let sample = match app::Sample::start() {
         Ok(sample) => sample,
         Err(error) => {
@@ -35,8 +36,8 @@ pub(super) fn demo(arguments: &Demo, sources: Sources) -> ExitCode {
             return ExitCode::from(super::EXIT_USAGE);
         }
     };
-    let heard =
-        Signals::keep().and_then(|signals| signals.listen(app.stop_handle(), app.reload_handle(), app.signal_handle()));
+    let signals = signals.unwrap_or_else(Signals::keep);
+    let heard = signals.and_then(|signals| signals.listen(app.stop_handle(), app.reload_handle(), app.signal_handle()));
     if let Err(error) = heard {
         say(&format!("pulsegate: {error}\n"));
         return ExitCode::FAILURE;
@@ -64,7 +65,7 @@ pub(super) fn demo(arguments: &Demo, sources: Sources) -> ExitCode {
     let Ok(toured) = toured else {
         return ExitCode::FAILURE;
     };
-    if let Err(error) = app.run() {
+    if let Err(error) = app.run(|| {}) {
         say(&format!("pulsegate: {error}\n"));
         return ExitCode::FAILURE;
     }
