@@ -1,6 +1,7 @@
 use std::fmt;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
+use std::os::unix::fs::FileTypeExt as _;
 use std::os::unix::net::UnixListener as StdUnixListener;
 use std::path::Path;
 use std::sync::Arc;
@@ -36,6 +37,8 @@ enum BoundSocket {
 pub enum BindError {
     /// Somebody else listens there.
     Taken(Address),
+    /// At its path is something that is no socket.
+    NoSocket(Address),
     /// Any other reason.
     Other(Address, io::Error),
 }
@@ -47,6 +50,9 @@ impl fmt::Display for BindError {
                 write!(f, "Port {} already in use", address.port())
             }
             Self::Taken(address) => write!(f, "{address} already in use"),
+            Self::NoSocket(address) => {
+                write!(f, "cannot listen at {address}: what is there is no socket; name another path, or remove it")
+            }
             Self::Other(address, error) => {
                 write!(f, "cannot listen at {address}: {error}")?;
                 match (address, error.kind()) {
@@ -80,6 +86,10 @@ impl Bound {
                 Ok(Self { address, socket: BoundSocket::Tcp(listener) })
             }
             Address::Unix(path) => {
+                // Connecting to what is no socket is refused as well, and it may be somebody's data.
+                if std::fs::metadata(path).is_ok_and(|there| !there.file_type().is_socket()) {
+                    return Err(BindError::NoSocket(address.clone()));
+                }
                 if path.exists() && is_left_behind(path) {
                     let _ = std::fs::remove_file(path);
                 }

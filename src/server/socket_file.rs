@@ -84,6 +84,18 @@ mod tests {
     }
 
     #[test]
+    fn what_is_no_socket_stays_where_it_is() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = directory.path().join("data");
+        std::fs::write(&path, "somebody's").expect("a file");
+        for there in [path.clone(), directory.path().to_owned()] {
+            let refused = Bound::bind(&Address::Unix(there)).expect_err("no socket");
+            assert!(matches!(refused, BindError::NoSocket(_)), "{refused}");
+        }
+        assert_eq!(std::fs::read_to_string(&path).expect("the file"), "somebody's");
+    }
+
+    #[test]
     fn a_file_is_left_behind_when_nobody_answers_and_not_when_the_queue_is_full() {
         let directory = tempfile::tempdir().expect("a directory");
         let path = directory.path().join("socket");
