@@ -190,6 +190,8 @@ fn set_port(tree: &mut Table, value: &str, origin: &Origin, problems: &Problems)
             address.set_port(port);
             address.to_string()
         }
+        // Platforms set PORT for everybody; a Unix socket was chosen so that nobody else comes in.
+        Some(Address::Unix(_)) if matches!(origin, Origin::Environment(_)) => text.to_owned(),
         _ => format!("0.0.0.0:{port}"),
     };
     let text = |text| Node { value: Value::Text(text), origin: origin.clone() };

@@ -105,6 +105,15 @@ fn later_layers_lie_over_earlier_ones() {
     assert_eq!(value(&config, "checks.claude_cli.cli.preset").1, "preset claude-proxy");
 }
 
+#[test]
+fn a_port_for_everybody_does_not_open_a_unix_socket_to_the_network() {
+    let text = "[proxy]\nlisten = 'unix:/run/app.sock'";
+    let config = load(text, &[("PORT", "81")], &[]).unwrap();
+    assert_eq!(value(&config, "proxy.listen").0, "\"unix:/run/app.sock\"");
+    let config = load(text, &[("PORT", "81")], &[("proxy.port", "82")]).unwrap();
+    assert_eq!(value(&config, "proxy.listen").0, "\"0.0.0.0:82\"", "but who asks for a port gets one");
+}
+
 /// A revision may be all digits, and version 1.10 is not 1.1.
 #[test]
 fn what_takes_text_alone_takes_what_looks_like_a_number() {
