@@ -68,12 +68,14 @@ impl Admission {
     }
 
     /// Admission by other limits. What is in flight, waits or was counted goes on counting; what came in while there was
-    /// no limit does not.
+    /// no limit does not. Without a limit from now on, nobody has to wait any more.
     #[must_use]
     pub fn succeed(&self, limits: &Limits) -> Self {
         let mut next = Self::new(limits);
-        if let (Some(places), Some(known)) = (&mut next.places, &self.places) {
-            places.succeed(known);
+        match (&mut next.places, &self.places) {
+            (Some(places), Some(known)) => places.succeed(known),
+            (None, Some(known)) => known.open(),
+            (_, None) => {}
         }
         if let (Some((rate, _)), Some((known, _))) = (&mut next.rate, &self.rate) {
             *rate = known.clone();

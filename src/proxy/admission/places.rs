@@ -58,6 +58,12 @@ impl Places {
         self.state.with_line(|line, _| line.forget());
     }
 
+    /// Lets in all who wait: these places are limited no more.
+    pub(super) fn open(&self) {
+        // More than can wait, whatever the queue was before.
+        self.state.permits.add_permits(u32::MAX as usize);
+    }
+
     /// A place, if there is one now.
     pub(super) fn enter_now(&self) -> Option<Place> {
         let permit = self.state.permits.clone().try_acquire_owned().ok()?;
@@ -213,6 +219,19 @@ mod tests {
         assert_eq!(places.enter(&Shard::default()).await.map(drop), Err(Rejection::Overloaded), "the queue is full");
         assert_eq!(second.join_next().await.expect("one").expect("an end"), Err(Rejection::QueueTimeout));
         assert_eq!(begun.elapsed().as_secs(), 5);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn nobody_waits_for_what_is_limited_no_more() {
+        let places = places(1, 3, Duration::ZERO);
+        let _held = places.enter_now().expect("a place");
+        let shard = Shard::default();
+        let waiting: Vec<_> = (0..3).map(|_| Box::pin(places.enter(&shard))).collect();
+        let mut waiting = futures_util::future::join_all(waiting);
+        assert!(tokio::time::timeout(MS, &mut waiting).await.is_err(), "they wait");
+        places.open();
+        let entered = tokio::time::timeout(MS, waiting).await.expect("all of them are let in");
+        assert!(entered.iter().all(Result::is_ok));
     }
 
     #[tokio::test(start_paused = true)]
