@@ -207,3 +207,33 @@ fn an_app_that_refuses_a_body_and_closes_is_heard() {
     }
     app.join().expect("the app");
 }
+
+/// RFC 8446 section 6.1: else the app could not tell an end from a cut.
+#[test]
+fn connections_that_end_in_good_order_say_so() {
+    let authority = AppCertificates::new();
+    let config = Arc::new(tls_config(&authority.issue("localhost", Validity::Now), None));
+    for field in ["connection: close\r\n", ""] {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+        let port = listener.local_addr().expect("an address").port();
+        let config = config.clone();
+        let app = std::thread::spawn(move || {
+            let (stream, _) = listener.accept().expect("a client");
+            let session = rustls::ServerConnection::new(config).expect("a session");
+            let mut stream = rustls::StreamOwned::new(session, stream);
+            let mut some = [0; 10_000];
+            assert!(stream.read(&mut some).expect("a request") > 0);
+            let answer = format!("HTTP/1.1 200 OK\r\n{field}content-length: 2\r\n\r\nok");
+            stream.write_all(answer.as_bytes()).and_then(|()| stream.flush()).expect("an answer");
+            stream.read(&mut some)
+        });
+        let settings = settings(port, &authority.file()).text("shutdown.lame_duck", "0s");
+        let mut sidecar = Sidecar::start(&settings);
+        assert_eq!(sidecar.get("/").text(), "ok");
+        if field.is_empty() {
+            sidecar.terminate();
+            sidecar.wait(PATIENCE);
+        }
+        assert_eq!(app.join().expect("the app").expect("a proper end"), 0, "{field:?}");
+    }
+}

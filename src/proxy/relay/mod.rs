@@ -169,8 +169,12 @@ impl Course {
         proxy.give_back_answer(std::mem::take(&mut self.down_out));
         let whole = job.upload.is_done() && !self.up.broken;
         let Down::Body(download) = &self.down else { return Completed { keep: false, whole } };
-        if download.reusable && job.upload.is_done() && self.up.ended.is_some() {
-            self.lease.give_back(job.to_head || matches!(download.code, 204 | 304));
+        if job.upload.is_done() && self.up.ended.is_some() {
+            if download.reusable {
+                self.lease.give_back(job.to_head || matches!(download.code, 204 | 304));
+            } else {
+                self.lease.close();
+            }
         }
         Completed { keep: whole && !download.close, whole }
     }

@@ -183,7 +183,13 @@ impl Pool {
         let now = Instant::now();
         let mut idle = self.idle.borrow_mut();
         let before = idle.len();
-        idle.retain_mut(|kept| now - kept.since <= LONGEST_IDLE && kept.stream.is_quiet());
+        idle.retain_mut(|kept| {
+            let stays = now - kept.since <= LONGEST_IDLE && kept.stream.is_quiet();
+            if !stays {
+                kept.stream.farewell();
+            }
+            stays
+        });
         let closed = i64::try_from(before - idle.len()).unwrap_or(0);
         self.shard.upstream_idle.sub(closed);
         self.channels.sweep(now);
@@ -193,8 +199,14 @@ impl Pool {
     pub(in crate::proxy) fn retire(&self) {
         self.retired.set(true);
         self.channels.clear();
-        let closed = std::mem::take(&mut *self.idle.borrow_mut()).len();
-        self.shard.upstream_idle.sub(i64::try_from(closed).unwrap_or(0));
+        self.close_idle(&mut self.idle.borrow_mut());
+    }
+
+    fn close_idle(&self, idle: &mut VecDeque<Idle>) {
+        for mut kept in idle.drain(..) {
+            kept.stream.farewell();
+            self.shard.upstream_idle.sub(1);
+        }
     }
 
     fn lease(self: &Rc<Self>, stream: AppStream, reused: bool) -> Lease {
@@ -241,7 +253,7 @@ impl Lease {
     /// because a length said so.
     pub(in crate::proxy) fn give_back(&mut self, rests: bool) {
         self.uncount();
-        let stream = match self.stream.take() {
+        let mut stream = match self.stream.take() {
             Some(AppStream::Http2(stream)) => return stream.finish(),
             Some(stream) => stream,
             None => return,
@@ -255,6 +267,15 @@ impl Lease {
             } else {
                 idle.push_back(kept);
             }
+        } else {
+            stream.farewell();
+        }
+    }
+
+    /// Its exchange is over in both directions, and it cannot have another.
+    pub(in crate::proxy) fn close(&mut self) {
+        if let Some(stream) = &mut self.stream {
+            stream.farewell();
         }
     }
 
@@ -273,8 +294,8 @@ impl Drop for Lease {
 
 impl Drop for Pool {
     fn drop(&mut self) {
-        let idle = i64::try_from(self.idle.get_mut().len()).unwrap_or(0);
-        self.shard.upstream_idle.sub(idle);
+        let mut idle = std::mem::take(self.idle.get_mut());
+        self.close_idle(&mut idle);
     }
 }
 

@@ -33,6 +33,14 @@ impl AppStream {
         }
     }
 
+    /// Says that all has been said (RFC 8446 section 6.1), before a connection is closed on which nothing is under way. What
+    /// is cut short must not look like that. As far as the kernel takes it.
+    pub(super) fn farewell(&mut self) {
+        if let Self::Tls(stream) = self {
+            let _ = Pin::new(stream).poll_shutdown(&mut Context::from_waker(Waker::noop()));
+        }
+    }
+
     /// Whether nothing has come on an idle connection, not even its end. Costs a system call only if something has.
     pub(super) fn is_quiet(&mut self) -> bool {
         let mut byte = [0];
