@@ -10,6 +10,8 @@ pub enum TlsError {
     TooLarge(PathBuf),
     /// A file is damaged PEM.
     Damaged(PathBuf),
+    /// One of a file's certificates, counted from 1, is whole PEM and no certificate.
+    DamagedCertificate(PathBuf, usize),
     /// A file has no certificate.
     NoCertificate(PathBuf),
     /// A file has no private key, or an encrypted one.
@@ -45,6 +47,9 @@ impl fmt::Display for TlsError {
             Self::Unreadable(path, error) => write!(f, "{} cannot be read: {error}", path.display()),
             Self::TooLarge(path) => write!(f, "{} is larger than 1 MiB: it is no PEM file of ours", path.display()),
             Self::Damaged(path) => write!(f, "{} is damaged: it is not whole PEM", path.display()),
+            Self::DamagedCertificate(path, which) => {
+                write!(f, "certificate {which} in {} is damaged: it cannot be read", path.display())
+            }
             Self::NoCertificate(path) => {
                 write!(f, "{} holds no certificate in PEM form (BEGIN CERTIFICATE)", path.display())
             }
@@ -64,9 +69,12 @@ impl fmt::Display for TlsError {
                 "the public key in {} is of no kind that is used: use RSA of 2048 to 8192 bits, ECDSA on P-256, or Ed25519",
                 path.display()
             ),
-            Self::Key(path) => {
-                write!(f, "the key in {} is of no kind that is served: use ECDSA, RSA or Ed25519", path.display())
-            }
+            Self::Key(path) => write!(
+                f,
+                "the key in {} is of no kind that is served: use ECDSA on P-256 or P-384, RSA of 2048 to 4096 bits, or \
+                 Ed25519",
+                path.display()
+            ),
             Self::Certificate(path) => write!(f, "a certificate in {} cannot be understood", path.display()),
             Self::Mismatch { cert, key } => write!(
                 f,

@@ -130,6 +130,17 @@ fn an_idle_connection_ends_properly() {
     assert_eq!(sidecar.wait(PATIENCE).code(), Some(0));
 }
 
+/// An invented key on a curve that is not served.
+const P521: &str = "\
+-----BEGIN PRIVATE KEY-----\n\
+MIHuAgEAMBAGByqGSM49AgEGBSuBBAAjBIHWMIHTAgEBBEIBer7IbEr3pW43u5kH\n\
+Ey5yckqqTapqRo5QKsiaQMb2m3vFrdP6o+NUDmME4F4Sl0gzgLbMdg9cYKNrDPCl\n\
+Qp6XJw2hgYkDgYYABACS5BbeZaBQIZ/6lNQxKod080l8mgRJtFmHSK94sMISpb1/\n\
+XJ99/jT5POnegModb2UOZWA0V4R+dZr7pw0aimYUGAGu6sLrqW/5zxM2x4H0DNYW\n\
+rygDWOCf3n8HMpp3htWTbOCBp/1/XmSx7k1pKLvaYL0qBnPIXtgifr5phqTDbr6y\n\
+sg==\n\
+-----END PRIVATE KEY-----";
+
 #[test]
 fn what_is_wrong_with_the_files_is_said() {
     let (authority, upstream) = (with_certificate(), Upstream::hello());
@@ -138,11 +149,29 @@ fn what_is_wrong_with_the_files_is_said() {
     let path = |name: &str| authority.path(name).display().to_string();
     let empty = authority.file("empty.pem", "");
     let half = authority.file("half.pem", &other.pem()[..200]);
+    // Whole PEM, behind a good certificate: whoever looks at the first alone sees nothing.
+    let behind = |name: &str, content: &str| {
+        let first = std::fs::read_to_string(authority.path("tls.crt")).expect("a certificate");
+        authority.file(name, &format!("{first}-----BEGIN CERTIFICATE-----\n{content}\n-----END CERTIFICATE-----\n"))
+    };
+    let cut: String = other.pem().lines().skip(1).take(3).collect::<Vec<_>>().join("\n");
     for (settings, expected) in [
         (good().without("proxy.tls.key"), "a certificate needs its key".to_owned()),
         (good().text("proxy.tls.cert", &path("absent")), format!("{} cannot be read", path("absent"))),
         (good().text("proxy.tls.cert", &empty), format!("{empty} holds no certificate")),
         (good().text("proxy.tls.cert", &half), format!("{half} is damaged")),
+        (
+            good().text("proxy.tls.cert", &behind("chain.pem", "AAAA")),
+            format!("certificate 2 in {} is damaged", path("chain.pem")),
+        ),
+        (
+            good().text("proxy.tls.client_ca", &behind("authorities.pem", &cut)),
+            format!("certificate 2 in {} is damaged", path("authorities.pem")),
+        ),
+        (
+            good().text("proxy.tls.key", &authority.file("p521.key", P521)),
+            format!("the key in {} is of no kind that is served: use ECDSA on P-256 or P-384, RSA", path("p521.key")),
+        ),
         (good().text("proxy.tls.key", &path("tls.crt")), format!("{} holds no private key", path("tls.crt"))),
         (
             good().text("proxy.tls.cert", &authority.file("other.crt", &other.pem())),

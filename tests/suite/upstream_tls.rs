@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use crate::support::{
     AppCertificates, CertificateFiles, Client, PATIENCE, Random, Response, Settings, Sidecar, TlsFront, Upstream,
-    Validity, eventually, tls_config,
+    Validity, ask, eventually, home_with_login, tls_config,
 };
 
 fn settings(port: u16, ca: &Path) -> Settings {
@@ -107,6 +107,30 @@ fn the_name_can_be_another_than_the_hosts_and_a_certificate_can_be_trusted_by_it
     assert_eq!(Sidecar::start(&settings(front.port(), &own.cert)).get("/").text(), "hello");
     let wrong = settings(front.port(), &own.cert).text("proxy.upstream_tls.server_name", "other.internal");
     assert_refused(&Sidecar::start(&wrong).get("/"), "upstream_certificate_wrong_name", "tls_certificate_error");
+}
+
+#[test]
+fn a_damaged_authority_is_refused_and_nothing_changes() {
+    let (upstream, authority) = (Upstream::hello(), AppCertificates::new());
+    let served = authority.issue("localhost", Validity::Now);
+    let front = TlsFront::start(upstream.port(), &served, None, &[]);
+    let home = home_with_login();
+    let bundle = home.path().join("bundle.pem");
+    let whole = std::fs::read_to_string(authority.file()).expect("a certificate");
+    std::fs::write(&bundle, &whole).expect("a bundle");
+    let settings = settings(front.port(), &bundle).raw("reload.watch", "false");
+    let sidecar = Sidecar::start_in(home, &settings, |_| {});
+    assert_eq!(sidecar.get("/").status, 200);
+    // Another authority, whole, and what is left of ours.
+    let other = std::fs::read_to_string(AppCertificates::new().file()).expect("a certificate");
+    let lines: Vec<&str> = whole.lines().collect();
+    let cut = [&lines[..4], &lines[lines.len() - 1..]].concat().join("\n");
+    std::fs::write(&bundle, format!("{other}{cut}\n")).expect("a bundle");
+    let answer = ask(sidecar.admin, "POST", "/-/reload", &[], b"");
+    assert_eq!(answer.status, 422);
+    let said = format!("certificate 2 in {} is damaged", bundle.display());
+    assert!(answer.text().contains(&said), "{}", answer.text());
+    assert_eq!(sidecar.get("/").status, 200);
 }
 
 #[test]
