@@ -9,6 +9,12 @@ use crate::settings::{Entry, Node, Origin, Problems, Table, Value};
 /// Larger files are no configurations.
 const LARGEST: u64 = 1024 * 1024;
 
+/// No setting stands so deep. Trees are walked by functions that call themselves.
+pub(super) const DEEPEST: usize = 64;
+
+/// What is said of one that does.
+pub(super) const TOO_DEEP: &str = "nested too deeply: no setting is more than 64 levels deep";
+
 /// Reads a file into a tree; problems are recorded. With one in its notation, what could be understood.
 pub(super) fn read(path: &Path, problems: &Problems) -> Option<Table> {
     let place = Origin::File { path: path.display().to_string(), line: 1, column: 1 };
@@ -38,14 +44,14 @@ pub(super) fn parse(text: &str, problems: &Problems, place: impl Fn(usize) -> Or
         // The parser's own display quotes the line; its message does not.
         problems.add(&place(offset), format!("not valid TOML: {}", error.message()));
     }
-    convert_table(table.get_ref(), problems, &place)
+    convert_table(table.get_ref(), 0, problems, &place)
 }
 
-fn convert_table(table: &DeTable<'_>, problems: &Problems, place: &impl Fn(usize) -> Origin) -> Table {
+fn convert_table(table: &DeTable<'_>, depth: usize, problems: &Problems, place: &impl Fn(usize) -> Origin) -> Table {
     let mut entries = Vec::new();
     for (key, value) in table {
         let origin = place(key.span().start);
-        entries.extend(convert(value, problems, place).map(|node| Entry {
+        entries.extend(convert(value, depth + 1, problems, place).map(|node| Entry {
             key: key.get_ref().to_string(),
             origin,
             node,
@@ -54,13 +60,18 @@ fn convert_table(table: &DeTable<'_>, problems: &Problems, place: &impl Fn(usize
     Table { entries }
 }
 
-/// A parsed value; `place` tells the origin of a byte offset.
+/// A parsed value at a depth; `place` tells the origin of a byte offset.
 pub(super) fn convert(
     value: &Spanned<DeValue<'_>>,
+    depth: usize,
     problems: &Problems,
     place: &impl Fn(usize) -> Origin,
 ) -> Option<Node> {
     let origin = place(value.span().start);
+    if depth > DEEPEST {
+        problems.add(&origin, TOO_DEEP);
+        return None;
+    }
     let converted = match value.get_ref() {
         DeValue::String(text) => Value::Text(text.to_string()),
         DeValue::Integer(number) => match i64::from_str_radix(number.as_str(), number.radix()) {
@@ -72,8 +83,10 @@ pub(super) fn convert(
         },
         DeValue::Float(number) => Value::Float(number.as_str().parse().unwrap_or(f64::NAN)),
         DeValue::Boolean(flag) => Value::Boolean(*flag),
-        DeValue::Array(items) => Value::List(items.iter().filter_map(|item| convert(item, problems, place)).collect()),
-        DeValue::Table(table) => Value::Table(convert_table(table, problems, place)),
+        DeValue::Array(items) => {
+            Value::List(items.iter().filter_map(|item| convert(item, depth + 1, problems, place)).collect())
+        }
+        DeValue::Table(table) => Value::Table(convert_table(table, depth, problems, place)),
         DeValue::Datetime(_) => {
             problems.add(&origin, "no setting takes a date");
             return None;

@@ -1,3 +1,4 @@
+use super::file::{DEEPEST, TOO_DEEP};
 use super::literal::literal;
 use super::{Sources, file, preset};
 use crate::check::KINDS;
@@ -35,8 +36,7 @@ fn merge_over(file: Table, sources: &Sources, problems: &Problems) -> Table {
     let mut environment = Table::default();
     for (name, path, value) in from_environment(sources) {
         let origin = Origin::Environment(name);
-        let node = literal(value, &path, &origin, problems);
-        set(&mut environment, &path, node);
+        set_written(&mut environment, &path, value, &origin, problems);
     }
     let defaults = from_flags(&sources.defaults, problems);
     let flags = from_flags(&sources.flags, problems);
@@ -69,9 +69,7 @@ fn from_flags(flags: &[Flag], problems: &Problems) -> Table {
     let mut table = Table::default();
     for flag in flags.iter().filter(|flag| flag.path != PORT_FLAG) {
         let origin = Origin::Flag(flag.name.clone());
-        let path = split(&flag.path);
-        let node = literal(&flag.value, &path, &origin, problems);
-        set(&mut table, &path, node);
+        set_written(&mut table, &split(&flag.path), &flag.value, &origin, problems);
     }
     table
 }
@@ -142,6 +140,30 @@ fn split(path: &str) -> Vec<String> {
     }
     parts
 }
+
+/// Sets what a variable or a flag says.
+fn set_written(tree: &mut Table, path: &[String], value: &str, origin: &Origin, problems: &Problems) {
+    if path.len() > DEEPEST {
+        let origin = shortened(origin);
+        problems.add(&origin, TOO_DEEP);
+        return;
+    }
+    let node = literal(value, path, origin, problems);
+    set(tree, path, node);
+}
+
+/// A path that is too deep may be as long as a command line: its beginning is enough to find it.
+fn shortened(origin: &Origin) -> Origin {
+    let short = |name: &String| name.chars().take(LONGEST_NAME).chain("…".chars()).collect();
+    match origin {
+        Origin::Environment(name) => Origin::Environment(short(name)),
+        Origin::Flag(name) => Origin::Flag(short(name)),
+        other => other.clone(),
+    }
+}
+
+/// So much of the name of a variable or a flag is shown.
+const LONGEST_NAME: usize = 100;
 
 fn set(tree: &mut Table, path: &[String], node: Node) {
     let Some((last, parents)) = path.split_last() else {

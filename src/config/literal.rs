@@ -20,7 +20,7 @@ pub(super) fn literal(text: &str, path: &[String], origin: &Origin, problems: &P
         DeValue::Integer(_) | DeValue::Float(_) | DeValue::Boolean(_) if shape(path).is_some_and(is_text_alone) => {
             plain()
         }
-        _ => file::convert(&value, problems, &|_| origin.clone()).unwrap_or_else(plain),
+        _ => file::convert(&value, path.len(), problems, &|_| origin.clone()).unwrap_or_else(plain),
     }
 }
 

@@ -80,6 +80,33 @@ fn every_path() -> Vec<String> {
 }
 
 #[test]
+fn what_is_nested_too_deeply_is_a_problem_and_no_end_of_the_stack() {
+    let home = tempfile::tempdir().expect("a directory");
+    let file = home.path().join("a.toml");
+    let dotted = vec!["a"; 79].join(".");
+    let mixed = format!("{}a = 1{}", format!("{dotted} = {{ ").repeat(78), " }".repeat(78));
+    std::fs::write(&file, format!("service.configuration = {{ {mixed} }}")).expect("a file");
+    let flag = |path: String, value: &str| Flag { name: format!("--set {path}"), path, value: value.to_owned() };
+    let deep = format!("service.configuration{}", ".a".repeat(50_000));
+    let variable = format!("PULSEGATE_SERVICE__CONFIGURATION{}", "__A".repeat(30_000));
+    let of_file = Sources { file: Some(file), ..Sources::default() };
+    let of_flag = Sources { flags: vec![flag(deep, "1")], ..Sources::default() };
+    let of_value =
+        Sources { flags: vec![flag("service.configuration".into(), &format!("{{ {mixed} }}"))], ..Sources::default() };
+    let of_variable =
+        Sources { environment: Environment::from_iter([(variable, "1".to_owned())]), ..Sources::default() };
+    for sources in [of_file, of_flag, of_value, of_variable] {
+        // As much as the thread has that reads anew.
+        let load = move || Config::load(&sources).map(drop);
+        let loading = std::thread::Builder::new().stack_size(2 << 20).spawn(load).expect("a thread");
+        let problems = loading.join().expect("no panic").expect_err("it is too deep");
+        assert_eq!(problems.len(), 1, "{problems:?}");
+        let text = problems[0].to_string();
+        assert!(text.ends_with("no setting is more than 64 levels deep") && text.len() < 400, "{text}");
+    }
+}
+
+#[test]
 fn the_presets_are_valid() {
     for preset in ["claude-proxy", "none"] {
         let config = Config::load(&sources(None, &[("PULSEGATE_PRESET", preset)], &[])).unwrap();

@@ -83,12 +83,12 @@ fn without_a_file_the_authorities_of_the_system_decide() {
     let front = TlsFront::start(app.port(), &authority.issue("localhost", Validity::Now), None, &[]);
     let settings = settings(front.port(), &authority.file()).without("proxy.upstream_tls.ca");
     let system = AppCertificates::new();
-    let sidecar = Sidecar::start_in(crate::support::home_with_login(), &settings, |command| {
+    let sidecar = Sidecar::start_in(home_with_login(), &settings, |command| {
         // Where this system looks for its authorities.
         command.env("SSL_CERT_FILE", system.file());
     });
     assert_refused(&sidecar.get("/"), "upstream_certificate_unknown_issuer", "tls_certificate_error");
-    let sidecar = Sidecar::start_in(crate::support::home_with_login(), &settings, |command| {
+    let sidecar = Sidecar::start_in(home_with_login(), &settings, |command| {
         command.env("SSL_CERT_FILE", authority.file());
     });
     assert_eq!(sidecar.get("/").text(), "hello");
