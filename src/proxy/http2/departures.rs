@@ -19,6 +19,10 @@ pub(super) struct Departures {
 const MOST: u32 = 200;
 const WINDOW: Duration = Duration::from_secs(1);
 
+/// Who has waited for so long may give up however often: its deadlines are over, perhaps because a part of the app hangs, and
+/// how many can wait at the same time is limited.
+const PATIENT: Duration = Duration::from_millis(50);
+
 impl Default for Departures {
     fn default() -> Self {
         Self { recent: Cell::default(), since: Cell::new(clock::turn()), running: Cell::default() }
@@ -26,9 +30,11 @@ impl Default for Departures {
 }
 
 impl Departures {
-    /// A stream that runs is given up.
-    pub(super) fn begin(&self) {
-        self.add(1);
+    /// A stream that has run for so long is given up.
+    pub(super) fn begin(&self, after: Duration) {
+        if after < PATIENT {
+            self.add(1);
+        }
         self.running.set(self.running.get() + 1);
     }
 
@@ -55,5 +61,20 @@ impl Departures {
             self.recent.set(0);
         }
         self.recent.get() > MOST
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Departures, Duration, MOST, PATIENT};
+
+    #[test]
+    fn deadlines_that_are_over_are_no_flood() {
+        for (after, is_flood) in [(PATIENT, false), (PATIENT - Duration::from_millis(1), true)] {
+            let departures = Departures::default();
+            (0..=MOST).for_each(|_| departures.begin(after));
+            assert_eq!(departures.are_a_flood(), is_flood, "{after:?}");
+            assert_eq!(departures.running(), MOST as usize + 1);
+        }
     }
 }

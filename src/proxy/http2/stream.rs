@@ -8,12 +8,14 @@ use h2::RecvStream;
 use h2::server::SendResponse;
 use hyper::Request;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::time::Instant;
 
 use super::super::connection::ClientStream;
 use super::answer::Answer;
 use super::departures::Departures;
 use super::in_hand::{Held, OfStream};
 use super::request::{Carried, write_head, write_trailer};
+use crate::clock;
 
 /// One stream of HTTP/2 as a client connection of HTTP/1.1 that asks one thing and ends.
 pub(super) struct Stream {
@@ -33,6 +35,7 @@ pub(super) struct Stream {
     answer: Answer,
     /// The client, or its connection, has given the stream up.
     is_gone: bool,
+    begun: Instant,
     departures: Rc<Departures>,
 }
 
@@ -72,6 +75,7 @@ impl Stream {
             stage: if carried == Carried::Empty { Stage::Over } else { Stage::Data },
             answer: Answer::new(respond, parts.method == hyper::Method::HEAD, in_hand),
             is_gone: false,
+            begun: clock::turn(),
             departures,
         }
     }
@@ -84,7 +88,7 @@ impl Stream {
     /// The client has given it up.
     fn leave(&mut self) {
         if !std::mem::replace(&mut self.is_gone, true) {
-            self.departures.begin();
+            self.departures.begin(clock::turn() - self.begun);
         }
     }
 
