@@ -1,9 +1,10 @@
 //! Standard error as a queue with a thread of its own: whoever logs waits for nobody.
 //!
 //! Standard error may be a pipe that nobody reads, and a write to it then lasts for ever. So lines go into a bounded buffer,
-//! and one thread writes them out. What does not fit is dropped and counted. There is one standard error in a process, so
-//! there is one of these.
+//! and one thread writes them out. What does not fit is dropped and counted, and so is what cannot be written. There is one
+//! standard error in a process, so there is one of these.
 
+use std::cell::Cell;
 use std::io::{self, Write};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
@@ -50,6 +51,12 @@ const FULL_PIPE: Duration = Duration::from_millis(10);
 
 static JOURNAL: Journal = Journal::new();
 
+thread_local! {
+    /// Whether this is the thread that writes. What it says of dropped lines always fits: it says one line for each time
+    /// that it has emptied the queue.
+    static WRITES: Cell<bool> = const { Cell::new(false) };
+}
+
 /// The process's journal.
 #[must_use]
 pub fn journal() -> &'static Journal {
@@ -82,7 +89,7 @@ impl Journal {
         self.json.load(Relaxed)
     }
 
-    /// Lines that did not fit into the queue.
+    /// Lines that did not fit into the queue, or could not be written.
     #[must_use]
     pub fn dropped(&self) -> u64 {
         self.dropped.load(Relaxed)
@@ -106,9 +113,10 @@ impl Journal {
         let mut queue = self.lock();
         if !queue.started {
             drop(queue);
-            return write_out(line);
+            self.dropped.fetch_add(write_out(line), Relaxed);
+            return;
         }
-        if queue.lines.len() + line.len() > MOST_WAITING {
+        if queue.lines.len() + line.len() > MOST_WAITING && !WRITES.get() {
             self.dropped.fetch_add(1, Relaxed);
             return;
         }
@@ -123,6 +131,7 @@ impl Journal {
     }
 
     fn write_for_ever(&self) {
+        WRITES.set(true);
         let mut lines = Vec::new();
         let mut told = 0;
         loop {
@@ -140,14 +149,17 @@ impl Journal {
             queue.urgent = false;
             queue.writing = true;
             drop(queue);
-            write_out(&lines);
+            let lost = write_out(&lines);
+            self.dropped.fetch_add(lost, Relaxed);
             lines.clear();
             if lines.capacity() > LARGEST_KEPT {
                 lines = Vec::new();
             }
             let dropped = self.dropped();
-            if dropped > told {
-                tracing::warn!(lines = dropped - told, "log lines were dropped: nobody read them in time");
+            // Not before lines can be written again: a line that says so and is lost would be one more to tell of, for ever.
+            if lost == 0 && dropped > told {
+                let lines = dropped - told;
+                tracing::warn!(lines, "log lines were dropped: nobody read them in time, or they could not be written");
                 told = dropped;
             }
         }
@@ -173,15 +185,16 @@ impl Write for Lines {
     }
 }
 
-/// Writes to standard error, however long that takes; there is nobody to tell when it fails.
-fn write_out(mut lines: &[u8]) {
+/// Writes to standard error, however long that takes, and tells how many lines it could not write.
+fn write_out(mut lines: &[u8]) -> u64 {
     let mut stderr = io::stderr().lock();
     while !lines.is_empty() {
         match stderr.write(lines) {
             Ok(length @ 1..) => lines = &lines[length..],
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => std::thread::park_timeout(FULL_PIPE),
-            _ => return,
+            _ => return memchr::memchr_iter(b'\n', lines).count() as u64,
         }
     }
+    0
 }

@@ -1,7 +1,8 @@
 //! Lines about requests: the access log, slow and failed requests by themselves, and a log that nobody reads.
 
-use std::io::{BufRead as _, BufReader};
-use std::process::Stdio;
+use std::io::{BufRead, BufReader};
+use std::net::SocketAddr;
+use std::process::{Child, Stdio};
 use std::sync::mpsc;
 use std::time::Duration;
 
@@ -224,8 +225,9 @@ fn a_storm_of_failures_is_counted_and_not_written_out() {
         asked += 1;
         left_out(&sidecar) > 0
     });
-    let counted = sidecar.metric("pulsegate_errors_total", &["type=\"upstream_connect\""]);
-    assert_eq!(counted, f64::from(asked));
+    // Counted is each when its answer has left.
+    let counted = || sidecar.metric("pulsegate_errors_total", &["type=\"upstream_connect\""]);
+    eventually(PATIENCE, "all are counted", || counted() == f64::from(asked));
     let written = lines(&sidecar).len() as u64;
     let seconds = left_out(&sidecar);
     assert!(written < 100 && seconds > 300, "{written} lines, {seconds} left out");
@@ -238,38 +240,34 @@ fn a_log_that_nobody_reads_stops_nothing() {
     let mut command = Sidecar::command(home.path(), &with_access(&upstream));
     let mut child = command.stderr(Stdio::piped()).spawn().expect("a sidecar");
     let mut said = BufReader::with_capacity(1, child.stderr.take().expect("a pipe"));
-    let mut started = String::new();
-    said.read_line(&mut started).expect("a line");
-    let started: Value = serde_json::from_str(&started).expect("JSON");
-    let address = |name: &str| started[name].as_str().and_then(|text| text.parse().ok()).expect("an address");
-    let (traffic, admin) = (address("listen"), address("admin"));
+    let (traffic, admin) = addresses(&mut said);
 
     // From here on nobody reads. A pipe holds 64 KiB, the queue a mebibyte.
     let path = format!("/{}", "p".repeat(250));
-    let dropped = || {
-        let text = crate::support::get(admin, "/metrics").text().to_owned();
-        let line = text.lines().find_map(|line| line.strip_prefix("pulsegate_log_lines_dropped_total "));
-        line.and_then(|count| count.parse::<f64>().ok()).expect("the metric")
-    };
+    let dropped = || dropped(admin);
     assert_eq!(dropped(), 0.0);
     let mut client = Client::connect(traffic);
     for _ in 0..4000 {
         assert_eq!(client.ask("GET", &path, &[], b"").expect("an answer").status, 200);
     }
-    assert!(dropped() > 0.0, "{}", dropped());
+    let lost = dropped();
+    assert!(lost > 100.0, "{lost}");
     let status = crate::support::get(admin, "/readyz").status;
     assert_eq!(status, 200);
 
-    // Whoever reads again is told.
-    let mut told = false;
+    // Whoever reads again is told, and of all of them.
+    let mut told = None;
     let mut whole = 0;
-    while !told {
+    while told.is_none() {
         let mut line = String::new();
         assert!(said.read_line(&mut line).expect("a line") > 0, "the log goes on");
         let line: Value = serde_json::from_str(&line).expect("no line is torn");
         whole += 1;
-        told = line["message"].as_str().is_some_and(|text| text.starts_with("log lines were dropped"));
+        told = line["lines"]
+            .as_f64()
+            .filter(|_| line["message"].as_str().is_some_and(|text| text.starts_with("log lines were dropped")));
     }
+    assert_eq!(told, Some(lost));
     assert!(whole > 1000, "{whole} lines were kept");
 
     // And nobody waits at the end either, for long.
@@ -280,4 +278,55 @@ fn a_log_that_nobody_reads_stops_nothing() {
     rustix::process::kill_process(pid, rustix::process::Signal::TERM).expect("a signal");
     let status = eventually_some(PATIENCE, "it ends", || child.try_wait().expect("a status"));
     assert_eq!(status.code(), Some(0));
+}
+
+#[test]
+fn lines_that_cannot_be_written_are_counted() {
+    let upstream = app();
+    let home = home_with_login();
+    let mut command = Sidecar::command(home.path(), &with_access(&upstream));
+    let mut sidecar = Running(command.stderr(Stdio::piped()).spawn().expect("a sidecar"));
+    let mut said = BufReader::with_capacity(1, sidecar.0.stderr.take().expect("a pipe"));
+    let (traffic, admin) = addresses(&mut said);
+    // The last that it says of itself.
+    let mut line = String::new();
+    while !line.contains("check changed") {
+        line.clear();
+        assert!(said.read_line(&mut line).expect("a line") > 0, "it runs");
+    }
+    // From here on nobody can read.
+    drop(said);
+    let mut client = Client::connect(traffic);
+    let mut ask =
+        |times| (0..times).for_each(|_| assert_eq!(client.ask("GET", "/", &[], b"").expect("one").status, 200));
+    ask(200);
+    eventually(PATIENCE, "200 lines are lost", || dropped(admin) == 200.0);
+    // And no line is written about them, which would be lost as well.
+    ask(1);
+    eventually(PATIENCE, "one more is lost", || dropped(admin) == 201.0);
+}
+
+/// A sidecar that is killed with this value.
+struct Running(Child);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// Where a sidecar listens, by its first line.
+fn addresses(said: &mut impl BufRead) -> (SocketAddr, SocketAddr) {
+    let mut started = String::new();
+    said.read_line(&mut started).expect("a line");
+    let started: Value = serde_json::from_str(&started).expect("JSON");
+    let address = |name: &str| started[name].as_str().and_then(|text| text.parse().ok()).expect("an address");
+    (address("listen"), address("admin"))
+}
+
+fn dropped(admin: SocketAddr) -> f64 {
+    let text = crate::support::get(admin, "/metrics").text().to_owned();
+    let line = text.lines().find_map(|line| line.strip_prefix("pulsegate_log_lines_dropped_total "));
+    line.and_then(|count| count.parse::<f64>().ok()).expect("the metric")
 }

@@ -88,7 +88,7 @@ metrics! {
     HANDSHAKE_FAILURES: Counter "handshake_failures_total" []
         "Connections that ended before HTTP: no TLS, no PROXY header, or too slow";
     LOG_LINES_DROPPED: Counter "log_lines_dropped_total" []
-        "Log lines that nobody read in time";
+        "Log lines that nobody read in time, or that could not be written";
     LLM_TOKENS: Counter "llm_tokens_total" [MODEL, TOKEN]
         "Tokens, as the answers of models tell of them";
     LLM_REQUESTS: Counter "llm_requests_total" [MODEL, ENDED]
