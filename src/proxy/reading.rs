@@ -2,7 +2,6 @@ use std::sync::Arc;
 
 use httparse::Header;
 
-use super::exchange::Exchange;
 use crate::llm::{ErrorKind, Format, Scanner, Usage};
 use crate::traffic::{Failure, ModelOutcome, Traffic};
 
@@ -13,6 +12,17 @@ pub(super) struct Reading {
     scanner: Option<Scanner>,
     has_token: bool,
     traffic: Arc<Traffic>,
+}
+
+/// What a successful answer says about the app's login.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Told {
+    /// It works.
+    Served,
+    /// It is refused.
+    Refused,
+    /// Neither.
+    Nothing,
 }
 
 impl Reading {
@@ -28,13 +38,22 @@ impl Reading {
         self.scanner.is_some()
     }
 
-    /// More of the answer.
-    pub(super) fn read(&mut self, bytes: &[u8], exchange: &Exchange) {
-        let Some(scanner) = &mut self.scanner else { return };
+    /// More of the answer; tells whether the model says something for the first time.
+    pub(super) fn read(&mut self, bytes: &[u8]) -> bool {
+        let Some(scanner) = &mut self.scanner else { return false };
         scanner.read(bytes);
-        if !self.has_token && scanner.has_token() {
-            self.has_token = true;
-            exchange.first_token();
+        !std::mem::replace(&mut self.has_token, scanner.has_token()) && self.has_token
+    }
+
+    /// What the answer says about the login.
+    pub(super) fn told(&self) -> Told {
+        match &self.scanner {
+            Some(scanner) if !scanner.is_lost() => match scanner.error() {
+                None => Told::Served,
+                Some(ErrorKind::Unauthorized) => Told::Refused,
+                Some(_) => Told::Nothing,
+            },
+            _ => Told::Nothing,
         }
     }
 

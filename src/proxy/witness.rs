@@ -3,6 +3,7 @@ use std::collections::VecDeque;
 use memchr::memmem::Finder;
 
 use super::LoginSettings;
+use super::reading::{Reading, Told};
 use crate::clock;
 use crate::traffic::Traffic;
 
@@ -90,6 +91,24 @@ enum Look {
     Overloaded,
 }
 
+/// Reads more of an answer for all that it may say; tells whether a model says something for the first time.
+pub(super) fn look_at(
+    part: &[u8],
+    scan: &mut Option<Scan>,
+    reading: &mut Option<Box<Reading>>,
+    witness: &Witness,
+    traffic: &Traffic,
+) -> bool {
+    // What counts for the login is what the answer says in the bytes that are looked at for it, in whatever pieces they come.
+    let (looked_at, rest) = part.split_at(scan.as_ref().map_or(0, |scan| scan.wants().min(part.len())));
+    let mut begins = reading.as_mut().is_some_and(|reading| reading.read(looked_at));
+    if let Some(scan) = scan {
+        scan.read(looked_at, witness, reading.as_deref(), traffic);
+    }
+    begins |= reading.as_mut().is_some_and(|reading| reading.read(rest));
+    begins
+}
+
 impl Scan {
     fn new(look: Look) -> Self {
         Self { look, looked_at: 0, tail: VecDeque::new(), decided: false, overloaded: false }
@@ -100,12 +119,16 @@ impl Scan {
         self.overloaded
     }
 
-    /// More of the answer.
-    pub(super) fn read(&mut self, bytes: &[u8], witness: &Witness, traffic: &Traffic) {
-        if self.decided {
+    /// So many more bytes are looked at.
+    fn wants(&self) -> usize {
+        if self.decided { 0 } else { LOOKED_AT - self.looked_at }
+    }
+
+    /// More of the answer, no more than is wanted. `reading` has read it already.
+    fn read(&mut self, part: &[u8], witness: &Witness, reading: Option<&Reading>, traffic: &Traffic) {
+        if self.decided || part.is_empty() {
             return;
         }
-        let part = &bytes[..bytes.len().min(LOOKED_AT - self.looked_at)];
         self.looked_at += part.len();
         self.tail.extend(part);
         let patterns = witness.patterns(self);
@@ -118,17 +141,22 @@ impl Scan {
                 Look::Overloaded => self.overloaded = true,
             }
         } else if self.looked_at == LOOKED_AT {
-            self.end(traffic);
+            self.end(reading, traffic);
         } else {
             let spent = self.tail.len().saturating_sub(longest);
             self.tail.drain(..spent);
         }
     }
 
-    /// The answer is complete, or enough of it was read.
-    pub(super) fn end(&mut self, traffic: &Traffic) {
+    /// The answer is complete, or enough of it was read. A success says what is read in it: the refusal of a credential, or
+    /// another error, may come with a 200.
+    pub(super) fn end(&mut self, reading: Option<&Reading>, traffic: &Traffic) {
         if self.look == Look::Served && !self.decided && self.looked_at > 0 {
-            traffic.login.accepted(clock::unix());
+            match reading.map(Reading::told) {
+                Some(Told::Served) => traffic.login.accepted(clock::unix()),
+                Some(Told::Refused) => traffic.login.rejected(clock::unix()),
+                Some(Told::Nothing) | None => {}
+            }
         }
         self.decided = true;
     }
@@ -149,20 +177,30 @@ fn escape(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::Witness;
+    use std::sync::Arc;
+
+    use httparse::Header;
+
+    use super::{Reading, Witness, look_at};
     use crate::proxy::LoginSettings;
     use crate::traffic::Traffic;
 
     fn verdict(code: u16, chunks: &[&[u8]]) -> Option<bool> {
+        verdict_of("application/json", code, chunks)
+    }
+
+    fn verdict_of(kind: &str, code: u16, chunks: &[&[u8]]) -> Option<bool> {
         let refusals = vec!["Not logged in · Please run /login".to_owned()];
         let settings = LoginSettings { model_paths: vec!["/v1/messages".into()], refusals };
-        let (witness, traffic) = (Witness::new(&settings), Traffic::new(1));
+        let (witness, traffic) = (Witness::new(&settings), Arc::new(Traffic::new(1)));
         assert!(witness.is_model_path("/claude/v1/messages") && !witness.is_model_path("/v1/models"));
-        let mut scan = Witness::look(code, true, false)?;
+        let mut scan = Witness::look(code, true, false);
+        let fields = [Header { name: "Content-Type", value: kind.as_bytes() }];
+        let mut reading = Some(Reading::begin(&fields, false, traffic.clone()));
         for chunk in chunks {
-            scan.read(chunk, &witness, &traffic);
+            look_at(chunk, &mut scan, &mut reading, &witness, &traffic);
         }
-        scan.end(&traffic);
+        scan?.end(reading.as_deref(), &traffic);
         traffic.login.verdict().map(|verdict| verdict.accepted)
     }
 
@@ -176,7 +214,28 @@ mod tests {
         assert_eq!(verdict(401, &[b"{\"error\":\"no key\"}"]), None, "some other gate's 401");
         assert_eq!(verdict(429, &[b"authentication_error"]), None);
         let late = [&[b'x'; 5000][..], "Not logged in · Please run /login".as_bytes()];
+        let late = [&b"{\"text\":\""[..], late[0], late[1]];
         assert_eq!(verdict(200, &late), Some(true), "a model may talk about logins");
+    }
+
+    #[test]
+    fn a_success_says_what_is_in_it() {
+        let events =
+            |data: &str| verdict_of("text/event-stream", 200, &[format!("event: e\ndata: {data}\n\n").as_bytes()]);
+        let error = |kind: &str| format!("{{\"type\":\"error\",\"error\":{{\"type\":\"{kind}\"}}}}");
+        assert_eq!(events("{\"type\":\"message_start\"}"), Some(true));
+        assert_eq!(events(&error("authentication_error")), Some(false));
+        assert_eq!(verdict(200, &[error("authentication_error").as_bytes()]), Some(false));
+        for other in ["overloaded_error", "rate_limit_error", "api_error", "invalid_request_error"] {
+            assert_eq!(events(&error(other)), None, "{other} says nothing about the login");
+        }
+        assert_eq!(verdict_of("text/html", 200, &[b"<p>Back soon"]), None, "nor does a page");
+        assert_eq!(verdict(200, &[b"<p>Back soon"]), None, "nor what cannot be read");
+        let said = format!("{{\"type\":\"x.delta\",\"delta\":\"{}\"}}", "a".repeat(5000));
+        let (served, late) = (format!("data: {said}\n\n"), format!("data: {}\n\n", error("authentication_error")));
+        for pieces in [&[served.as_bytes(), late.as_bytes()][..], &[(served.clone() + &late).as_bytes()]] {
+            assert_eq!(verdict_of("text/event-stream", 200, pieces), Some(true), "what was served for long was served");
+        }
     }
 
     #[test]

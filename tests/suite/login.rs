@@ -299,6 +299,13 @@ fn app(exchange: &mut Exchange) -> Next {
             });
             if begun && written && exchange.write(b"0\r\n\r\n") { Next::Keep } else { Next::Close }
         }
+        ("/v1/messages", error @ ("authentication_error" | "api_error")) => {
+            let text =
+                format!(r#"{{"type":"error","error":{{"type":"{error}","message":"OAuth token has expired"}}}}"#);
+            let text = format!("event: error\ndata: {text}\n\n");
+            exchange.answer(200, &[("content-type", "text/event-stream")], text.as_bytes())
+        }
+        ("/v1/messages", "page") => exchange.answer(200, &[("content-type", "text/html")], b"<p>Back soon"),
         ("/v1/messages", _) => exchange.answer(200, &json, br#"{"content":[{"type":"text","text":"hello"}]}"#),
         _ => exchange.answer(200, &json, b"{}"),
     }
@@ -316,12 +323,14 @@ fn traffic_is_the_better_witness() {
     let sidecar = Sidecar::start(&settings(&upstream)).ready();
     let ask = |path: &str, wish: &str| sidecar.ask("POST", path, &[("x-wish", wish)], b"{}").status;
 
-    // What says nothing about a login: another path, another gate's 401, a limit, an overload.
+    // What says nothing about a login: another path, another gate's 401, a limit, an overload, another error inside a 200, and
+    // what is not of a model.
     let before = [ask("/v1/models", ""), ask("/v1/messages", "gate"), ask("/x", "429"), ask("/x", "529")];
     assert_eq!(before, [200, 401, 429, 529]);
+    assert_eq!([ask("/v1/messages", "api_error"), ask("/v1/messages", "page")], [200, 200]);
     let runs = || sidecar.metric("claude_proxy_check_runs_total", &["check=\"authentication\""]);
     let (begin, seen) = (runs(), upstream.seen().len());
-    assert_eq!(seen, 4);
+    assert_eq!(seen, 6);
     eventually(PATIENCE, "it was looked at again", || runs() >= begin + 2.0);
     assert_eq!(authentication(&sidecar.detailed())["verified"], Value::Null);
 
@@ -330,7 +339,7 @@ fn traffic_is_the_better_witness() {
     assert!(found["verified_at"].as_str().is_some_and(|at| at.ends_with('Z')), "{found}");
     assert_eq!(found["status"], "healthy");
 
-    for refusal in ["401", "logged out", "streamed"] {
+    for refusal in ["401", "logged out", "streamed", "authentication_error"] {
         assert!([200, 401].contains(&ask("/v1/messages", refusal)));
         let found = await_verified(&sidecar, false);
         assert_eq!(found["state"], "valid", "the file still says so");

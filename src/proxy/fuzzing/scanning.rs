@@ -1,5 +1,10 @@
+use std::sync::Arc;
+
+use httparse::Header;
+
+use super::super::reading::Reading;
 use super::super::settings::LoginSettings;
-use super::super::witness::Witness;
+use super::super::witness::{Witness, look_at};
 use super::{choice, pieces};
 use crate::llm::{Format, Scanner, Usage};
 use crate::traffic::Traffic;
@@ -16,15 +21,19 @@ pub fn scan(data: &[u8]) {
     };
     let witness = Witness::new(&settings);
     let read = |mut piece: Box<dyn FnMut() -> usize>| {
-        let traffic = Traffic::new(1);
-        let mut scan = Witness::look(code, kind & 4 == 0, kind & 8 == 8)?;
+        let traffic = Arc::new(Traffic::new(1));
+        let mut scan = Witness::look(code, kind & 4 == 0, kind & 8 == 8);
+        let format: &[u8] = if kind & 16 == 0 { b"text/event-stream" } else { b"application/json" };
+        let fields = [Header { name: "content-type", value: format }];
+        let mut reading = Some(Reading::begin(&fields, false, traffic.clone()));
         let mut rest = bytes;
         while !rest.is_empty() {
             let (part, after) = rest.split_at(piece().min(rest.len()));
-            scan.read(part, &witness, &traffic);
+            look_at(part, &mut scan, &mut reading, &witness, &traffic);
             rest = after;
         }
-        scan.end(&traffic);
+        let mut scan = scan?;
+        scan.end(reading.as_deref(), &traffic);
         Some((traffic.login.verdict().map(|verdict| verdict.accepted), scan.is_overloaded()))
     };
     let whole = read(Box::new(|| usize::MAX));

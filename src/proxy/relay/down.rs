@@ -13,7 +13,7 @@ use super::super::reading::Reading;
 use super::super::rejection::Rejection;
 use super::super::rewrite::{delivery_of, write_response};
 use super::super::upstream::Broken;
-use super::super::witness::Witness;
+use super::super::witness::{Witness, look_at};
 use super::super::worker::Proxy;
 use super::{Down, Download, LARGEST_HEAD, MOST_INTERIM, Relay, Step, read};
 use crate::drain::Phase;
@@ -281,11 +281,8 @@ impl Download {
         let Self { reader, scan, reading, reusable, .. } = self;
         let progress = reader.advance(bytes, |part| {
             each(part);
-            if let Some(scan) = scan {
-                scan.read(part, &proxy.witness, &proxy.traffic);
-            }
-            if let Some(reading) = reading {
-                reading.read(part, exchange);
+            if look_at(part, scan, reading, &proxy.witness, &proxy.traffic) {
+                exchange.first_token();
             }
         })?;
         // Whoever sends more than it promised cannot be trusted with the next request.

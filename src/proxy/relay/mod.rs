@@ -239,7 +239,7 @@ impl<L: Local, S: ClientStream> Relay<'_, L, S> {
             }
             let mut failure = Failure::of_code(download.code);
             if let Some(scan) = &mut download.scan {
-                scan.end(&self.proxy.traffic);
+                scan.end(download.reading.as_deref(), &self.proxy.traffic);
                 failure = if scan.is_overloaded() { Some(Failure::Overloaded) } else { failure };
             }
             if let Some(reading) = &download.reading {

@@ -100,7 +100,7 @@ impl Rest {
             return Progress::More;
         }
         if let Some(scan) = &mut download.scan {
-            scan.end(&proxy.traffic);
+            scan.end(download.reading.as_deref(), &proxy.traffic);
         }
         Progress::Whole
     }
