@@ -57,6 +57,11 @@ impl Reading {
         }
     }
 
+    /// Whether the model has said its last word.
+    pub(super) fn has_ended(&self) -> bool {
+        self.scanner.as_ref().is_some_and(Scanner::has_ended)
+    }
+
     /// What the answer counts as for an error inside of it: what it would have counted as with a code of its own.
     pub(super) fn failure(&self) -> Option<Failure> {
         self.scanner.as_ref()?.error().map(|kind| match kind {

@@ -13,6 +13,8 @@ const STREAM: &str = "event: message_start\ndata: {\"type\":\"message_start\",\"
 const OVERLOADED: &str = "event: error\ndata: {\"type\":\"error\",\"error\":{\"type\":\"overloaded_error\",\
     \"message\":\"Overloaded\"}}\n\n";
 
+const HALF: &str = "data: {\"type\":\"message_start\",\"message\":{\"model\":\"claude-test-1\"}}\n\n";
+
 const CHAT: &str = r#"{"model":"gpt/test 2","choices":[{"message":{"content":"hi"}}],
     "usage":{"prompt_tokens":9,"completion_tokens":3,"prompt_tokens_details":{"cached_tokens":4}}}"#;
 
@@ -111,4 +113,48 @@ fn errors_inside_a_success_and_cut_streams_count_once() {
     assert_eq!(answers(&sidecar, "claude-test-1", "truncated"), 1.0);
     sidecar.assert_metric("pulsegate_llm_requests_total", &[], 2.0);
     assert_eq!(tokens(&sidecar, "claude-test-1", "cache_read"), 100.0, "what was told before the cut counts");
+}
+
+#[test]
+fn a_client_that_leaves_with_the_last_word_has_its_answer() {
+    // The body has no end before the client has gone.
+    let upstream = Upstream::start(|exchange| {
+        exchange.read_body();
+        let text = match exchange.seen.target.as_str() {
+            "/v1/messages?overloaded" => OVERLOADED,
+            "/v1/messages?half" => HALF,
+            _ => STREAM,
+        };
+        let head = "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n";
+        exchange.write(format!("{head}{:x}\r\n{text}\r\n", text.len()).as_bytes());
+        exchange.wait_until_gone();
+        Next::Close
+    });
+    let sidecar = Sidecar::start(&Sidecar::bare(&upstream));
+    for (wanted, text, code, kind, outcome) in [
+        ("whole", STREAM, "200", None, "complete"),
+        ("overloaded", OVERLOADED, "200", Some("overloaded"), "error"),
+        ("half", HALF, "499", Some("client_closed"), "truncated"),
+    ] {
+        let (code, outcome) = (format!("code=\"{code}\""), format!("outcome=\"{outcome}\""));
+        let counted = || {
+            let errors = sidecar.metric("pulsegate_errors_total", &[]);
+            let errors = (errors, kind.map_or(0.0, |kind| sidecar.metric("pulsegate_errors_total", &[kind])));
+            let answers = sidecar.metric("pulsegate_llm_requests_total", &[&outcome]);
+            (sidecar.metric("pulsegate_requests_total", &[&code]), errors.0, errors.1, answers)
+        };
+        let before = counted();
+        let mut client = Client::connect(sidecar.traffic);
+        client.write("POST", &format!("/v1/messages?{wanted}"), &[], b"{}").expect("sent");
+        let head = client.read_head().expect("a head");
+        let (mut pieces, mut body) = (client.pieces(&head).expect("a body"), Vec::new());
+        while body != text.as_bytes() {
+            body.extend(pieces.next().expect("more").expect("a piece"));
+        }
+        drop(client);
+        let errors = f64::from(u8::from(kind.is_some()));
+        let after = (before.0 + 1.0, before.1 + errors, before.2 + errors, before.3 + 1.0);
+        eventually(PATIENCE, &format!("{wanted} counts as {code}, {kind:?} and {outcome}"), || counted() == after);
+    }
+    sidecar.assert_metric("pulsegate_requests_total", &[], 3.0);
 }

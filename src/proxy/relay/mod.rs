@@ -148,6 +148,9 @@ pub(super) const GLANCE: Duration = Duration::from_secs(1);
 /// More interim answers than this are an attack; some apps send one every ten seconds while a model thinks.
 const MOST_INTERIM: u8 = 250;
 
+/// What ends a body in chunks; a client that lacks no more than this has all of the body.
+const LAST_CHUNK: usize = b"0\r\n\r\n".len();
+
 /// A head of an answer may be this large.
 const LARGEST_HEAD: usize = 256 * 1024;
 
@@ -205,6 +208,14 @@ impl Course {
 impl<L: Local, S: ClientStream> Relay<'_, L, S> {
     /// Moves on whatever can be moved on.
     pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Step> {
+        let step = ready!(self.poll_step(cx));
+        if matches!(step, Step::ClientGone) && self.has_answer() {
+            self.complete();
+        }
+        Poll::Ready(step)
+    }
+
+    fn poll_step(&mut self, cx: &mut Context<'_>) -> Poll<Step> {
         loop {
             // Once all of the request is sent, a short answer is the end, and then nobody need look whether the client is still
             // there. A stream of HTTP/2 says by its reading that it was given up, and that is counted.
@@ -231,7 +242,15 @@ impl<L: Local, S: ClientStream> Relay<'_, L, S> {
         Ok(moved)
     }
 
-    /// All of the answer is with the client.
+    /// Whether a client that has gone was told by a model all that it had to say, or that it failed: many leave then, and do
+    /// not wait for the end of the body.
+    fn has_answer(&self) -> bool {
+        let Down::Body(Download { reading: Some(reading), .. }) = &self.course.down else { return false };
+        let unsent = self.course.down_out.len() - self.course.down_written;
+        reading.failure().is_some() || (reading.has_ended() && unsent <= LAST_CHUNK)
+    }
+
+    /// All of the answer is with the client, or all that counts.
     fn complete(&mut self) -> Step {
         if let Down::Body(download) = &mut self.course.down {
             if download.needs_reset {
