@@ -25,7 +25,9 @@ impl Serve for Traffic {
                 Channel::Plain => (false, false),
                 Channel::Tls { http2 } => (true, http2),
             };
-            self.0.serve(&mut io, Arrival { peer: client.peer, tls, http2 }, &client.hub).await;
+            self.0
+                .serve(&mut io, Arrival { peer: client.peer, unnamed: client.unnamed, tls, http2 }, &client.hub)
+                .await;
         }
     }
 }

@@ -5,6 +5,8 @@ use std::net::IpAddr;
 pub struct Arrival {
     /// Its address; `None` over a Unix socket.
     pub peer: Option<IpAddr>,
+    /// Whether that is a balancer's that cannot name its client, so that what the client tells is not the balancer's word.
+    pub unnamed: bool,
     /// Whether it came under TLS.
     pub tls: bool,
     /// Whether HTTP/2 was agreed on before the first byte. Without TLS, the first bytes tell.

@@ -47,7 +47,7 @@ impl Forwarded {
         };
         add(format_args!("\r\n"));
         // Who can open our Unix socket is on this machine, by our own file permissions.
-        let trusted = peer.is_none_or(|peer| trusted.iter().any(|net| net.contains(&peer)));
+        let trusted = !arrival.unnamed && peer.is_none_or(|peer| trusted.iter().any(|net| net.contains(&peer)));
         Self { arrival, trusted, whole, address, element }
     }
 

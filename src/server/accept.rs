@@ -122,7 +122,7 @@ impl<S: Serve> Acceptor<S> {
     }
 
     fn serve(&self, (stream, peer): Accepted, permit: OwnedSemaphorePermit) {
-        let client = Client { peer, channel: Channel::Plain, hub: self.hub.clone() };
+        let client = Client { peer, unnamed: false, channel: Channel::Plain, hub: self.hub.clone() };
         let guest = self.crowd.as_ref().map(Crowd::enter);
         let key = guest.as_ref().map(|guest| guest.key);
         let io = Io::new(stream, Counted::new(self.shard.clone()), permit, self.tally.seat(), guest);

@@ -27,6 +27,8 @@ pub enum Channel {
 pub struct Client {
     /// Its address; `None` over a Unix socket.
     pub peer: Option<IpAddr>,
+    /// Whether that address is a balancer's that cannot name its client.
+    pub unnamed: bool,
     /// What the connection is made of.
     pub channel: Channel,
     /// The worker's connections.

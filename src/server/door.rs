@@ -8,7 +8,7 @@ use tokio::io::AsyncReadExt as _;
 use tokio_rustls::TlsAcceptor;
 
 use super::io::Stream;
-use super::proxy_protocol::{NoHeader, Parsed, parse};
+use super::proxy_protocol::{NoHeader, Parsed, is_local, parse};
 use super::secure::Secure;
 use super::{Client, Io};
 use crate::tls::Server;
@@ -44,8 +44,12 @@ impl Door {
 
     async fn pass(&self, mut io: Io, mut client: Client) -> io::Result<(Io, Client)> {
         if self.must_introduce(client.peer) {
-            // A balancer that speaks for itself, in a health check of its own, is its own client.
-            client.peer = introduced(io.stream()).await?.or(client.peer);
+            match introduced(io.stream()).await? {
+                Introduced::As(address) => client.peer = Some(address),
+                Introduced::ByNoName => client.unnamed = true,
+                // In a health check of its own the balancer is its own client.
+                Introduced::ByItself => {}
+            }
         }
         if let Some(tls) = &self.tls {
             io =
@@ -62,8 +66,16 @@ impl Door {
     }
 }
 
+/// Whom a balancer speaks for.
+enum Introduced {
+    As(IpAddr),
+    /// For one whom it cannot name: what that one says of itself is not the balancer's word.
+    ByNoName,
+    ByItself,
+}
+
 /// Takes a PROXY header off the stream, and not a byte more.
-async fn introduced(stream: &mut Stream) -> io::Result<Option<IpAddr>> {
+async fn introduced(stream: &mut Stream) -> io::Result<Introduced> {
     let mut header = Vec::new();
     loop {
         let before = header.len();
@@ -79,8 +91,11 @@ async fn introduced(stream: &mut Stream) -> io::Result<Option<IpAddr>> {
             Parsed::Complete(length, _) => length,
         };
         stream.read_exact(&mut glance[..length - before]).await?;
-        if let Parsed::Complete(_, source) = parsed {
-            return Ok(source);
+        match parsed {
+            Parsed::Partial => {}
+            Parsed::Complete(_, Some(source)) => return Ok(Introduced::As(source)),
+            Parsed::Complete(_, None) if is_local(&header) => return Ok(Introduced::ByItself),
+            Parsed::Complete(_, None) => return Ok(Introduced::ByNoName),
         }
     }
 }

@@ -68,6 +68,12 @@ fn is_begun(bytes: &[u8], with: &[u8]) -> bool {
     bytes[..length] == with[..length]
 }
 
+/// Whether a header says that the balancer speaks for itself, as in a health check of its own.
+pub(super) fn is_local(header: &[u8]) -> bool {
+    const LOCAL: u8 = 0x20;
+    header.starts_with(V2) && header.get(V2.len()) == Some(&LOCAL)
+}
+
 fn parse_v1(bytes: &[u8]) -> Result<Parsed, NoHeader> {
     let line = &bytes[..bytes.len().min(LONGEST_V1)];
     let Some(end) = memchr::memchr(b'\n', line) else {
@@ -137,7 +143,7 @@ fn parse_v2(bytes: &[u8]) -> Result<Parsed, NoHeader> {
 mod tests {
     use proptest::prelude::*;
 
-    use super::{NoHeader, Parsed, V2, parse};
+    use super::{NoHeader, Parsed, V2, is_local, parse};
 
     fn v2(command: u8, family: u8, content: &[u8]) -> Vec<u8> {
         let length = u16::try_from(content.len()).expect("short").to_be_bytes();
@@ -167,6 +173,7 @@ mod tests {
         let mut six = [0; 36];
         six[15] = 7;
         let with_more = [&four[..], &[0x04, 0, 3, 1, 2, 3]].concat();
+        assert!(is_local(&v2(0x20, 0x11, &four)) && !is_local(&v2(0x21, 0x00, b"")) && !is_local(b"PROXY UNKNOWN\r\n"));
         for (header, source) in [
             (v2(0x21, 0x11, &four), Some("192.0.2.7")),
             (v2(0x21, 0x11, &with_more), Some("192.0.2.7")),

@@ -43,7 +43,7 @@ async fn who_asks_for_many_at_once_holds_up_nobody() {
     let last = "GET /metrics HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n";
     let many = last.replace("Connection: close\r\n", "").repeat(99) + last;
     client.write_all(many.as_bytes()).await.expect("room");
-    let arrival = Arrival { peer: None, tls: false, http2: false };
+    let arrival = Arrival::default();
     let others = async {
         while noted.borrow().len() < 100 {
             turns.set(turns.get() + 1);

@@ -32,7 +32,7 @@ pub fn rewrite_request(data: &[u8]) {
     let Ok(Parsed::Complete(head, length)) = parse_request(data, &mut fields) else { return };
     let peer: Option<IpAddr> = ["127.0.0.1", "192.0.2.7", "2001:db8::1", ""][usize::from(flags & 3)].parse().ok();
     let trusted = peer.is_none_or(|peer| peer.is_loopback());
-    let arrival = Arrival { peer, tls: flags & 8 == 8, http2: false };
+    let arrival = Arrival { peer, tls: flags & 8 == 8, ..Arrival::default() };
     let forwarded = Forwarded::new(arrival, &["127.0.0.0/8".parse().expect("a network")]);
     let mut out = Vec::new();
     write_request(&mut out, &head, &forwarded, "app:8080", &Via::new(VIA), None);

@@ -49,7 +49,7 @@ async fn converse(pieces: &[&[u8]]) -> (String, bool) {
     let proxy = Proxy::new(settings, target, 0, traffic.clone(), admission, Arc::new(Gate::default()), "us", Echo);
     let (current, hub) = (Current::new(proxy), Hub::default());
     let (mut client, server) = duplex(1024);
-    let arrival = Arrival { peer: None, tls: false, http2: false };
+    let arrival = Arrival::default();
     let mut heard = Vec::new();
     let talking = async {
         for piece in pieces {

@@ -47,7 +47,7 @@ async fn serve<T>(hub: &Hub, client: impl AsyncFnOnce(DuplexStream) -> T) -> (T,
     let proxy = Proxy::new(settings, target, 0, traffic.clone(), admission, Arc::new(Gate::default()), "us", Streams);
     let current = Current::new(proxy);
     let (ours, server) = duplex(1024);
-    let arrival = Arrival { peer: None, tls: false, http2: false };
+    let arrival = Arrival::default();
     let begun = Instant::now();
     let (result, ()) = tokio::join!(client(ours), current.serve(server, arrival, hub));
     assert_eq!(traffic.totals().requests_total(), 0, "requests for endpoints are not traffic");
