@@ -5,6 +5,7 @@ use std::time::Duration;
 use rustix::process::Signal;
 use serde_json::Value;
 
+use crate::support::http2::{Frames, GOAWAY, HEADERS};
 use crate::support::{
     Client, ClosedLoop, Next, PATIENCE, Response, Settings, Sidecar, Upstream, always, eventually, eventually_some,
     home_with_login,
@@ -355,6 +356,22 @@ fn no_request_is_lost_while_reloading_twenty_times_under_load() {
     assert!(counted >= answered as f64 && counted <= (answered + 8) as f64, "{answered} answers, {counted} counted");
     sidecar.assert_metric("pulsegate_requests_in_flight", &[], 0.0);
     assert!(other.seen().len() > 100 && upstream.seen().len() > 100);
+}
+
+/// They have nothing to do until then, and so they are woken.
+#[test]
+fn idle_connections_take_the_new_deadline_at_once() {
+    let upstream = app("app");
+    let lasting = |idle| quiet(Sidecar::bare(&upstream)).text("proxy.timeouts.idle", idle);
+    let sidecar = Sidecar::start(&lasting("10m")).ready();
+    let mut client = Client::connect(sidecar.traffic);
+    assert_eq!(client.ask("GET", "/", &[], b"").expect("an answer").status, 200);
+    let mut frames = Frames::connect(sidecar.traffic);
+    frames.get(1, "/").expect("a request");
+    assert!(frames.wait_for(HEADERS).is_some());
+    assert_eq!(reload(&sidecar, &lasting("200ms")).message, "reloaded");
+    assert!(client.is_closed());
+    assert!(frames.wait_for(GOAWAY).is_some());
 }
 
 /// What the log says after the first reload because of changed files.

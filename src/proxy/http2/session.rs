@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
-use h2::server::{Builder, Connection as Library, SendResponse};
+use h2::server::{Connection as Library, SendResponse};
 use h2::{Reason, RecvStream};
 use hyper::Request;
 use tokio::time::Instant;
@@ -16,14 +16,15 @@ use super::super::connection::{ClientStream, Connection};
 use super::super::current::Current;
 use super::super::exchange::{Asked, Exchange};
 use super::super::forwarded::Forwarded;
-use super::super::http1::{MOST_FIELDS, Malformed};
+use super::super::http1::Malformed;
 use super::super::local::Local;
 use super::super::rejection::Rejection;
 use super::super::timer::Timer;
 use super::super::worker::Proxy;
 use super::departures::Departures;
 use super::frames::Seen;
-use super::in_hand::{CONNECTION_WINDOW, Held, OfConnection, OfStream};
+use super::in_hand::{Held, OfConnection, OfStream};
+use super::limits::builder;
 use super::linger::linger;
 use super::shared::Shared;
 use super::stream::Stream;
@@ -66,26 +67,6 @@ pub(in crate::proxy) struct Session<'w, L, S> {
     departures: Rc<Departures>,
 }
 
-/// What a client may send of one request's body before the engine has taken any of it.
-const STREAM_WINDOW: u32 = 65_535;
-
-/// So much of an answer may wait for the socket.
-const SEND_BUFFER: usize = 64 * 1024;
-
-/// What HPACK counts for each field beyond name and value (RFC 9113 section 6.5.2).
-const FIELD_OVERHEAD: usize = 32;
-
-/// Streams that are reset before they could be accepted: more at once are an attack (rapid reset).
-const MOST_RESET_UNSEEN: usize = 20;
-
-/// Streams whose late frames are still known to be late, and for how long.
-const MOST_REMEMBERED: usize = 50;
-const REMEMBERED: Duration = Duration::from_secs(1);
-
-/// What small DATA frames may cost beyond their bytes, until the engine has absorbed them: all that a window has room for, if
-/// they have 32 bytes each.
-const SMALL_FRAMES: usize = 8 * 1024 * 1024;
-
 /// A client that was told to go elsewhere and has nothing running may take so long to close.
 const FAREWELL: Duration = Duration::from_secs(5);
 
@@ -106,7 +87,7 @@ impl<'w, L: Local, S: ClientStream> Session<'w, L, S> {
         let proxy = current.get();
         let stream = Rc::new(RefCell::new(stream));
         let seen: Rc<Seen> = Rc::default();
-        let handshake = builder(&proxy).handshake(Shared::new(stream.clone(), first, seen.clone()));
+        let handshake = builder(&proxy.settings.limits).handshake(Shared::new(stream.clone(), first, seen.clone()));
         let patience = proxy.settings.timeouts.request_header;
         let library = if patience.is_zero() {
             handshake.await.ok()
@@ -221,11 +202,7 @@ impl<'w, L: Local, S: ClientStream> Session<'w, L, S> {
             self.excused += u64::from(self.in_hand.is_full_for_others());
             return respond.send_reset(Reason::REFUSED_STREAM);
         }
-        if !self.current.is(&self.proxy) {
-            self.proxy = self.current.get();
-            let trusted = &self.proxy.settings.trusted_proxies;
-            self.forwarded = Rc::new(Forwarded::new(self.forwarded.arrival, trusted));
-        }
+        self.renew();
         let in_hand = OfStream::new(self.in_hand.clone());
         let stream = Stream::new(request, respond, self.departures.clone(), in_hand);
         let mut connection = Connection::stream(self.current, stream, self.forwarded.clone(), self.hub);
@@ -326,7 +303,17 @@ impl<'w, L: Local, S: ClientStream> Session<'w, L, S> {
         Some(*self.head_since.get_or_insert_with(clock::turn) + limit)
     }
 
+    /// Takes the configuration as it is now.
+    fn renew(&mut self) {
+        if !self.current.is(&self.proxy) {
+            self.proxy = self.current.get();
+            let trusted = &self.proxy.settings.trusted_proxies;
+            self.forwarded = Rc::new(Forwarded::new(self.forwarded.arrival, trusted));
+        }
+    }
+
     fn poll_deadline(&mut self, cx: &mut Context<'_>) -> Poll<bool> {
+        self.renew();
         loop {
             let is_stopping = self.hub.phase() != Phase::Serving;
             let idle = self.proxy.settings.timeouts.idle;
@@ -371,25 +358,4 @@ async fn all_left(seen: &Seen) {
         }
         tokio::time::sleep(CUT_TICK).await;
     }
-}
-
-/// Every limit of the library that a client could go against, said here.
-fn builder<L>(proxy: &Proxy<L>) -> Builder {
-    let limits = &proxy.settings.limits;
-    // What is a little larger than allowed is refused by the engine, which counts it.
-    let head = limits.header_bytes.0.saturating_add((MOST_FIELDS * FIELD_OVERHEAD) as u64);
-    let mut builder = Builder::new();
-    builder
-        .max_concurrent_streams(limits.streams)
-        .max_header_list_size(u32::try_from(head).unwrap_or(u32::MAX))
-        .initial_window_size(STREAM_WINDOW)
-        .initial_connection_window_size(CONNECTION_WINDOW)
-        .max_send_buffer_size(SEND_BUFFER)
-        .max_pending_accept_reset_streams(MOST_RESET_UNSEEN)
-        // It would count them for as long as the connection lasts; `Departures` does it by time.
-        .max_local_error_reset_streams(None)
-        .max_concurrent_reset_streams(MOST_REMEMBERED)
-        .reset_stream_duration(REMEMBERED)
-        .data_frame_budget(SMALL_FRAMES);
-    builder
 }
