@@ -30,7 +30,6 @@ use self::management::Standing;
 use self::notify::Manager;
 use self::operator::Operated;
 pub use self::plan::plan;
-use self::reading::{Digests, digests};
 pub use self::reload::ReloadHandle;
 use self::reload::Reloader;
 use self::stop::Stopping;
@@ -39,7 +38,7 @@ use self::worker::{Fleet, Plane, Sockets};
 use crate::admin::{AdminListen, ControlSocket, CurrentAdmin, Operator, Reloads, Watchers};
 use crate::check::{MOST_THREADS, Pulse, Resources};
 use crate::clock::Clock;
-use crate::config::{Config, digest};
+use crate::config::{Config, Digests};
 use crate::events::{self, Webhook};
 use crate::health::{Group, Lifecycle};
 use crate::monitor::{Board, Monitor, MonitorHandle};
@@ -73,8 +72,6 @@ pub struct App {
     admin: Arc<CurrentAdmin>,
     resources: Resources,
     files: Digests,
-    /// Of all files, the configuration itself included.
-    seen: u64,
     pulse: Arc<Pulse>,
     tls: Option<Arc<tls::Server>>,
     admin_tls: Option<Arc<tls::Server>>,
@@ -112,6 +109,8 @@ impl App {
     /// # Errors
     /// There is no app to start; an address is taken; a check lacks what it needs; the system refuses a runtime.
     pub fn bind(config: Config) -> Result<Self, StartError> {
+        // Before they are read: what changes meanwhile is found to have changed.
+        let files = config.states();
         let child = Child::of(&config)?;
         let traffic_sockets =
             config.proxy.listen.iter().map(Bound::bind).collect::<Result<Vec<_>, _>>().map_err(StartError::Bind)?;
@@ -137,8 +136,6 @@ impl App {
         let resources = Resources::new(traffic.clone(), upstream, target.tls(), config.environment.clone());
         let app = child.as_ref().map(Child::status);
         let plan = plan(&config, &resources, &pulse, app.as_ref()).map_err(StartError::Checks)?;
-        let files = digests(&config);
-        let seen = digest(&config.files());
         let (clock, monitor, board, monitor_handle, manager) = runtime.block_on(async {
             let clock = Clock::start();
             let (monitor, board, handle) = Monitor::new(plan, clock);
@@ -170,7 +167,6 @@ impl App {
             admin,
             resources,
             files,
-            seen,
             pulse,
             tls,
             admin_tls,
@@ -274,8 +270,8 @@ impl App {
         let way = Arc::new(Way::new(self.monitor_handle, phases, standing.traffic.clone(), shutdown));
         let stopping = Stopping { way: way.clone(), tally: fleet.tally.clone(), listeners: fleet.listeners.clone() };
         let stop = self.stop.subscribe();
-        let watched = watch::Sender::new(reload::watched(&config));
-        let watcher = watcher::watch(watched.subscribe(), self.seen, self.reload.clone());
+        let watched = watch::Sender::new(reload::watched(&config, &self.files));
+        let watcher = watcher::watch(watched.subscribe(), self.reload.clone());
         let (heartbeats, place) = (self.resources.heartbeats.clone(), config.place());
         let operator = Operator::new(Arc::new(Operated { way: way.clone(), reload: self.reload, heartbeats }), place);
         let admin_door = worker::admin_door(self.admin_tls);

@@ -1,10 +1,9 @@
 use std::fmt::Display;
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::plan;
 use crate::check::{Pulse, Resources};
-use crate::config::{Config, Sources, digest};
+use crate::config::{Config, Digests, Sources};
 use crate::events::Webhook;
 use crate::monitor::Plan;
 use crate::proxy::Target;
@@ -21,11 +20,9 @@ pub(super) struct Read {
     pub(super) webhooks: Vec<Webhook>,
     pub(super) resources: Resources,
     pub(super) plan: Plan,
+    /// What the files held that it was read from.
     pub(super) files: Digests,
 }
-
-/// Files beside the configuration itself, and digests of what they hold.
-pub(super) type Digests = Vec<(PathBuf, u64)>;
 
 impl Read {
     /// Everything that can be wrong with a configuration is found here, before anything changes.
@@ -37,7 +34,7 @@ impl Read {
     ) -> Result<Self, Vec<Problem>> {
         let config = Config::load(sources)?;
         // Before the files are read: what changes meanwhile is found to have changed the next time.
-        let files = digests(&config);
+        let files = config.states();
         let refused = |key: &str, error: &dyn Display| {
             vec![Problem { origin: Origin::Default, message: format!("`{key}`: {error}") }]
         };
@@ -51,11 +48,4 @@ impl Read {
         let plan = plan(&config, &resources, pulse, app)?;
         Ok(Self { config, target, tls, admin_tls, webhooks, resources, plan, files })
     }
-}
-
-/// Digests of the files that a configuration names.
-pub(super) fn digests(config: &Config) -> Digests {
-    let itself = config.sources().file.as_ref();
-    let others = config.files().into_iter().filter(|file| Some(file) != itself);
-    others.map(|file| (file.clone(), digest(&[file]))).collect()
 }

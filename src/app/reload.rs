@@ -1,4 +1,4 @@
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,13 +9,13 @@ use tokio::time::Instant;
 use super::lifecycle::Lifecycle as Way;
 use super::management::Standing;
 use super::notify::Manager;
-use super::reading::{Digests, Read};
+use super::reading::Read;
 use super::watcher::{CAUSE as CHANGED_FILES, Watched};
 use super::worker::{Plane, SharedDoor, admin_door};
 use super::{SetLevel, child};
 use crate::admin::CurrentAdmin;
 use crate::check::{Pulse, Resources};
-use crate::config::Config;
+use crate::config::{Config, Digests};
 use crate::events::Webhook;
 use crate::proxy::resize;
 use crate::settings::Problem;
@@ -83,7 +83,7 @@ pub(super) struct Reloader {
     pub(super) reject_when_unready: watch::Sender<bool>,
     pub(super) level: SetLevel,
     pub(super) standing: Standing,
-    /// What the files beside the configuration held when they were read.
+    /// What the files held that the configuration in effect was read from.
     pub(super) files: Digests,
     /// The files whose change is a reason to reload.
     pub(super) watched: watch::Sender<Watched>,
@@ -97,7 +97,7 @@ impl Reloader {
         while let Some((cause, told)) = orders.recv().await {
             let begun = Instant::now();
             self.manager.reloading().await;
-            let outcome = self.reload().await;
+            let outcome = self.reload(cause).await;
             self.manager.reloaded().await;
             let took_ms = begun.elapsed().as_secs_f64() * 1e3;
             self.standing.reloads.note(outcome.is_ok());
@@ -125,9 +125,13 @@ impl Reloader {
         }
     }
 
-    async fn reload(&mut self) -> Outcome {
+    async fn reload(&mut self, cause: &str) -> Outcome {
         if self.way.is_stopping() {
             return Err(vec!["the process has been told to stop".into()]);
+        }
+        // Nobody has asked for it to be opened: it would be waited for, perhaps without end.
+        if cause == CHANGED_FILES && self.config.sources().file.as_deref().is_some_and(is_pipe) {
+            return Err(vec!["the configuration's file is a pipe or a device by now, and is not waited for".into()]);
         }
         let read = self.read().await?;
         let obstacles = self.config.obstacles(&read.config);
@@ -165,7 +169,9 @@ impl Reloader {
     /// The files beside the configuration itself that hold something else than before.
     fn changed_files(&self, files: &Digests) -> impl Iterator<Item = String> {
         let same_before = |file: &&(PathBuf, u64)| !self.files.contains(file);
-        let known_before = |file: &&(PathBuf, u64)| self.files.iter().any(|(path, _)| *path == file.0);
+        let own = self.config.sources().file.as_ref();
+        let known_before =
+            |file: &&(PathBuf, u64)| Some(&file.0) != own && self.files.iter().any(|(path, _)| *path == file.0);
         let changed: Vec<String> = files
             .iter()
             .filter(known_before)
@@ -227,15 +233,19 @@ impl Reloader {
         }
         // Whoever watches comes again, and finds the new ones.
         self.standing.watchers.renew(generation);
-        let files_now = watched(&config);
+        let files_now = watched(&config, &files);
         self.watched.send_if_modified(|watched| std::mem::replace(watched, files_now.clone()) != files_now);
         (self.config, self.resources, self.files) = (config, resources, files);
     }
 }
 
+fn is_pipe(path: &Path) -> bool {
+    std::fs::metadata(path).is_ok_and(|metadata| !metadata.is_file() && !metadata.is_dir())
+}
+
 /// The files that are to be watched by this configuration.
-pub(super) fn watched(config: &Config) -> Watched {
-    if config.reload.watch { config.files() } else { Watched::new() }
+pub(super) fn watched(config: &Config, files: &Digests) -> Watched {
+    if config.reload.watch { files.clone() } else { Watched::new() }
 }
 
 #[expect(clippy::needless_pass_by_value, reason = "problems come as errors, by value")]

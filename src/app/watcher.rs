@@ -14,7 +14,7 @@ use tokio::sync::watch;
 use tokio::time::{Instant, sleep, timeout_at};
 
 use super::reload::ReloadHandle;
-use crate::config::digest;
+use crate::config::{Digests, digests};
 
 /// After a change, this long without another one, and then the files are looked at. Editors and mounts make several.
 const QUIET: Duration = Duration::from_millis(100);
@@ -28,25 +28,27 @@ const MOST_FILES: usize = 256;
 /// At most so many links are followed for one file, as the kernel does.
 const MOST_LINKS: usize = 40;
 
-/// The files whose change is a reason to reload; none if nobody wants to be told.
-pub(super) type Watched = Vec<PathBuf>;
+/// The files whose change is a reason to reload, with what they held when they were read; none if nobody wants to be told.
+pub(super) type Watched = Digests;
 
 /// Asks for a reload when what the files hold has changed. Wakes up only when something happens beside them.
-pub(super) async fn watch(mut watched: watch::Receiver<Watched>, mut seen: u64, reload: ReloadHandle) {
+pub(super) async fn watch(mut watched: watch::Receiver<Watched>, reload: ReloadHandle) {
     let mut complained = false;
-    let mut files = watched.borrow_and_update().clone();
+    let mut in_effect = watched.borrow_and_update().clone();
+    let mut seen = in_effect.clone();
     loop {
         let listed = watched.borrow_and_update().clone();
-        if listed != files {
-            // Just read, by the reload that listed them.
-            seen = digest_of(&listed).await;
-            files = listed;
+        if listed != in_effect {
+            // Not what is there now: it may have changed since it was read.
+            seen.clone_from(&listed);
+            in_effect = listed;
         }
+        let files: Vec<PathBuf> = seen.iter().map(|(file, _)| file.clone()).collect();
         let eyes = if files.is_empty() { None } else { Some(Eyes::open(&files)) };
         match eyes {
             Some(Ok(mut eyes)) => loop {
                 // First with what is there: it may have changed before anybody looked.
-                let now = digest_of(&files).await;
+                let now = states_of(&files, &seen).await;
                 if now != seen {
                     let now = settled(&files, now).await;
                     if now == seen {
@@ -86,19 +88,19 @@ pub(super) async fn watch(mut watched: watch::Receiver<Watched>, mut seen: u64, 
 /// What the log names as the cause.
 pub(super) const CAUSE: &str = "changed files";
 
-async fn digest_of(files: &[PathBuf]) -> u64 {
+async fn states_of(files: &[PathBuf], last: &Digests) -> Digests {
     let files = files.to_vec();
-    // Panics in there are none of ours; then nothing has changed.
-    tokio::task::spawn_blocking(move || digest(&files)).await.unwrap_or_default()
+    // A panic in there is none of ours; then nothing has changed.
+    tokio::task::spawn_blocking(move || digests(&files)).await.unwrap_or_else(|_| last.clone())
 }
 
 /// Waits until two looks, [`QUIET`] apart, see the same: what somebody is writing just now may be empty, which is a
 /// configuration too. Whatever is there after [`LONGEST`] is taken.
-async fn settled(files: &[PathBuf], mut last: u64) -> u64 {
+async fn settled(files: &[PathBuf], mut last: Digests) -> Digests {
     let limit = Instant::now() + LONGEST;
     while Instant::now() < limit {
         sleep(QUIET).await;
-        let now = digest_of(files).await;
+        let now = states_of(files, &last).await;
         if now == last {
             break;
         }
@@ -146,6 +148,8 @@ impl Eyes {
             | WatchFlags::CREATE
             | WatchFlags::DELETE
             | WatchFlags::MOVE
+            // What may not be read may be so soon: renewals change owner and mode last.
+            | WatchFlags::ATTRIB
             | WatchFlags::DELETE_SELF
             | WatchFlags::MOVE_SELF
             | WatchFlags::ONLYDIR;
@@ -155,7 +159,8 @@ impl Eyes {
                     self.names.entry(watch).or_default().insert(name);
                     return;
                 }
-                Err(Errno::NOENT | Errno::NOTDIR) => {
+                // One that may not be read either: its mode may change too.
+                Err(Errno::NOENT | Errno::NOTDIR | Errno::ACCESS) => {
                     let Some(missing) = directory.file_name() else { return };
                     name = missing.to_owned();
                     directory.pop();
@@ -236,7 +241,43 @@ fn parts(path: &Path) -> impl Iterator<Item = OsString> + '_ {
 mod tests {
     use std::os::unix::fs::symlink;
 
-    use super::trail;
+    use std::time::Duration;
+
+    use tokio::sync::watch;
+
+    use super::{trail, watch as watch_files};
+    use crate::app::reload::ReloadHandle;
+    use crate::config::digests;
+
+    #[tokio::test]
+    async fn what_has_changed_since_it_was_read_is_noticed_although_nobody_looked() {
+        let home = tempfile::tempdir().expect("a directory");
+        let files = [home.path().join("a.toml")];
+        std::fs::write(&files[0], "as it was read").expect("a file");
+        let read = digests(&files);
+        std::fs::write(&files[0], "as it is now").expect("a file");
+        let (listed, watched) = watch::channel(read.clone());
+        let (handle, mut orders) = ReloadHandle::new();
+        let noticed = async {
+            let (cause, told) = orders.recv().await.expect("an order");
+            assert_eq!(cause, super::CAUSE);
+            // A reload that has read what was there in between, and another one's that reads another file.
+            std::fs::write(&files[0], "as it was read the second time").expect("a file");
+            let second = digests(&files);
+            std::fs::write(&files[0], "as it is in the end").expect("a file");
+            listed.send_replace(second);
+            drop(told);
+            let (_, told) = orders.recv().await.expect("a second order");
+            listed.send_replace(digests(&files));
+            drop(told);
+            assert!(tokio::time::timeout(Duration::from_millis(500), orders.recv()).await.is_err(), "nothing is left");
+        };
+        let noticed = tokio::time::timeout(Duration::from_secs(30), noticed);
+        tokio::select! {
+            noticed = noticed => noticed.expect("it is noticed"),
+            () = watch_files(watched, handle) => panic!("it goes on watching"),
+        }
+    }
 
     #[test]
     fn the_way_to_a_mounted_file_leads_over_its_links() {

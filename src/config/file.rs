@@ -4,6 +4,7 @@ use std::path::Path;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
+use super::files::digest_of_content;
 use crate::settings::{Entry, Node, Origin, Problems, Table, Value};
 
 /// Larger files are no configurations.
@@ -15,25 +16,33 @@ pub(super) const DEEPEST: usize = 64;
 /// What is said of one that does.
 pub(super) const TOO_DEEP: &str = "nested too deeply: no setting is more than 64 levels deep";
 
-/// Reads a file into a tree; problems are recorded. With one in its notation, what could be understood.
-pub(super) fn read(path: &Path, problems: &Problems) -> Option<Table> {
+/// Reads a file into a tree; problems are recorded. With one in its notation, what could be understood. With it a digest of
+/// what was read: the file may be another one by now. A pipe gives what it holds once, and has none.
+pub(super) fn read(path: &Path, problems: &Problems) -> Option<(Table, Option<u64>)> {
     let place = Origin::File { path: path.display().to_string(), line: 1, column: 1 };
     let mut text = String::new();
-    let read = std::fs::File::open(path).and_then(|file| file.take(LARGEST + 1).read_to_string(&mut text));
-    if let Err(error) = read {
-        problems.add(&place, format!("the configuration cannot be read: {error}"));
-        return None;
-    }
+    let read = std::fs::File::open(path).and_then(|file| {
+        let is_ordinary = file.metadata()?.is_file();
+        file.take(LARGEST + 1).read_to_string(&mut text).map(|_| is_ordinary)
+    });
+    let is_ordinary = match read {
+        Ok(is_ordinary) => is_ordinary,
+        Err(error) => {
+            problems.add(&place, format!("the configuration cannot be read: {error}"));
+            return None;
+        }
+    };
     if text.len() as u64 > LARGEST {
         problems.add(&place, "the configuration is over 1 MiB");
         return None;
     }
     let places = Places::new(&text);
     let name = path.display().to_string();
-    Some(parse(&text, problems, |offset| {
+    let table = parse(&text, problems, |offset| {
         let (line, column) = places.of(offset);
         Origin::File { path: name.clone(), line, column }
-    }))
+    });
+    Some((table, is_ordinary.then(|| digest_of_content(path, Some(text.as_bytes())))))
 }
 
 /// Parses TOML as far as it is that; `place` tells the origin of a byte offset.

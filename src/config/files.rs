@@ -1,4 +1,3 @@
-use std::fs::File;
 use std::hash::{DefaultHasher, Hash, Hasher as _};
 use std::io::Read as _;
 use std::path::{Component, Path, PathBuf};
@@ -6,7 +5,7 @@ use std::path::{Component, Path, PathBuf};
 use super::{CheckConfig, Config};
 use crate::admin::{Credentials, Place};
 use crate::events::WebhookSettings;
-use crate::settings::{Address, Node, Value};
+use crate::settings::{Address, Node, Value, open_ordinary};
 
 /// More of a file is not looked at: no configuration, key or certificate is so large.
 const LARGEST: u64 = 4 * 1024 * 1024;
@@ -51,6 +50,14 @@ impl Config {
         files
     }
 
+    /// What the files held that it was read from: its own file as it was read, the others as they are now.
+    #[must_use]
+    pub fn states(&self) -> Digests {
+        let own = self.sources.file.as_ref();
+        let others: Vec<PathBuf> = self.files().into_iter().filter(|file| Some(file) != own).collect();
+        own.cloned().zip(self.state).into_iter().chain(digests(&others)).collect()
+    }
+
     /// What this process and a command with the same configuration have in common, for them to find each other: digests of
     /// the file and of where traffic comes in.
     #[must_use]
@@ -71,25 +78,44 @@ impl Config {
     }
 }
 
-/// A digest of what these files hold now; a file that cannot be read counts as that.
+/// A digest of what these files hold now; that one cannot be read is a state too.
 #[must_use]
-pub fn digest(files: &[impl AsRef<Path>]) -> u64 {
+pub(super) fn digest(files: &[impl AsRef<Path>]) -> u64 {
     let mut hasher = DefaultHasher::new();
     for path in files {
-        let path = path.as_ref();
-        path.hash(&mut hasher);
         let mut content = Vec::new();
-        let read = File::open(path).and_then(|file| file.take(LARGEST).read_to_end(&mut content));
-        (read.is_ok(), content).hash(&mut hasher);
+        let read = open_ordinary(path.as_ref()).and_then(|file| file.take(LARGEST).read_to_end(&mut content));
+        add_state(&mut hasher, path.as_ref(), read.is_ok().then_some(content.as_slice()));
     }
     hasher.finish()
+}
+
+/// The same of one file whose content has just been read.
+pub(super) fn digest_of_content(path: &Path, content: Option<&[u8]>) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    add_state(&mut hasher, path, content);
+    hasher.finish()
+}
+
+fn add_state(hasher: &mut DefaultHasher, path: &Path, content: Option<&[u8]>) {
+    (path, content).hash(hasher);
+}
+
+/// What files held, each with a digest of it.
+pub type Digests = Vec<(PathBuf, u64)>;
+
+/// What these files hold now.
+#[must_use]
+pub fn digests(files: &[PathBuf]) -> Digests {
+    files.iter().map(|file| (file.clone(), digest(&[file]))).collect()
 }
 
 #[cfg(test)]
 mod tests {
     use std::path::Path;
 
-    use super::{digest, place};
+    use super::{digest, digests, place};
+    use crate::config::{Config, Sources};
 
     #[test]
     fn a_file_is_where_its_name_says_whatever_it_leads_to() {
@@ -106,6 +132,19 @@ mod tests {
         assert_eq!(of(&home.path().join("b/../a.toml")), before);
         assert_eq!(of(Path::new("a.toml")), of(&std::env::current_dir().expect("a directory").join("./a.toml")));
         assert!(of(Path::new("a.toml")) != before && place(None, &[]) != before);
+    }
+
+    #[test]
+    fn the_state_of_a_configuration_is_that_of_its_reading() {
+        let home = tempfile::tempdir().expect("a directory");
+        let file = home.path().join("a.toml");
+        std::fs::write(&file, "preset = \"none\"").expect("written");
+        let then = digests(std::slice::from_ref(&file));
+        let config = Config::load(&Sources { file: Some(file.clone()), ..Sources::default() }).expect("valid");
+        assert_eq!(config.states(), then);
+        std::fs::write(&file, "preset = \"none\" # another").expect("written");
+        assert_eq!(config.states(), then, "whatever it holds by now");
+        assert_ne!(digests(&[file]), then);
     }
 
     #[test]

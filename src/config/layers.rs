@@ -18,18 +18,19 @@ pub struct Flag {
 /// Variables whose names begin so set something when they hold a path: `PULSEGATE_PROXY__UPSTREAM`.
 pub(super) const PREFIX: &str = "PULSEGATE_";
 
-/// All layers, later ones over earlier ones: preset, defaults of the command, file, environment, flags.
-pub(super) fn merge(sources: &Sources, problems: &Problems) -> Table {
+/// All layers, later ones over earlier ones: preset, defaults of the command, file, environment, flags. With it a digest of
+/// the file, as it was read.
+pub(super) fn merge(sources: &Sources, problems: &Problems) -> (Table, Option<u64>) {
     let read = sources.file.as_ref().and_then(|path| file::read(path, problems));
     // Half a file would only report what its first problem causes.
-    let file = read.filter(|_| problems.is_empty()).unwrap_or_default();
-    merge_over(file, sources, problems)
+    let (file, state) = read.filter(|_| problems.is_empty()).unzip();
+    (merge_over(file.unwrap_or_default(), sources, problems), state.flatten())
 }
 
 /// The same of a file that may be wrong, as far as it can be understood.
 pub(super) fn merge_leniently(sources: &Sources, problems: &Problems) -> Table {
-    let file = sources.file.as_ref().and_then(|path| file::read(path, problems)).unwrap_or_default();
-    merge_over(file, sources, problems)
+    let file = sources.file.as_ref().and_then(|path| file::read(path, problems));
+    merge_over(file.unzip().0.unwrap_or_default(), sources, problems)
 }
 
 fn merge_over(file: Table, sources: &Sources, problems: &Problems) -> Table {

@@ -26,7 +26,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 pub use self::checks::{CheckConfig, CheckSettings};
-pub use self::files::digest;
+pub use self::files::{Digests, digests};
 pub use self::layers::Flag;
 pub use self::overlooked::Overlooked;
 pub use self::schema::schema;
@@ -89,6 +89,8 @@ pub struct Config {
     pub notes: Vec<Problem>,
     sources: Sources,
     tree: Table,
+    /// A digest of the file, as it was read.
+    state: Option<u64>,
 }
 
 crate::settings! {
@@ -189,11 +191,11 @@ impl Config {
     /// Everything that is wrong, in the order of files and lines.
     pub fn load(sources: &Sources) -> Result<Self, Vec<Problem>> {
         let problems = Problems::default();
-        let tree = layers::merge(sources, &problems);
+        let (tree, state) = layers::merge(sources, &problems);
         // Reading a half-parsed file would only report what the first problem causes.
         let config = if problems.is_empty() { read(&tree, sources, &problems) } else { None };
         match config {
-            Some(config) if problems.is_empty() => Ok(config),
+            Some(config) if problems.is_empty() => Ok(Self { state, ..config }),
             _ => Err(problems.into_vec()),
         }
     }
@@ -296,6 +298,7 @@ fn read(tree: &Table, sources: &Sources, problems: &Problems) -> Option<Config> 
         notes: Vec::new(),
         sources: sources.clone(),
         tree: tree.clone(),
+        state: None,
     };
     let notes = Problems::default();
     validate::validate(&config, tree, problems, &notes);

@@ -10,6 +10,7 @@
 mod address;
 mod argv;
 mod node;
+mod ordinary;
 mod problem;
 mod reader;
 mod secret;
@@ -21,6 +22,7 @@ mod url;
 pub use address::Address;
 pub use argv::Argv;
 pub use node::{Entry, Node, Origin, Table, Value, key};
+pub use ordinary::open_ordinary;
 pub use problem::{Problem, Problems};
 pub use reader::{Reader, did_you_mean};
 pub use secret::{Environment, Secret, SecretError};

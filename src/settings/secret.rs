@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::node::quoted;
-use super::{Line, Node, Problems, Reader, Setting, Value};
+use super::{Line, Node, Problems, Reader, Setting, Value, open_ordinary};
 
 /// The environment of the process, captured once by `config`: checks and secrets read it from here, never from the
 /// process, so tests need not change the process.
@@ -83,7 +83,7 @@ impl Secret {
             Self::File(path) => {
                 use std::io::Read as _;
                 let mut text = String::new();
-                let file = std::fs::File::open(path).map_err(|error| SecretError::File(path.clone(), error))?;
+                let file = open_ordinary(path).map_err(|error| SecretError::File(path.clone(), error))?;
                 let read = file.take(Self::LARGEST + 1).read_to_string(&mut text);
                 match read {
                     Err(error) if error.kind() != std::io::ErrorKind::InvalidData => {

@@ -1,4 +1,3 @@
-use std::fs::File;
 use std::io::Read as _;
 use std::path::Path;
 
@@ -8,6 +7,7 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer, SubjectPublicKeyInfoDer};
 use rustls::server::ParsedCertificate;
 
 use super::TlsError;
+use crate::settings::open_ordinary;
 
 /// A chain of certificates, or a bundle of authorities, is far smaller.
 const LARGEST_FILE: u64 = 1 << 20;
@@ -60,7 +60,7 @@ fn read(path: &Path) -> Result<Vec<u8>, TlsError> {
     let unreadable = |error| TlsError::Unreadable(path.to_owned(), error);
     let mut text = Vec::new();
     // One byte more than allowed, to know that there is one.
-    File::open(path).map_err(unreadable)?.take(LARGEST_FILE + 1).read_to_end(&mut text).map_err(unreadable)?;
+    open_ordinary(path).map_err(unreadable)?.take(LARGEST_FILE + 1).read_to_end(&mut text).map_err(unreadable)?;
     if text.len() as u64 > LARGEST_FILE {
         return Err(TlsError::TooLarge(path.to_owned()));
     }

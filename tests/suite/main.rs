@@ -54,6 +54,7 @@ mod management;
 mod models;
 mod monitoring;
 mod network_checks;
+mod noticing;
 mod overload;
 mod packaging;
 mod pipes;

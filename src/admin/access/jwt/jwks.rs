@@ -1,4 +1,3 @@
-use std::fs::File;
 use std::io::Read as _;
 use std::path::Path;
 
@@ -6,6 +5,7 @@ use data_encoding::BASE64URL_NOPAD;
 use serde::Deserialize;
 
 use super::{Algorithm, JwtError, Key};
+use crate::settings::open_ordinary;
 use crate::tls::PublicKey;
 
 /// The keys that a token may be signed with.
@@ -51,7 +51,7 @@ impl KeySet {
         let refused = |what| JwtError::KeySet(path.to_owned(), what);
         let unreadable = |error| JwtError::Unreadable(path.to_owned(), error);
         let mut text = Vec::new();
-        let file = File::open(path).map_err(unreadable)?;
+        let file = open_ordinary(path).map_err(unreadable)?;
         // One byte more than allowed, to know that there is one.
         file.take(LARGEST_FILE + 1).read_to_end(&mut text).map_err(unreadable)?;
         if text.len() as u64 > LARGEST_FILE {
