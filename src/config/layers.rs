@@ -88,12 +88,20 @@ fn from_environment(sources: &Sources) -> Vec<(String, Vec<String>, &str)> {
         .iter()
         .filter_map(|(name, value)| {
             let rest = name.strip_prefix(PREFIX)?;
-            let path: Vec<String> = rest.split("__").map(str::to_lowercase).collect();
+            let path = path_of(rest);
             (path.len() > 1 || rest == "PRESET").then(|| (name.to_owned(), path, value))
         })
         .collect();
     found.sort();
     found
+}
+
+/// The path that a variable means. A variable for the app is named as the app knows it: as it is written.
+fn path_of(rest: &str) -> Vec<String> {
+    match rest.strip_prefix("APP__ENVIRONMENT__") {
+        Some(name) => vec!["app".into(), "environment".into(), name.to_owned()],
+        None => rest.split("__").map(str::to_lowercase).collect(),
+    }
 }
 
 /// A variable cannot have small letters, dots and dashes in its name, and checks can: `API_SERVER` is the check of that name

@@ -14,6 +14,7 @@ mod files;
 #[cfg(any(test, fuzzing))]
 pub mod fuzzing;
 mod layers;
+mod listeners;
 mod literal;
 mod overlooked;
 mod preset;

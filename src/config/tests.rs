@@ -80,6 +80,45 @@ fn every_path() -> Vec<String> {
 }
 
 #[test]
+fn a_variable_for_the_app_keeps_its_letters() {
+    let variables = [
+        ("PULSEGATE_APP__ENVIRONMENT__NODE_ENV", "production"),
+        ("PULSEGATE_APP__ENVIRONMENT__a__B", "1"),
+        ("PULSEGATE_PRESET", "none"),
+    ];
+    let config = Config::load(&sources(None, &variables, &[])).expect("valid");
+    let expected = [("NODE_ENV", "production"), ("a__B", "1")].map(|(name, value)| (name.to_owned(), value.to_owned()));
+    assert_eq!(config.app.environment.0, expected);
+}
+
+#[test]
+fn addresses_at_which_nobody_could_listen_are_told() {
+    let long = format!("/{}", "l".repeat(107));
+    let unix = format!("unix:{long}");
+    for (flags, told) in [
+        (vec![("proxy.listen", "[\"127.0.0.1:1\", \"127.0.0.1:1\"]")], Some("`proxy.listen` is an address at which")),
+        (vec![("proxy.listen", "[\"0.0.0.0:1\", \"127.0.0.1:1\"]")], Some("`proxy.listen` is an address at which")),
+        (vec![("agent_check.listen", "127.0.0.1:9000")], Some("`admin.listen` listens already")),
+        (vec![("agent_check.listen", "127.0.0.1:8000")], Some("`proxy.listen` listens already")),
+        (vec![("proxy.listen", "unix:/a"), ("control.socket", "/a")], Some("`proxy.listen` listens already")),
+        (vec![("proxy.listen", "unix:/a"), ("admin.listen", "unix:/a")], Some("`proxy.listen` listens already")),
+        (vec![("proxy.listen", unix.as_str())], Some("at most 107 bytes")),
+        (vec![("control.socket", long.as_str())], Some("at most 107 bytes")),
+        (vec![("admin.listen", "127.0.0.1:8000")], Some("which traffic or the app uses already")),
+        (vec![("proxy.listen", "[\"127.0.0.1:0\", \"127.0.0.1:0\"]")], None),
+        (vec![("proxy.listen", "[\"127.0.0.1:1\", \"127.0.0.2:1\", \"[::1]:1\"]")], None),
+        (vec![("proxy.listen", &unix[..unix.len() - 1])], None),
+    ] {
+        let mut flags = flags;
+        flags.push(("preset", "none"));
+        let problems = Config::load(&sources(None, &[], &flags)).err().unwrap_or_default();
+        let said: Vec<&str> = problems.iter().map(|problem| problem.message.as_str()).collect();
+        assert_eq!(said.len(), usize::from(told.is_some()), "{flags:?}: {said:?}");
+        assert!(told.is_none_or(|told| said[0].contains(told)), "{flags:?}: {said:?}");
+    }
+}
+
+#[test]
 fn what_is_nested_too_deeply_is_a_problem_and_no_end_of_the_stack() {
     let home = tempfile::tempdir().expect("a directory");
     let file = home.path().join("a.toml");

@@ -2,7 +2,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::absent::Here;
-use super::{Config, dependencies, dialects};
+use super::{Config, dependencies, dialects, listeners};
 use crate::admin::{AdminListen, Cors, Credentials, Kind, MOST_WATCHERS, Means, MergeFrom};
 use crate::check::{Pulse, Resources};
 use crate::events::Webhook;
@@ -74,6 +74,7 @@ pub(super) fn validate(config: &Config, tree: &Table, problems: &Problems, notes
         let what = "which traffic or the app uses already: give it one of its own, or \"off\"";
         problems.add(&origin(&["admin", "listen"]), format!("`admin.listen` is port {port}, {what}"));
     }
+    listeners::validate(config, problems, &origin);
     let all_checks = names(tree, "checks");
     dependencies::validate(config, &all_checks, problems);
     judges(config, &all_checks, problems);
