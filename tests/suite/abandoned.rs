@@ -98,8 +98,8 @@ fn not_for_longer_than_allowed_and_not_what_it_has_in_part() {
     let mut client = Client::connect(sidecar.traffic);
     client.write("GET", "/chunked", &[], b"").expect("a request");
     client.read_head().expect("a head");
-    drop(client);
     let left = Instant::now();
+    drop(client);
     sidecar.assert_metric("pulsegate_requests_total", &["code=\"499\""], 1.0);
     assert!(left.elapsed() >= Duration::from_millis(400), "{:?}", left.elapsed());
     sidecar.assert_metric("pulsegate_upstream_connections", &[], 0.0);
