@@ -1,6 +1,7 @@
 use std::fs::{File, Metadata};
-use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
+
+use crate::settings::{is_no_file, open_ordinary};
 
 /// A regular file, open for reading.
 #[derive(Debug)]
@@ -14,8 +15,7 @@ pub(super) struct Regular {
 pub(super) enum Refused {
     /// Nothing of that name.
     Missing,
-    /// A directory, a pipe, a socket or a device. It is not opened: a pipe would wait for its other end, and some
-    /// devices take being opened for an order.
+    /// A directory, a pipe, a socket or a device. It is not opened.
     NotAFile,
     /// It is there, and cannot be read.
     Unreadable(std::io::Error),
@@ -24,16 +24,10 @@ pub(super) enum Refused {
 impl Regular {
     /// Opens a file, following symbolic links. Blocks as long as the file system does.
     pub(super) fn open(path: &Path) -> Result<Self, Refused> {
-        let metadata = std::fs::metadata(path).map_err(Refused::of)?;
-        if !metadata.is_file() {
-            return Err(Refused::NotAFile);
-        }
-        let mut options = File::options();
-        // Should it have become a pipe meanwhile: nothing is waited for.
-        options.read(true).custom_flags(rustix::fs::OFlags::NONBLOCK.bits().cast_signed());
-        let file = options.open(path).map_err(Refused::of)?;
+        let file = open_ordinary(path)
+            .map_err(|error| if is_no_file(&error) { Refused::NotAFile } else { Refused::of(error) })?;
         let metadata = file.metadata().map_err(Refused::of)?;
-        if metadata.is_file() { Ok(Self { file, metadata }) } else { Err(Refused::NotAFile) }
+        Ok(Self { file, metadata })
     }
 }
 

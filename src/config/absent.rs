@@ -19,19 +19,10 @@ impl Here<'_> {
 
     /// The same, at a place of its own.
     pub(super) fn add_at(&self, path: &[&str], origin: &Origin, message: String) {
-        let absent = at(self.tree, path).is_some_and(|node| names_what_is_absent(node, "", &self.config.environment));
+        let absent = self.tree.at(path).is_some_and(|node| names_what_is_absent(node, "", &self.config.environment));
         let to = if self.config.sources.offline && absent { self.notes } else { self.problems };
         to.add(origin, message);
     }
-}
-
-fn at<'a>(tree: &'a Table, path: &[&str]) -> Option<&'a Node> {
-    let (last, above) = path.split_last()?;
-    let table = above.iter().try_fold(tree, |table, part| match table.get(part).map(|node| &node.value) {
-        Some(Value::Table(inner)) => Some(inner),
-        _ => None,
-    });
-    table?.get(last)
 }
 
 /// Settings that are read when a configuration is, whatever section they are in.

@@ -327,13 +327,7 @@ fn credentials(here: &Here<'_>) {
 
 /// Whether something stands at a path, more than an empty list.
 fn is_written(tree: &Table, path: &[&str]) -> bool {
-    let (last, above) = (path.last(), &path[..path.len().saturating_sub(1)]);
-    let table = above.iter().try_fold(tree, |table, part| match table.get(part).map(|node| &node.value) {
-        Some(Value::Table(inner)) => Some(inner),
-        _ => None,
-    });
-    let node = table.zip(last).and_then(|(table, key)| table.get(key));
-    node.is_some_and(|node| !matches!(&node.value, Value::List(items) if items.is_empty()))
+    tree.at(path).is_some_and(|node| !matches!(&node.value, Value::List(items) if items.is_empty()))
 }
 
 /// Where the value of a path was written, or its nearest parent.

@@ -4,7 +4,7 @@ use super::files::place;
 use super::{Config, Sources, layers};
 use crate::admin::{AdminListen, AdminSettings, ControlSettings, ControlSocket, Meant, Place};
 use crate::proxy::ProxySettings;
-use crate::settings::{Address, Node, Origin, Problem, Problems, Setting, Table, Value, read_empty};
+use crate::settings::{Address, Origin, Problem, Problems, Setting, Table, read_empty};
 
 /// Where the process of a configuration is, as far as that says it, and who it is that was meant.
 ///
@@ -49,7 +49,7 @@ impl Whereabouts {
         let control: Option<ControlSocket> = setting(&tree, &["control", "socket"], &problems);
         let [traffic_certificate, admin_certificate] =
             ["proxy", "admin"].map(|section| setting(&tree, &[section, "tls", "cert"], &problems));
-        let origin = |path: [&str; 2]| node(&tree, &path).map(|node| &node.origin);
+        let origin = |path: [&str; 2]| tree.at(&path).map(|node| &node.origin);
         let (of_traffic, of_admin) = (origin(["proxy", "listen"]), origin(["admin", "listen"]));
         let control_is_of_file = matches!(origin(["control", "socket"]), Some(Origin::File { .. }));
         let mut problems = problems.into_vec();
@@ -57,7 +57,7 @@ impl Whereabouts {
             // Also the names of settings that do not exist.
             problems.extend(Config::load(sources).err().into_iter().flatten().filter(is_of_flag));
         }
-        let (of_flags, mut problems): (Vec<Problem>, Vec<Problem>) = problems.into_iter().partition(is_of_flag);
+        let (of_flags, problems): (Vec<Problem>, Vec<Problem>) = problems.into_iter().partition(is_of_flag);
         if !of_flags.is_empty() {
             let mut said: Vec<Problem> = Vec::new();
             for problem in of_flags {
@@ -67,7 +67,6 @@ impl Whereabouts {
             }
             return Err(said);
         }
-        problems.dedup();
         let default = (read_empty::<ProxySettings>, read_empty::<AdminSettings>, read_empty::<ControlSettings>);
         let scratch = Problems::default();
         let traffic = listen.or_else(|| Some(default.0("", &scratch)?.listen)).unwrap_or_default();
@@ -99,16 +98,6 @@ fn is_of_flag(problem: &Problem) -> bool {
     matches!(problem.origin, Origin::Flag(_))
 }
 
-/// The node at a path, whatever stands elsewhere.
-fn node<'a>(tree: &'a Table, path: &[&str]) -> Option<&'a Node> {
-    let (last, above) = path.split_last()?;
-    let table = above.iter().try_fold(tree, |table, part| match &table.get(part)?.value {
-        Value::Table(inner) => Some(inner),
-        _ => None,
-    });
-    table?.get(last)
-}
-
 fn setting<T: Setting>(tree: &Table, path: &[&str], problems: &Problems) -> Option<T> {
-    T::read(node(tree, path)?, &path.join("."), problems)
+    T::read(tree.at(path)?, &path.join("."), problems)
 }

@@ -36,7 +36,7 @@ impl Timer {
             if sleep.deadline() > deadline {
                 sleep.as_mut().reset(deadline);
             }
-            // A task that has had its share for now is woken at once, and the timer was told nothing.
+            // A task whose share of this turn is spent is woken at once, and then the timer was told nothing.
             let tells = has_budget_remaining();
             if sleep.as_mut().poll(cx).is_pending() {
                 self.wakes = tells.then(|| cx.waker().clone());

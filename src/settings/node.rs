@@ -100,6 +100,17 @@ impl Table {
         self.entries.iter().find(|entry| entry.key == key).map(|entry| &entry.node)
     }
 
+    /// The value at a path of keys, whatever stands elsewhere.
+    #[must_use]
+    pub fn at(&self, path: &[&str]) -> Option<&Node> {
+        let (last, above) = path.split_last()?;
+        let table = above.iter().try_fold(self, |table, part| match &table.get(part)?.value {
+            Value::Table(inner) => Some(inner),
+            _ => None,
+        });
+        table?.get(last)
+    }
+
     /// The table of a key, made empty if it is absent or not a table.
     pub fn table_mut(&mut self, key: &str, origin: &Origin) -> &mut Self {
         let index = match self.entries.iter().position(|entry| entry.key == key) {
