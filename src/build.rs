@@ -1,10 +1,13 @@
-//! Tells the program which revision it was built from, and the linker in which order its functions go.
+//! Tells the program which revision it was built from, and the linker in which order its functions go; and cargo what
+//! `packaging/rustc` tells the compiler.
 
 use std::process::Command;
 
 fn main() {
     revision();
     layout();
+    println!("cargo::rerun-if-env-changed=PULSEGATE_PROFILE");
+    println!("cargo::rerun-if-changed=packaging/pulsegate.profdata");
 }
 
 #[expect(clippy::disallowed_methods, reason = "a build script has no settings")]

@@ -127,6 +127,56 @@ fn the_workflow_runs_what_was_looked_at_and_may_only_read() {
     assert!(dockerfile.contains(&format!("ARG RUST={rust}\n")), "the Dockerfile has another compiler than {rust}");
 }
 
+#[test]
+fn the_profile_is_of_the_version_and_compiler_that_are_released() {
+    let dockerfile = Path::new(env!("CARGO_MANIFEST_DIR")).join("Dockerfile");
+    let dockerfile = std::fs::read_to_string(dockerfile).expect("the Dockerfile");
+    let (_, rest) = dockerfile.split_once("\nARG RUST=").expect("a version of Rust");
+    let rust = rest.lines().next().expect("its line");
+    let of = std::fs::read_to_string(packaging("pulsegate.profdata.txt")).expect("what the profile is of");
+    for line in [format!("release: {rust}"), format!("pulsegate: {}", env!("CARGO_PKG_VERSION"))] {
+        assert!(of.lines().any(|of| of == line), "{line}: run packaging/profile, then packaging/layout");
+    }
+}
+
+#[test]
+fn the_compiler_is_told_of_the_profile_where_that_fits() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let compiler = |name: &str, version: &str| {
+        let path = folder.path().join(name);
+        let script = format!("#!/bin/sh\n[ \"$1\" = -vV ] && exec {version}\nfor word; do echo \"$word\"; done\n");
+        // By another process: one that this one has open for writing could not be run while a test beside this one forks.
+        succeed(
+            Command::new("sh").args(["-c", "echo \"$2\" >\"$1\" && chmod 755 \"$1\"", "sh"]).arg(&path).arg(script),
+        );
+        path
+    };
+    let of = packaging("pulsegate.profdata.txt").display().to_string();
+    let same = compiler("same", &format!("grep -v pulsegate: '{of}'"));
+    let other = compiler("other", "echo rustc 1.0.0");
+    let told = |compiler: &Path, package: &str, words: &[&str], profile: &str| {
+        let mut command = Command::new(packaging("rustc"));
+        command.env("CARGO_PKG_NAME", package).env("CARGO_PKG_VERSION", env!("CARGO_PKG_VERSION"));
+        let ended = run(command.env("PULSEGATE_PROFILE", profile).arg(compiler).args(words));
+        assert_eq!((ended.code, &*ended.stderr), (Some(0), ""));
+        ended.stdout.lines().skip(words.len()).map(str::to_owned).collect::<Vec<_>>()
+    };
+    let release = ["-C", "opt-level=3", "-C", "lto=fat"];
+    let used = told(&same, "pulsegate", &release, "");
+    assert!(used[0].starts_with("-Cprofile-use=") && used[0].ends_with("/packaging/pulsegate.profdata"), "{used:?}");
+    assert_eq!(told(&same, "pulsegate", &release, "/a b"), ["-Cprofile-generate=/a b"]);
+    let static_release = ["-C", "opt-level=3", "--target", "x86_64-unknown-linux-musl"];
+    for (compiler, package, words, profile) in [
+        (&other, "pulsegate", &release, ""),
+        (&same, "tokio", &release, ""),
+        (&same, "pulsegate", &static_release, ""),
+        (&same, "pulsegate", &["-C", "opt-level=0", "-C", "debuginfo=2"], ""),
+        (&same, "pulsegate", &release, "none"),
+    ] {
+        assert_eq!(told(compiler, package, words, profile), [""; 0], "{compiler:?} {package} {words:?} {profile}");
+    }
+}
+
 /// What may be in a program that is passed on with no more than its licence text.
 const LICENCES: [&str; 11] = [
     "0BSD",
