@@ -4,7 +4,7 @@ use super::arrival::Arrival;
 use super::forwarded::Forwarded;
 use super::http1::{BodyReader, Framing, Parsed, Room, parse_request, parse_response};
 use super::rewrite::{delivery_of, write_request, write_response};
-use super::via::Via;
+use super::via::{Version, Via};
 
 /// What one worker keeps from message to message.
 #[derive(Debug)]
@@ -49,7 +49,7 @@ impl Codec {
         let mut room = Room::new();
         let Ok(Parsed::Complete(head, _)) = parse_response(bytes, &mut room, false) else { return None };
         self.out.clear();
-        write_response(&mut self.out, &head, delivery_of(head.framing, false, false), DATE, &self.via);
+        write_response(&mut self.out, &head, delivery_of(head.framing, false, false), DATE, &self.via, Version::Http11);
         Some(&self.out)
     }
 

@@ -139,13 +139,14 @@ pub(super) struct Delivery {
     pub(super) chunked: bool,
 }
 
-/// Writes an answer's head for the client.
+/// Writes an answer's head for the client. `came`: the version that the app speaks.
 pub(super) fn write_response(
     out: &mut Vec<u8>,
     head: &ResponseHead<'_, '_>,
     delivery: Delivery,
     date: &str,
     via: &Via,
+    came: Version,
 ) {
     let start_line = write_status_line(out, head);
     let bodiless = head.code < 200 || head.code == 204;
@@ -179,7 +180,7 @@ pub(super) fn write_response(
     }
     // An interim answer is no more than a hint: it stays as it is.
     if head.code == 101 || head.code >= 200 {
-        via.write(out, Version::of_http1(head.is_http10));
+        via.write(out, came);
     }
     if head.code == 101 {
         out.extend_from_slice(b"Connection: upgrade\r\nUpgrade: websocket\r\n");

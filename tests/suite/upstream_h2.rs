@@ -1,6 +1,6 @@
 //! An app that speaks HTTP/2: asked on few connections, with everything that HTTP/1.1 clients are used to.
 
-use std::io::Write as _;
+use std::io::{Read as _, Write as _};
 use std::net::TcpListener;
 use std::time::Duration;
 
@@ -55,6 +55,7 @@ fn a_request_arrives_as_one_of_http2() {
     }
     assert_eq!(answer.field("content-length"), Some(&*text.len().to_string()));
     assert_eq!(answer.fields.iter().filter(|(name, _)| name == "x-a").count(), 2);
+    assert!(answer.field("via").is_some_and(|via| via.starts_with("2.0 ")), "{answer:?}");
     assert_quiet(&sidecar, 1);
 }
 
@@ -259,6 +260,34 @@ fn what_the_app_breaks_off_does_not_look_complete() {
         sidecar.metric("pulsegate_errors_total", &["type=\"upstream_reset\""]) == 3.0
     });
     assert_quiet(&sidecar, 1);
+}
+
+/// Some apps answer, and close at once, although more of the body is on its way: the kernel then resets the connection.
+#[test]
+fn an_app_that_refuses_a_body_and_closes_is_heard() {
+    const SETTINGS: &[u8] = b"\0\0\0\x04\0\0\0\0\0";
+    const REFUSED: &[u8] = b"\0\0\x05\x01\x05\0\0\0\x01\x08\x03413";
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let port = listener.local_addr().expect("its address").port();
+    let url = format!("h2c://127.0.0.1:{port}");
+    let sidecar = Sidecar::start(&Sidecar::bare_for(port).text("proxy.upstream", &url).raw("proxy.threads", "1"));
+    let app = std::thread::spawn(move || {
+        for _ in 0..20 {
+            let (mut connection, _) = listener.accept().expect("a connection");
+            connection.set_read_timeout(Some(PATIENCE)).expect("a timeout");
+            connection.write_all(SETTINGS).expect("greeted");
+            // The greeting and the head are far smaller than this, the body far larger.
+            connection.read_exact(&mut vec![0; 20_000]).expect("a part of the body");
+            connection.write_all(REFUSED).expect("answered");
+        }
+    });
+    let body = vec![b'x'; 4 << 20];
+    for _ in 0..20 {
+        let answer = Client::connect(sidecar.traffic).ask("POST", "/", &[], &body).expect("an answer");
+        assert_eq!((answer.status, answer.text()), (413, ""));
+    }
+    app.join().expect("the app");
+    sidecar.assert_metric("pulsegate_upstream_connections", &["state=\"active\""], 0.0);
 }
 
 #[test]

@@ -4,7 +4,7 @@ use super::super::arrival::Arrival;
 use super::super::forwarded::Forwarded;
 use super::super::http1::{Field, Framing, MOST_FIELDS, Parsed, Room, is_end_to_end, parse_request, parse_response};
 use super::super::rewrite::{delivery_of, write_request, write_response};
-use super::super::via::Via;
+use super::super::via::{Version, Via};
 use super::choice;
 use super::plain::{Plain, only_length, stripped};
 
@@ -119,7 +119,14 @@ pub fn rewrite_response(data: &[u8]) {
     let Ok(Parsed::Complete(head, length)) = parse_response(data, &mut fields, to_head) else { return };
     let delivery = delivery_of(head.framing, to_http10, close);
     let mut out = Vec::new();
-    write_response(&mut out, &head, delivery, "Thu, 01 Jan 1970 00:00:00 GMT", &Via::new(VIA));
+    write_response(
+        &mut out,
+        &head,
+        delivery,
+        "Thu, 01 Jan 1970 00:00:00 GMT",
+        &Via::new(VIA),
+        Version::of_http1(head.is_http10),
+    );
 
     let mut text = &data[..length];
     while let [b'\r', b'\n', rest @ ..] = text {

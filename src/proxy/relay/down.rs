@@ -13,6 +13,7 @@ use super::super::reading::Reading;
 use super::super::rejection::Rejection;
 use super::super::rewrite::{delivery_of, write_response};
 use super::super::upstream::Broken;
+use super::super::via::Version;
 use super::super::witness::{Witness, look_at};
 use super::super::worker::Proxy;
 use super::{Down, Download, LARGEST_HEAD, MOST_INTERIM, Relay, Step, read};
@@ -191,8 +192,9 @@ impl<L: Local, S: ClientStream> Relay<'_, L, S> {
         if self.course.down_out.capacity() == 0 {
             self.course.down_out = self.proxy.answer_buffer();
         }
+        let came = if self.course.lease.is_http2() { Version::Http2 } else { Version::of_http1(head.is_http10) };
         let out = &mut self.course.down_out;
-        self.proxy.with_date(|date| write_response(out, head, delivery, date, &self.proxy.via));
+        self.proxy.with_date(|date| write_response(out, head, delivery, date, &self.proxy.via, came));
         delivery.close
     }
 

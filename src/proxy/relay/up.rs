@@ -96,7 +96,7 @@ impl<L: Local, S: ClientStream> Relay<'_, L, S> {
 
     /// Whether so much more of the body stays at hand, so that the request can be sent once more.
     fn keep(&mut self, more: usize) -> bool {
-        let of_use = self.job.idempotent || self.course.lease.may_be_refused();
+        let of_use = self.job.idempotent || self.course.lease.is_http2();
         of_use && self.course.up.whole && self.proxy.at_hand.keep(&mut self.job.share, self.job.out.len(), more)
     }
 

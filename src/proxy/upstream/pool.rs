@@ -239,8 +239,8 @@ impl Lease {
         self.stream.as_ref().and_then(AppStream::tcp)
     }
 
-    /// Whether the app can say that it has not begun with a request (RFC 9113 section 8.7).
-    pub(in crate::proxy) fn may_be_refused(&self) -> bool {
+    /// Whether it is one of HTTP/2: then the app can say that it has not begun with a request (RFC 9113 section 8.7).
+    pub(in crate::proxy) fn is_http2(&self) -> bool {
         matches!(self.stream, Some(AppStream::Http2(_)))
     }
 

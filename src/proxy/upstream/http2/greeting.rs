@@ -9,11 +9,18 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use super::super::stream::AppStream;
 
 /// A connection of which the first bytes are looked at: they must be a SETTINGS frame (RFC 9113 section 3.4), or the app
-/// does not speak HTTP/2.
+/// does not speak HTTP/2. And of which the end is kept back for a moment: the library forgets with it that an answer was
+/// complete, if nobody has looked yet.
 #[derive(Debug)]
 pub(super) struct Greeting {
     io: AppStream,
     seen: Rc<Seen>,
+    /// The app takes no more.
+    broken: bool,
+    /// It has said something since anybody had a turn.
+    spoke: bool,
+    /// How it ended, until that is told.
+    end: Option<io::Result<()>>,
 }
 
 /// What has come so far.
@@ -59,18 +66,27 @@ impl Seen {
 
 impl Greeting {
     pub(super) fn new(io: AppStream, seen: Rc<Seen>) -> Self {
-        Self { io, seen }
+        Self { io, seen, broken: false, spoke: false, end: None }
     }
 }
 
 impl AsyncRead for Greeting {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        let before = buffer.filled().len();
-        ready!(Pin::new(&mut self.io).poll_read(cx, buffer))?;
-        let read = &buffer.filled()[before..];
-        if !read.is_empty() {
-            self.seen.look(read);
+        if let Some(end) = self.end.take() {
+            return Poll::Ready(end);
         }
+        let before = buffer.filled().len();
+        let read = ready!(Pin::new(&mut self.io).poll_read(cx, buffer));
+        if buffer.filled().len() == before {
+            if !std::mem::take(&mut self.spoke) {
+                return Poll::Ready(read);
+            }
+            self.end = Some(read);
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
+        self.spoke = true;
+        self.seen.look(&buffer.filled()[before..]);
         if self.seen.verdict() == Some(false) {
             return Poll::Ready(Err(io::ErrorKind::InvalidData.into()));
         }
@@ -79,16 +95,24 @@ impl AsyncRead for Greeting {
 }
 
 impl AsyncWrite for Greeting {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.io).poll_write(cx, bytes)
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        self.poll_write_vectored(cx, &[io::IoSlice::new(bytes)])
     }
 
+    /// The library reads no more from whom it cannot write to. But an app may refuse a body by answering and closing, and
+    /// its answer is there to be read, as is the end after it.
     fn poll_write_vectored(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         parts: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.io).poll_write_vectored(cx, parts)
+        if !self.broken {
+            match ready!(Pin::new(&mut self.io).poll_write_vectored(cx, parts)) {
+                Ok(written @ 1..) => return Poll::Ready(Ok(written)),
+                _ => self.broken = true,
+            }
+        }
+        Poll::Ready(Ok(parts.iter().map(|part| part.len()).sum()))
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -96,6 +120,9 @@ impl AsyncWrite for Greeting {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.broken {
+            return Poll::Ready(Ok(()));
+        }
         Pin::new(&mut self.io).poll_flush(cx)
     }
 
