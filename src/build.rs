@@ -1,13 +1,11 @@
-//! Tells the program which revision it was built from, and the linker in which order its functions go; and cargo what
-//! `packaging/rustc` tells the compiler.
+//! Tells the program which revision it was built from, and the linker in which order its functions go.
 
 use std::process::Command;
 
 fn main() {
     revision();
     layout();
-    println!("cargo::rerun-if-env-changed=PULSEGATE_PROFILE");
-    println!("cargo::rerun-if-changed=packaging/pulsegate.profdata");
+    profile();
 }
 
 #[expect(clippy::disallowed_methods, reason = "a build script has no settings")]
@@ -44,6 +42,12 @@ fn layout() {
         println!("cargo::rustc-link-arg-bins=-T");
         println!("cargo::rustc-link-arg-bins={}/{SCRIPT}", of("CARGO_MANIFEST_DIR"));
     }
+}
+
+/// Has the library built anew when `packaging/rustc` tells the compiler something else, which cargo cannot know.
+fn profile() {
+    println!("cargo::rerun-if-env-changed=PULSEGATE_PROFILE");
+    println!("cargo::rerun-if-changed=packaging/pulsegate.profdata");
 }
 
 fn from_git() -> Option<String> {
