@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-# CPU per request, of medians, against the best of the named ones.
+# CPU per request against the best of the named ones.
 BOTH = ("nginx", "haproxy")
 CPU_RATIO = {
     "get64": (0.85, BOTH),
@@ -45,13 +45,12 @@ def bars(results) -> list[Bar]:
         there = [other for other in others if other in results.rounds.get(work, {})]
         # Without a guest the bar still holds against the others; without those there is none.
         if "pulsegate" in results.rounds.get(work, {}) and set(there) >= set(others) - {"envoy"}:
-            best = min(results.cpu(work, other) for other in there)
             unit = "event" if work == "sse" else "request"
             what = f"{work}: CPU per {unit}, against the best of {', '.join(there)}"
-            found.append(Bar(what, results.cpu(work, "pulsegate") / best, bound))
+            found.append(Bar(what, results.against_best(work, "pulsegate", there), bound))
     for (work, part), bound in LATENCY_RATIO.items():
         if {"pulsegate", "nginx"} <= results.rounds.get(work, {}).keys():
-            ratio = results.middle(work, "pulsegate", part) / results.middle(work, "nginx", part)
+            ratio = results.against(work, "pulsegate", "nginx", part)
             found.append(Bar(f"{work}: {part}, against nginx", ratio, bound))
     if {"pulsegate", "nginx"} <= results.rounds.get("sse", {}).keys():
         more = results.middle("sse", "pulsegate", "joined") - results.middle("sse", "nginx", "joined")

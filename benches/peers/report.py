@@ -4,7 +4,7 @@ import platform
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from pathlib import Path
-from statistics import median
+from statistics import median, quantiles
 
 from bars import BOTH, bars
 from chart import chart
@@ -15,6 +15,7 @@ from load import WORKS
 class Round:
     """One run of wrk through one proxy."""
 
+    number: int  # from 0
     cpu: float  # µs per request
     rate: float  # requests per second
     p50: int  # µs
@@ -44,16 +45,23 @@ class Results:
     binary_mib: float = 0
     missing: list[str] = field(default_factory=list)
 
-    def cpu(self, work: str, proxy: str) -> float:
-        return self.middle(work, proxy, "cpu")
-
     def middle(self, work: str, proxy: str, part: str) -> float:
         return median(getattr(run, part) for run in self.rounds[work][proxy])
 
+    def against(self, work: str, proxy: str, other: str, part: str = "cpu") -> float:
+        """The median of the ratios within each round: what lay beside each other in time is compared."""
+        others = {run.number: getattr(run, part) for run in self.rounds[work][other]}
+        runs = self.rounds[work][proxy]
+        # A guest has not been there each time.
+        return median(getattr(run, part) / others[run.number] for run in runs if run.number in others)
+
+    def against_best(self, work: str, proxy: str, others) -> float | None:
+        """Against the best of those that were there."""
+        return max((self.against(work, proxy, other) for other in others if other in self.rounds[work]), default=None)
+
     def ratio(self, work: str, proxy: str) -> float | None:
         """CPU against the better of nginx and HAProxy."""
-        both = [self.cpu(work, other) for other in BOTH if other in self.rounds[work]]
-        return self.cpu(work, proxy) / min(both) if both else None
+        return self.against_best(work, proxy, BOTH)
 
     def svg(self) -> str:
         rows = {
@@ -98,13 +106,13 @@ class Results:
         for work, proxies in self.rounds.items():
             for proxy, runs in proxies.items():
                 middle = {part: self.middle(work, proxy, part) for part in Round.__annotations__}
-                spread = f"{min(run.cpu for run in runs):.1f}–{max(run.cpu for run in runs):.1f}"
+                low, _, high = quantiles([run.cpu for run in runs], n=4, method="inclusive") if len(runs) > 1 else [runs[0].cpu] * 3
                 ratio = self.ratio(work, proxy)
                 rows.append((
                     f"{work}: {WORKS[work].what}" if proxy == next(iter(proxies)) else "",
                     proxy,
                     f"{middle['cpu']:.1f}",
-                    spread,
+                    f"{low:.1f}–{high:.1f}",
                     f"{ratio:.2f}" if ratio else "",
                     f"{middle['p50']:,.0f}",
                     f"{middle['p99']:,.0f}",
@@ -113,7 +121,7 @@ class Results:
                     f"{middle['rss']:.1f}",
                     f"{middle['peak']:.1f}",
                 ))
-        head = "work|proxy|CPU µs|lowest–highest|ratio|p50 µs|p99 µs|requests/s|switches/request|RSS MiB|peak MiB"
+        head = "work|proxy|CPU µs|middle half|ratio|p50 µs|p99 µs|requests/s|switches/request|RSS MiB|peak MiB"
         return table(head, rows)
 
     def _idle(self) -> str:
