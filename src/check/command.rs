@@ -36,6 +36,13 @@ impl Prepare for Command {
         if self.argv.first().is_none_or(String::is_empty) {
             return Err("`command.argv` must name a program".into());
         }
+        if let Some(name) = self.environment.iter().find(|name| name.is_empty() || name.contains('=')) {
+            // Not the whole of it: behind the `=` may stand a secret.
+            let name = name.split('=').next().unwrap_or_default();
+            return Err(format!(
+                "`command.environment` takes names of variables of pulsegate's own, without a value: `{name}`"
+            ));
+        }
         Ok(Box::new(CommandCheck { settings: self.clone(), resources: resources.clone() }))
     }
 }

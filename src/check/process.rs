@@ -5,6 +5,7 @@ use futures_util::future::BoxFuture;
 use super::single::Single;
 use super::{Check, Defaults, Kind, Prepare, Resources, procfs};
 use crate::health::{Facts, Finding, Reason};
+use crate::settings::read_ordinary;
 
 pub(super) const KIND: Kind = Kind::of::<Process>(
     "process",
@@ -51,11 +52,14 @@ impl Check for ProcessCheck {
     }
 }
 
+/// A file that holds a number is no larger.
+const LARGEST: u64 = 4096;
+
 fn look(target: &Target) -> Finding {
     let process = match target {
         Target::Name(name) => procfs::process_named(name),
-        Target::PidFile(path) => match std::fs::read_to_string(path) {
-            Ok(text) => match text.trim().parse() {
+        Target::PidFile(path) => match read_ordinary(path, LARGEST) {
+            Ok(bytes) => match String::from_utf8_lossy(&bytes).trim().parse::<i32>() {
                 Ok(pid) => ::procfs::process::Process::new(pid).ok(),
                 Err(_) => {
                     let reason = Reason::new("pid_file_malformed", "has a pid file without a number");

@@ -1,10 +1,13 @@
 use std::collections::HashMap;
 use std::fmt::Write as _;
+use std::future::poll_fn;
 use std::process::ExitCode;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::task::Poll;
 use std::time::Duration;
 
 use tokio::runtime::Builder;
+use tokio::signal::unix::{Signal as Heard, SignalKind, signal};
 use tokio::time::Instant;
 
 use super::{EXIT_USAGE, load, print, say, say_problems};
@@ -39,8 +42,19 @@ pub(super) fn check(sources: &Sources) -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    let rows = runtime.block_on(ask_all(plan));
+    let rows = runtime.block_on(async {
+        let mut ends = Ends::hear();
+        tokio::select! {
+            rows = ask_all(plan) => Ok(rows),
+            signal = ends.next() => Err(signal),
+        }
+    });
     runtime.shutdown_background();
+    let rows = match rows {
+        Ok(rows) => rows,
+        // What was being asked has ended with whoever waited for it: programs, and their scratch directories.
+        Err(signal) => return ExitCode::from(128 + signal),
+    };
     print(&table(&rows));
     // What cannot be told would not become ready either; what is waited for may come.
     let says_no = |row: &Row| {
@@ -49,6 +63,28 @@ pub(super) fn check(sources: &Sources) -> ExitCode {
     };
     let bad = rows.iter().any(|row| row.on_failure == OnFailure::Unhealthy && says_no(row));
     if bad { ExitCode::FAILURE } else { ExitCode::SUCCESS }
+}
+
+/// The signals that mean the end. They would end us alone: the programs that are asked are in process groups of their own.
+struct Ends(Vec<(u8, Heard)>);
+
+impl Ends {
+    /// From here on; those that the system does not let us hear end us as ever.
+    fn hear() -> Self {
+        let kinds = [SignalKind::interrupt(), SignalKind::terminate(), SignalKind::hangup()];
+        let heard = |kind: SignalKind| Some((u8::try_from(kind.as_raw_value()).ok()?, signal(kind).ok()?));
+        Self(kinds.into_iter().filter_map(heard).collect())
+    }
+
+    /// The number of the next that comes.
+    async fn next(&mut self) -> u8 {
+        poll_fn(|cx| {
+            let mut came =
+                self.0.iter_mut().filter_map(|(number, heard)| heard.poll_recv(cx).is_ready().then_some(*number));
+            came.next().map_or(Poll::Pending, Poll::Ready)
+        })
+        .await
+    }
 }
 
 struct Row {

@@ -12,6 +12,12 @@ use crate::config::{Sources, Whereabouts};
 use crate::fetch::{Answer, FetchError, Question, fetch};
 use crate::settings::{Scheme, Url};
 
+/// A text of somebody else's, without what would move a terminal's cursor or change its colours.
+fn harmless(text: &[u8]) -> String {
+    let harmless = |c: char| if c.is_control() && !matches!(c, '\n' | '\t') { char::REPLACEMENT_CHARACTER } else { c };
+    String::from_utf8_lossy(text).chars().map(harmless).collect()
+}
+
 /// Asks an endpoint and tells by the exit code.
 pub(super) fn probe(arguments: &Probe, sources: &Sources) -> ExitCode {
     let target = arguments.target.as_deref().unwrap_or("/readyz");
@@ -26,7 +32,7 @@ pub(super) fn probe(arguments: &Probe, sources: &Sources) -> ExitCode {
     match runtime.block_on(async { tokio::time::timeout(arguments.timeout, place.ask(target)).await }) {
         Ok(Ok(answer)) if answer.status.is_success() => ExitCode::SUCCESS,
         Ok(Ok(answer)) => {
-            say(&format!("{} from {place}\n{}\n", answer.status, String::from_utf8_lossy(&answer.body)));
+            say(&format!("{} from {place}\n{}\n", answer.status, harmless(&answer.body)));
             ExitCode::FAILURE
         }
         Ok(Err(Failure::Unusable(message))) => unusable(&message),

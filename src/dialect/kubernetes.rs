@@ -2,7 +2,7 @@ use std::fmt::Write as _;
 
 use super::view::DEAD;
 use super::{Answer, Dialect, Part, View};
-use crate::health::{CheckReport, Group, Lifecycle, Report, Status};
+use crate::health::{Above, CheckReport, Group, Lifecycle, PING, Report, Status};
 
 /// Text, as kube-apiserver answers `/livez` and `/readyz`, with 503 in place of its 500.
 #[derive(Debug)]
@@ -25,9 +25,10 @@ impl Dialect for Kubernetes {
         &["/NAME"]
     }
 
-    /// A name that no check of the group has is not ours, as kube-apiserver has it too.
+    /// A name that nothing in the list has is not ours, as kube-apiserver has it too.
     fn below<'a>(&self, report: &Report, group: &Group, rest: &'a str) -> Option<Part<'a>> {
-        report.members(group).any(|check| &*check.name == rest).then_some(Part::Check(rest))
+        let is_ours = Above::NAMES.contains(&rest) || report.members(group).any(|check| &*check.name == rest);
+        is_ours.then_some(Part::Check(rest))
     }
 
     fn render(&self, view: &View<'_>) -> Answer {
@@ -80,7 +81,7 @@ impl<'a> Line<'a> {
 fn lines<'a>(view: &'a View<'_>) -> Vec<Line<'a>> {
     let excluded = |name: &str| view.query.exclude.contains(&name);
     let overdue = view.report.is_overdue(view.now);
-    let mut lines = vec![Line::of("ping", None)];
+    let mut lines = vec![Line::of(PING, None)];
     lines.push(Line::of("engine", overdue.then(|| DEAD.to_owned())));
     if !matches!(view.group, Group::Liveness | Group::Startup) {
         lines.push(Line::of("lifecycle", phase(view)));

@@ -19,9 +19,12 @@ const ENGINE: &str = "engine";
 const LIFECYCLE: &str = "lifecycle";
 const MAINTENANCE: &str = "maintenance";
 
+/// What always holds where an answer lists it: that somebody answers.
+pub const PING: &str = "ping";
+
 impl Above {
     /// The names that no check of the configuration can have.
-    pub const NAMES: [&'static str; 3] = [ENGINE, LIFECYCLE, MAINTENANCE];
+    pub const NAMES: [&'static str; 4] = [PING, ENGINE, LIFECYCLE, MAINTENANCE];
 
     /// The engine makes no reports any more.
     #[must_use]

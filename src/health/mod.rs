@@ -16,7 +16,7 @@ mod report;
 mod state;
 mod status;
 
-pub use above::Above;
+pub use above::{Above, PING};
 pub use fact::{Audience, Fact, Facts};
 pub use group::Group;
 pub use history::{Chronicle, Event, History, MOST_EVENTS, MOST_RECENT, Subject};

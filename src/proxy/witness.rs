@@ -53,7 +53,7 @@ impl Witness {
     pub(super) fn look(code: u16, asked_a_model: bool, encoded: bool) -> Option<Scan> {
         match code {
             _ if encoded => None,
-            401 => Some(Scan::new(Look::Unauthorized)),
+            401 if asked_a_model => Some(Scan::new(Look::Unauthorized)),
             503 => Some(Scan::new(Look::Overloaded)),
             200..=299 if asked_a_model => Some(Scan::new(Look::Served)),
             _ => None,

@@ -22,7 +22,7 @@ mod url;
 pub use address::Address;
 pub use argv::Argv;
 pub use node::{Entry, Node, Origin, Table, Value, key};
-pub use ordinary::{is_no_file, open_ordinary};
+pub use ordinary::{is_no_file, open_ordinary, read_ordinary};
 pub use problem::{Problem, Problems};
 pub use reader::{Reader, did_you_mean};
 pub use secret::{Environment, Secret, SecretError};

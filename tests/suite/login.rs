@@ -327,10 +327,11 @@ fn traffic_is_the_better_witness() {
     // what is not of a model.
     let before = [ask("/v1/models", ""), ask("/v1/messages", "gate"), ask("/x", "429"), ask("/x", "529")];
     assert_eq!(before, [200, 401, 429, 529]);
+    assert_eq!(ask("/favicon.ico", "401"), 401, "which any stranger can have");
     assert_eq!([ask("/v1/messages", "api_error"), ask("/v1/messages", "page")], [200, 200]);
     let runs = || sidecar.metric("claude_proxy_check_runs_total", &["check=\"authentication\""]);
     let (begin, seen) = (runs(), upstream.seen().len());
-    assert_eq!(seen, 6);
+    assert_eq!(seen, 7);
     eventually(PATIENCE, "it was looked at again", || runs() >= begin + 2.0);
     assert_eq!(authentication(&sidecar.detailed())["verified"], Value::Null);
 

@@ -1,6 +1,8 @@
 use std::fmt;
 use std::path::Path;
 
+use crate::settings::read_ordinary;
+
 /// Three numbers out of whatever a CLI prints.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Version(pub(crate) [u64; 3]);
@@ -36,8 +38,8 @@ impl Version {
             return Self::find(version);
         }
         program.ancestors().skip(1).take(LEVELS).find_map(|directory| {
-            let text = std::fs::read_to_string(directory.join("package.json")).ok()?;
-            let found: serde_json::Value = serde_json::from_str(&text).ok()?;
+            let text = read_ordinary(&directory.join("package.json"), LARGEST).ok()?;
+            let found: serde_json::Value = serde_json::from_slice(&text).ok()?;
             let name = found.get("name")?.as_str()?;
             // The program may stand in the package for one platform: `@scope/name-linux-x64`.
             name.starts_with(package).then(|| Self::find(found.get("version")?.as_str()?))?
@@ -47,6 +49,9 @@ impl Version {
 
 /// How far above a program its `package.json` may stand.
 const LEVELS: usize = 4;
+
+/// Larger files are no package's description.
+const LARGEST: u64 = 1024 * 1024;
 
 impl fmt::Display for Version {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

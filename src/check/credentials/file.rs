@@ -3,6 +3,7 @@ use std::path::Path;
 use std::time::{Duration, UNIX_EPOCH};
 
 use super::super::preset::{Login, Tokens};
+use crate::settings::open_ordinary;
 
 /// What a login is, as far as it can be seen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -94,7 +95,7 @@ const LARGEST: u64 = 1024 * 1024;
 pub(super) fn read(login: &Login, path: &Path, now: Duration) -> Reading {
     let problem = |state, private: String| Reading { private: Some(private), ..Reading::of(state) };
     let mut text = Vec::new();
-    let opened = std::fs::File::open(path).and_then(|file| {
+    let opened = open_ordinary(path).and_then(|file| {
         let written = file.metadata()?.modified().ok().and_then(|at| at.duration_since(UNIX_EPOCH).ok());
         file.take(LARGEST + 1).read_to_end(&mut text)?;
         Ok(written)
