@@ -7,12 +7,13 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Lowest first: a module uses only those before it. `src/lib.rs` lists them in the same order.
-const ORDER: [&str; 21] = [
+const ORDER: [&str; 22] = [
     "settings",
     "health",
     "clock",
     "journal",
     "loopback",
+    "unsent",
     "llm",
     "traffic",
     "tls",

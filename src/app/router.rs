@@ -49,6 +49,10 @@ impl ClientStream for Io {
         Self::is_broken(self)
     }
 
+    fn has_arrived(&self) -> bool {
+        Self::has_arrived(self)
+    }
+
     fn owes(&self) -> bool {
         Self::owes(self)
     }

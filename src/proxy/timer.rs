@@ -1,7 +1,8 @@
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::task::{Context, Poll, Waker};
 
 use tokio::task::coop::has_budget_remaining;
+use tokio::task::yield_now;
 use tokio::time::{Instant, Sleep};
 
 /// One timer for all deadlines of a connection, one at a time.
@@ -14,6 +15,8 @@ pub(super) struct Timer {
     sleep: Option<Pin<Box<Sleep>>>,
     /// Whom it wakes as it is armed now.
     wakes: Option<Waker>,
+    /// A deadline has passed, and the sockets were not looked at since.
+    has_passed: bool,
 }
 
 impl Timer {
@@ -43,13 +46,24 @@ impl Timer {
                 return Poll::Pending;
             }
             if Instant::now() >= deadline {
+                if !std::mem::replace(&mut self.has_passed, true) && look_at_sockets(cx) {
+                    return Poll::Pending;
+                }
                 // Armed anew by the next deadline.
                 *self = Self::default();
                 return Poll::Ready(());
             }
+            self.has_passed = false;
             sleep.as_mut().reset(deadline);
         }
     }
+}
+
+/// Has the task woken once the runtime has asked the kernel what has come; whether it will be. A process that was stopped for
+/// a while, or a machine that slept, wakes up to deadlines that have passed, and does not know yet that what was waited for
+/// came long before them.
+fn look_at_sockets(cx: &mut Context<'_>) -> bool {
+    pin!(yield_now()).poll(cx).is_pending()
 }
 
 #[cfg(test)]
@@ -87,7 +101,11 @@ mod tests {
         }
         sleep(2 * SECOND).await;
         assert_eq!((first.0.load(Relaxed), last.0.load(Relaxed)), (0, 1));
-        assert!(timer.poll(&mut Context::from_waker(&last.into()), deadline).is_ready());
+        let waker = last.clone().into();
+        assert!(timer.poll(&mut Context::from_waker(&waker), deadline).is_pending(), "what has come goes first");
+        yield_now().await;
+        assert_eq!(last.0.load(Relaxed), 2);
+        assert!(timer.poll(&mut Context::from_waker(&waker), deadline).is_ready());
     }
 
     #[tokio::test(start_paused = true)]
@@ -117,7 +135,7 @@ mod tests {
             Poll::Ready(timer.poll(cx, ends))
         });
         assert!(spent.await.is_pending());
-        tokio::task::yield_now().await;
+        yield_now().await;
         timeout(3 * SECOND, poll_fn(|cx| timer.poll(cx, ends))).await.expect("woken in time");
         assert_eq!(Instant::now() - begun, SECOND);
     }

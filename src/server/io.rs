@@ -17,6 +17,7 @@ use super::held::Work;
 use super::secure::Secure;
 use crate::drain::Seat;
 use crate::traffic::Shard;
+use crate::unsent;
 
 /// A client's byte stream.
 #[derive(Debug)]
@@ -43,6 +44,15 @@ impl Stream {
             Self::Tcp(stream) => shows(stream, signs),
             Self::Unix(stream) => shows(stream, signs),
             Self::Tls(stream) => stream.shows(signs),
+        }
+    }
+
+    /// Whether the client has all that was written. What was written to a Unix socket is with the client at once.
+    pub(super) fn has_arrived(&self) -> bool {
+        match self {
+            Self::Tcp(stream) => unsent::has_arrived(stream),
+            Self::Unix(_) => true,
+            Self::Tls(stream) => stream.has_arrived(),
         }
     }
 
@@ -127,6 +137,12 @@ impl Io {
     #[must_use]
     pub fn is_broken(&self) -> bool {
         self.stream.shows(PollFlags::HUP | PollFlags::ERR)
+    }
+
+    /// Whether the client has all that was written, as far as the kernel knows. Nothing more is to be written then.
+    #[must_use]
+    pub fn has_arrived(&self) -> bool {
+        self.stream.has_arrived()
     }
 
     /// Whether a part of what could not be written yet is under way all the same.

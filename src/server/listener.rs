@@ -15,6 +15,7 @@ use super::io::{Stream, shows};
 use super::socket_file::SocketFile;
 use crate::loopback;
 use crate::settings::Address;
+use crate::unsent;
 
 /// Connections that the kernel holds until we accept them.
 const BACKLOG: i32 = 1024;
@@ -167,6 +168,7 @@ fn bind_tcp(address: SocketAddr) -> io::Result<std::net::TcpListener> {
     // Answers leave at once. What is accepted has this from its listener: one system call fewer for each.
     socket.set_tcp_nodelay(true)?;
     loopback::relieve(&socket, address.ip());
+    unsent::bound(&socket);
     socket.set_nonblocking(true)?;
     socket.bind(&address.into())?;
     socket.listen(BACKLOG)?;

@@ -43,6 +43,10 @@ impl Secure {
         self.stream.get_ref().0.shows(signs)
     }
 
+    pub(super) fn has_arrived(&self) -> bool {
+        self.stream.get_ref().0.has_arrived()
+    }
+
     pub(super) fn reset_on_close(&self, reset: bool) {
         self.cut.set(reset);
         self.stream.get_ref().0.reset_on_close(reset);

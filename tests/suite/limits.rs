@@ -1,6 +1,7 @@
 //! Limits at their edges, and clients that are slow on purpose (dataplane.md, point 8): a clear status, a counter, never a
 //! crash.
 
+use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
@@ -124,6 +125,28 @@ fn a_client_that_does_not_read_is_given_up() {
     let mut pieces = client.pieces(&head).expect("a body");
     let end = std::iter::repeat_with(|| pieces.next()).find(|piece| !matches!(piece, Ok(Some(_))));
     assert!(matches!(end, Some(Err(HttpError::Truncated(_)))), "{end:?}");
+}
+
+/// The kernel would take megabytes for it at once, and then nothing more until a third of them has left.
+#[test]
+fn a_client_that_reads_slowly_is_not_given_up() {
+    const STEP: usize = 20_000;
+    let upstream = Upstream::start(|exchange| {
+        exchange.write(b"HTTP/1.1 200 OK\r\nContent-Length: 1000000000\r\n\r\n");
+        let part = vec![b'x'; 1 << 16];
+        while exchange.write(&part) {}
+        Next::Close
+    });
+    let sidecar = Sidecar::start(&Sidecar::bare(&upstream).text("proxy.timeouts.write", "2s"));
+    let mut client = TcpStream::connect(sidecar.traffic).expect("a connection");
+    client.write_all(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n").expect("a request");
+    // The client's pace, 200 kB a second: what is wrong takes no more from the app for over four seconds.
+    for _ in 0..60 {
+        client.read_exact(&mut [0; STEP]).expect("more of the answer");
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    sidecar.assert_metric("pulsegate_errors_total", &["type=\"client_closed\""], 0.0);
+    sidecar.assert_metric("pulsegate_requests_in_flight", &[], 1.0);
 }
 
 /// A head of exactly so many bytes.

@@ -1,6 +1,7 @@
 //! One client connection: reads heads, decides what becomes of each, and lives on or ends.
 
 mod delayed;
+mod delivery;
 mod digest;
 mod final_answer;
 mod forward;
@@ -21,6 +22,7 @@ use tokio::net::TcpStream;
 use tokio::time::Instant;
 
 use self::delayed::Delayed;
+pub(in crate::proxy) use self::delivery::{TICK, longest_write};
 use self::digest::Asker;
 pub(in crate::proxy) use self::hold::Hold;
 pub(in crate::proxy) use self::job::Job;
@@ -71,6 +73,11 @@ pub trait ClientStream: AsyncRead + AsyncWrite + Unpin {
         false
     }
 
+    /// Whether the client has all that was written, as far as the kernel knows. Nothing more is written then.
+    fn has_arrived(&self) -> bool {
+        true
+    }
+
     /// Whether the client has reset the connection, as the kernel knows it at this moment.
     fn is_broken(&self) -> bool {
         false
@@ -114,6 +121,10 @@ impl<S: ClientStream> ClientStream for &mut S {
 
     fn is_broken(&self) -> bool {
         (**self).is_broken()
+    }
+
+    fn has_arrived(&self) -> bool {
+        (**self).has_arrived()
     }
 
     fn owes(&self) -> bool {
@@ -182,9 +193,10 @@ enum Read {
     Renewed,
 }
 
-/// How long, and how much, a closing connection is still read from, so that the client can read our last answer before
-/// the kernel resets the connection for what it sent too much.
-const LINGER: Duration = Duration::from_secs(5);
+/// How long a closing connection is still read from, in all and while nothing comes, and how much, so that the client can
+/// read our last answer before the kernel resets the connection for what it sent too much.
+const LINGER: Duration = Duration::from_secs(30);
+const LINGER_SILENCE: Duration = Duration::from_secs(5);
 const LINGER_BYTES: usize = 64 * 1024 * 1024;
 
 impl<'w, L: Local, S: ClientStream> Connection<'w, L, S> {
@@ -220,7 +232,13 @@ impl<'w, L: Local, S: ClientStream> Connection<'w, L, S> {
                 // Boxed, as it is rare.
                 After::Close => Box::pin(self.linger()).await,
                 After::Drop => {}
-                After::Reset => self.stream.reset_on_close(true),
+                After::Reset => {
+                    self.stream.reset_on_close(true);
+                    return None;
+                }
+            }
+            if self.hub.phase() != Phase::Serving {
+                Box::pin(self.deliver()).await;
             }
             return None;
         }
@@ -255,10 +273,8 @@ impl<'w, L: Local, S: ClientStream> Connection<'w, L, S> {
                     if let Some(step) = self.digest(length) {
                         return step;
                     }
-                    // An empty line before a request is nothing yet.
-                    if !self.ahead.is_empty() {
-                        begun.get_or_insert_with(clock::turn);
-                    }
+                    // An empty line before a request is nothing, in however many pieces it came.
+                    begun = (!self.ahead.is_empty()).then(|| begun.unwrap_or_else(clock::turn));
                 }
                 (Read::Late, Some(_)) => return self.refuse(self.unread(), Rejection::HeadTooSlow, Asker::default()),
                 (Read::Gone, Some(_)) => {
@@ -339,7 +355,7 @@ impl<'w, L: Local, S: ClientStream> Connection<'w, L, S> {
         while ended.is_ok() && left > 0 {
             // Nobody who says nothing holds up the end of the process.
             let is_stopping = self.hub.phase() != Phase::Serving;
-            let silent = clock::turn() + if is_stopping { CLOSING_PAUSE } else { LINGER };
+            let silent = clock::turn() + if is_stopping { CLOSING_PAUSE } else { LINGER_SILENCE };
             match self.read(Some(deadline.min(silent)), None).await {
                 Read::Bytes(length) => left = left.saturating_sub(length),
                 _ => return,

@@ -1,12 +1,12 @@
 use std::pin::Pin;
 use std::task::Poll;
-use std::time::Duration;
 
 use bytes::Bytes;
 use hyper::Response;
 
 use super::super::local::{Local, LocalBody, Pieces};
 use super::super::rewrite::{Delivery, write_own_head};
+use super::delivery::longest_write;
 use super::digest::Asker;
 use super::{After, ClientStream, Connection, Step, watch};
 use crate::clock;
@@ -28,10 +28,6 @@ enum Next {
     /// The client has left.
     Gone,
 }
-
-/// A client that takes nothing for so long is given up, where the configuration gives it all the time in the world: its
-/// place is for somebody who reads.
-const LONGEST_WRITE: Duration = Duration::from_secs(60);
 
 /// What ends a body in chunks (RFC 9112 section 7.1).
 const LAST_CHUNK: &[u8] = b"0\r\n\r\n";
@@ -102,8 +98,7 @@ impl<L: Local, S: ClientStream> Connection<'_, L, S> {
 
     /// Writes all of it; gives up when the client takes nothing for too long, or when there is no more time for that.
     async fn send(&mut self, bytes: &[u8]) -> bool {
-        let limit = self.proxy.settings.timeouts.write;
-        let limit = if limit.is_zero() { LONGEST_WRITE } else { limit };
+        let limit = longest_write(&self.proxy.settings);
         let mut written = 0;
         while written < bytes.len() {
             let mut deadline = None;

@@ -139,9 +139,7 @@ impl<'w, L: Local, S: ClientStream> Session<'w, L, S> {
         session.settle();
         let proxy = session.proxy.clone();
         drop(session);
-        if !is_orderly {
-            linger(&proxy, &stream).await;
-        }
+        linger(&proxy, &stream, is_orderly).await;
     }
 
     /// Ready when the connection is over; tells whether both sides agree on that.

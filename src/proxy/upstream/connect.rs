@@ -13,6 +13,7 @@ use super::target::{Http2, Target};
 use crate::loopback;
 use crate::settings::{Scheme, Url};
 use crate::tls::Distrust;
+use crate::unsent;
 
 /// A connection to the app, on which nothing was said yet.
 #[derive(Debug)]
@@ -70,5 +71,6 @@ async fn dial_at(address: SocketAddr) -> io::Result<TcpStream> {
     let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
     socket.set_nodelay(true)?;
     loopback::relieve(&socket, address.ip());
+    unsent::bound(&socket);
     socket.connect(address).await
 }

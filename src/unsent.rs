@@ -1,0 +1,113 @@
+//! What the kernel has of a connection that the other side does not have yet.
+
+use std::os::fd::AsFd;
+
+use nix::sys::socket::sockopt::{GetStruct, SetStruct};
+use nix::sys::socket::{GetSockOpt, SetSockOpt};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+
+/// So many bytes may wait in the kernel, besides those that are on their way: enough to keep a fast line busy until we are
+/// asked for more, when half of it has left.
+const MOST: u32 = 256 * 1024;
+
+/// `TCP_NOTSENT_LOWAT` of tcp(7).
+#[derive(Clone, Copy, Debug)]
+struct NotSent;
+
+nix::setsockopt_impl!(NotSent, libc::IPPROTO_TCP, libc::TCP_NOTSENT_LOWAT, u32, SetStruct<'_, u32>);
+
+/// The beginning of `struct tcp_info` (`TCP_INFO` of tcp(7)), which every kernel has: whose end is not asked for.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+struct InfoHead {
+    _states: [u8; 8],
+    _times_and_sizes: [u32; 4],
+    /// Segments that were sent and not acknowledged.
+    unacked: u32,
+}
+
+/// `TCP_INFO` of tcp(7), as far as it is needed.
+#[derive(Clone, Copy, Debug)]
+struct Info;
+
+nix::getsockopt_impl!(Info, libc::IPPROTO_TCP, libc::TCP_INFO, InfoHead, GetStruct<InfoHead>);
+
+/// Whether the other side's kernel has all that was written; so too where nobody can tell, or nobody will ever have it. For
+/// a socket that nothing more is written to: from now on it takes next to nothing.
+pub fn has_arrived(socket: &impl AsFd) -> bool {
+    // It can be written to, then, if all has been sent.
+    let _ = NotSent.set(&socket.as_fd(), &1);
+    let mut look = [PollFd::new(socket, PollFlags::OUT)];
+    let is_sent = poll(&mut look, Some(&Timespec::default())).is_ok_and(|ready| ready > 0);
+    is_sent && Info.get(&socket.as_fd()).map_or(true, |info| info.unacked == 0)
+}
+
+/// Has the kernel take no more of this socket than [`MOST`] that cannot leave yet. A connection takes after its listener.
+///
+/// Without it the kernel takes megabytes for whoever reads slowly, and asks for more only when a third of them has left:
+/// that is memory that nobody uses, and a client that reads 16 KiB a second would seem to take nothing for a minute.
+pub fn bound(socket: &impl AsFd) {
+    // Fails where the kernel does not know the option: then as it was.
+    let _ = NotSent.set(&socket.as_fd(), &MOST);
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read as _, Write as _};
+    use std::net::{Shutdown, TcpListener, TcpStream};
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn a_connection_takes_after_its_listener_and_soon_asks_for_more() {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+        bound(&listener);
+        let mut client = TcpStream::connect(listener.local_addr().expect("an address")).expect("a connection");
+        let (mut accepted, _) = listener.accept().expect("the connection");
+        accepted.set_nonblocking(true).expect("non-blocking");
+        let (mut taken, piece) = (0, vec![0; 64 * 1024]);
+        while let Ok(length) = accepted.write(&piece) {
+            taken += length;
+        }
+        assert!(taken < 1024 * 1024, "{taken} bytes for a client that reads nothing");
+        client.read_exact(&mut vec![0; MOST as usize]).expect("what was sent");
+        let mut look = [PollFd::new(&accepted, PollFlags::OUT)];
+        assert_eq!(poll(&mut look, Some(&Timespec { tv_sec: 10, tv_nsec: 0 })), Ok(1), "it asks for more");
+    }
+
+    #[test]
+    fn what_was_written_has_arrived_when_the_other_side_has_all_of_it() {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+        let mut client = TcpStream::connect(listener.local_addr().expect("an address")).expect("a connection");
+        let (mut accepted, _) = listener.accept().expect("the connection");
+        assert!(has_arrived(&accepted), "nothing was written");
+        let bytes = 8 * 1024 * 1024;
+        std::thread::scope(|scope| {
+            let writing = scope.spawn(|| {
+                bound(&accepted);
+                (&accepted).write_all(&vec![0; bytes]).expect("written");
+                let arrived = has_arrived(&accepted);
+                accepted.shutdown(Shutdown::Write).expect("the end");
+                arrived
+            });
+            client.read_exact(&mut vec![0; bytes / 2]).expect("the first half");
+            while !writing.is_finished() {
+                client.read_exact(&mut [0; 4096]).expect("more");
+            }
+            assert!(
+                !writing.join().expect("no panic"),
+                "the client has not read all, and its kernel not all of the rest"
+            );
+        });
+        assert!(!has_arrived(&accepted), "nobody reads");
+        client.read_to_end(&mut Vec::new()).expect("the rest");
+        let arrived = (0..400).any(|_| {
+            std::thread::sleep(Duration::from_millis(25));
+            has_arrived(&accepted)
+        });
+        assert!(arrived, "all was read");
+        drop(client);
+        assert!(accepted.write(b"x").is_err() || has_arrived(&accepted), "nobody is there");
+    }
+}
