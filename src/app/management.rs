@@ -1,6 +1,6 @@
 use std::sync::Arc;
 
-use super::{BUILT, REVISION, StartError, VERSION};
+use super::{BUILT, REVISION, StartError, VERSION, room};
 use crate::admin::{
     Admin, Cors, Credentials, Endpoint, Kind, Merge, MergeCounts, MergeFrom, Metrics, Reloads, Watchers,
 };
@@ -47,7 +47,7 @@ impl Standing {
         let metrics = metrics
             .merging(merge(config, upstream_tls, merge_counts)?)
             .telling(event_totals, watchers.clone())
-            .limited(config.proxy.limits.connections);
+            .limited(room::connections(&config.proxy));
         let credentials = Credentials::load(&config.admin, &config.environment).map_err(StartError::Access)?;
         let short = credentials.short_keys();
         if short > 0 {

@@ -12,6 +12,7 @@ mod operator;
 mod plan;
 mod reading;
 mod reload;
+mod room;
 mod router;
 mod stop;
 mod watcher;

@@ -12,7 +12,7 @@ use super::notify::Manager;
 use super::reading::Read;
 use super::watcher::{CAUSE as CHANGED_FILES, Watched};
 use super::worker::{Plane, SharedDoor, admin_door};
-use super::{SetLevel, child};
+use super::{SetLevel, child, room};
 use crate::admin::CurrentAdmin;
 use crate::check::{Pulse, Resources};
 use crate::config::{Config, Digests};
@@ -215,7 +215,7 @@ impl Reloader {
         let (taken, mut takers) = mpsc::channel(workers);
         plane.taken = Some(taken);
         plane.admission = Arc::new(plane.admission.succeed(&config.proxy.limits));
-        resize(&self.permits, self.config.proxy.limits.connections, config.proxy.limits.connections);
+        resize(&self.permits, room::connections(&self.config.proxy), room::connections_with_a_warning(&config.proxy));
         self.way.shutdown.send_replace(child::shutdown(&config));
         self.reject_when_unready.send_replace(config.proxy.reject_when_unready);
         // Groups before the endpoints that speak of them.

@@ -8,8 +8,8 @@ use std::thread::JoinHandle;
 use tokio::runtime::{Builder, LocalOptions};
 use tokio::sync::{Semaphore, mpsc, watch};
 
-use super::StartError;
 use super::router::{AdminOnly, AgentLines, Endpoints, Traffic};
+use super::{StartError, room};
 use crate::admin::{Admin, AgentCheck, CurrentAdmin, GrpcHealth, Management, Operator, Port};
 use crate::check::Pulse;
 use crate::clock;
@@ -64,7 +64,7 @@ impl Fleet {
     pub(super) fn start(plane: Plane, sockets: Vec<Bound>) -> Result<Self, StartError> {
         let phases = watch::Sender::new(Phase::Serving);
         let (tally, listeners) = (Arc::new(Tally::default()), Arc::new(Tally::default()));
-        let permits = Arc::new(Semaphore::new(plane.settings.limits.connections as usize));
+        let permits = Arc::new(Semaphore::new(room::connections_with_a_warning(&plane.settings) as usize));
         let workers = plane.settings.threads.0;
         let mut threads = Vec::with_capacity(workers);
         let planes = watch::Sender::new(plane);

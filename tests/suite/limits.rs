@@ -142,7 +142,7 @@ fn a_client_that_reads_slowly_is_not_given_up() {
     client.write_all(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n").expect("a request");
     // The client's pace, 200 kB a second: what is wrong takes no more from the app for over four seconds.
     for _ in 0..60 {
-        client.read_exact(&mut [0; STEP]).expect("more of the answer");
+        client.read_exact(&mut vec![0; STEP]).expect("more of the answer");
         std::thread::sleep(Duration::from_millis(100));
     }
     sidecar.assert_metric("pulsegate_errors_total", &["type=\"client_closed\""], 0.0);

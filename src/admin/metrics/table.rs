@@ -72,7 +72,7 @@ metrics! {
     CONNECTIONS: Gauge "connections" []
         "Open client connections of the traffic port";
     CONNECTIONS_LIMIT: Gauge "connections_limit" []
-        "limits.connections: at so many no further one is accepted";
+        "At so many no further one is accepted: limits.connections, or what the limit of open files has room for";
     UPSTREAM_CONNECTIONS: Gauge "upstream_connections" [STATE]
         "Connections to the app";
     RETRIES: Counter "retries_total" []
