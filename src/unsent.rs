@@ -20,7 +20,8 @@ nix::setsockopt_impl!(NotSent, libc::IPPROTO_TCP, libc::TCP_NOTSENT_LOWAT, u32, 
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
 struct InfoHead {
-    _states: [u8; 8],
+    state: u8,
+    _counts: [u8; 7],
     _times_and_sizes: [u32; 4],
     /// Segments that were sent and not acknowledged.
     unacked: u32,
@@ -35,12 +36,28 @@ nix::getsockopt_impl!(Info, libc::IPPROTO_TCP, libc::TCP_INFO, InfoHead, GetStru
 /// Whether the other side's kernel has all that was written; so too where nobody can tell, or nobody will ever have it. For
 /// a socket that nothing more is written to: from now on it takes next to nothing.
 pub fn has_arrived(socket: &impl AsFd) -> bool {
-    // It can be written to, then, if all has been sent.
+    let Ok(info) = Info.get(&socket.as_fd()) else { return true };
+    match info.state {
+        ESTABLISHED | CLOSE_WAIT => info.unacked == 0 && is_sent(socket),
+        // Our end is behind all that was written, and is acknowledged after it.
+        FIN_WAIT_1 | CLOSING | LAST_ACK => false,
+        _ => true,
+    }
+}
+
+/// Whether nothing waits for its turn: the socket can be written to, then.
+fn is_sent(socket: &impl AsFd) -> bool {
     let _ = NotSent.set(&socket.as_fd(), &1);
     let mut look = [PollFd::new(socket, PollFlags::OUT)];
-    let is_sent = poll(&mut look, Some(&Timespec::default())).is_ok_and(|ready| ready > 0);
-    is_sent && Info.get(&socket.as_fd()).map_or(true, |info| info.unacked == 0)
+    poll(&mut look, Some(&Timespec::default())).is_ok_and(|ready| ready > 0)
 }
+
+// From the kernel's `tcp_states.h`; the states are those of RFC 9293 section 3.3.2.
+const ESTABLISHED: u8 = 1;
+const FIN_WAIT_1: u8 = 4;
+const CLOSE_WAIT: u8 = 8;
+const LAST_ACK: u8 = 9;
+const CLOSING: u8 = 11;
 
 /// Has the kernel take no more of this socket than [`MOST`] that cannot leave yet. A connection takes after its listener.
 ///
@@ -54,7 +71,7 @@ pub fn bound(socket: &impl AsFd) {
 #[cfg(test)]
 mod tests {
     use std::io::{Read as _, Write as _};
-    use std::net::{TcpListener, TcpStream};
+    use std::net::{Shutdown, TcpListener, TcpStream};
 
     use super::*;
 
@@ -79,6 +96,14 @@ mod tests {
         poll(&mut look, Some(&Timespec { tv_sec: seconds, tv_nsec: 0 })) == Ok(1)
     }
 
+    /// The last acknowledgement may be late, but not by much.
+    fn soon_arrives(connection: &TcpStream) -> bool {
+        (0..1_000_000).any(|_| {
+            std::thread::yield_now();
+            has_arrived(connection)
+        })
+    }
+
     #[test]
     fn little_is_taken_for_a_client_that_does_not_read_and_it_soon_gets_more() {
         let (mut client, accepted, taken) = full();
@@ -94,12 +119,16 @@ mod tests {
         assert!(!has_arrived(&accepted));
         client.read_exact(&mut vec![0; taken]).expect("all of it");
         assert!(is_writable(&accepted, 10), "all of it was sent");
-        // The last acknowledgement may be late, but not by much.
-        let seen = (0..1_000_000).any(|_| {
-            std::thread::yield_now();
-            has_arrived(&accepted)
-        });
-        assert!(seen);
+        assert!(soon_arrives(&accepted));
+    }
+
+    #[test]
+    fn so_it_is_with_the_end_behind_it() {
+        let (mut client, accepted, _) = full();
+        accepted.shutdown(Shutdown::Write).expect("an end");
+        assert!(!has_arrived(&accepted));
+        client.read_to_end(&mut Vec::new()).expect("all of it");
+        assert!(soon_arrives(&accepted));
     }
 
     #[test]

@@ -13,10 +13,10 @@ pub(super) fn connections(settings: &ProxySettings) -> u32 {
     asked.min(that_fit(files).max(least))
 }
 
-/// The same, with a warning where the limit of open files is the lower one.
+/// The same, with a warning where the limit of open files is by far the lower one.
 pub(super) fn connections_with_a_warning(settings: &ProxySettings) -> u32 {
     let (asked, room) = (settings.limits.connections, connections(settings));
-    if room < asked {
+    if room < asked / 2 {
         tracing::warn!(
             asked,
             room,

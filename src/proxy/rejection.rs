@@ -21,6 +21,8 @@ pub enum Rejection {
     NotHttp2,
     /// The app refuses to begin with the request.
     StreamRefused,
+    /// The app gave up the request before its answer, and its connection lives on.
+    StreamReset,
     /// WebSocket, which cannot be had from an app that is spoken to in HTTP/2.
     NoWebSocket,
     /// There is no TLS with the app.
@@ -80,13 +82,14 @@ const RETRY_SECONDS: &str = "1";
 impl Rejection {
     /// All of them, for documentation and tests; one stands for all malformed requests, one for
     /// all troubles with TLS.
-    pub const ALL: [Self; 25] = [
+    pub const ALL: [Self; 26] = [
         Self::ConnectRefused,
         Self::NoSockets,
         Self::ConnectFailed,
         Self::ConnectTimeout,
         Self::NotHttp2,
         Self::StreamRefused,
+        Self::StreamReset,
         Self::NoWebSocket,
         Self::Tls(Distrust::UnknownIssuer),
         Self::ResponseTimeout,
@@ -142,6 +145,13 @@ impl Rejection {
                 "upstream_stream_refused",
                 "the app takes no more requests at the moment",
                 "connection_terminated",
+                F::UpstreamReset,
+            ),
+            Self::StreamReset => (
+                502,
+                "upstream_stream_reset",
+                "the app gave up the request before its answer",
+                "http_response_incomplete",
                 F::UpstreamReset,
             ),
             Self::NoWebSocket => (

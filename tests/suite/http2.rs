@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use h2::{Reason, RecvStream};
+use hyper::header::HeaderValue;
 use hyper::{HeaderMap, Method, Request, Response};
 
 use crate::support::http2::{DATA, Frames, GOAWAY, HEADERS, RST_STREAM, WINDOW_UPDATE, block, with_http2};
@@ -79,6 +80,24 @@ fn requests_and_answers_pass() {
     assert_eq!(upstream.accepted(), 1, "the app's connection is kept");
     sidecar.assert_metric("pulsegate_requests_total", &[], 4.0);
     sidecar.assert_metric("pulsegate_requests_in_flight", &[], 0.0);
+}
+
+/// What HTTP/2 does not have (RFC 9113 section 8.2.2), an app of HTTP/1.1 may say all the same.
+#[test]
+fn fields_of_a_connection_stay_on_it() {
+    let upstream = Upstream::start(|exchange| {
+        exchange.write(b"HTTP/1.1 103 Early Hints\r\nTE: deflate\r\nlink: </a>\r\n\r\n");
+        let fields = [("te", "deflate"), ("keep-alive", "timeout=5"), ("proxy-connection", "keep-alive"), ("x-a", "b")];
+        exchange.answer(200, &fields, b"hello")
+    });
+    let sidecar = Sidecar::start(&Sidecar::bare(&upstream));
+    with_http2(sidecar.traffic, async |mut client| {
+        let (answer, _) = client.send_request(request("GET", "/"), true).expect("sent");
+        let (status, fields, body, _) = whole(answer.await.expect("an answer")).await.expect("whole");
+        assert_eq!((status, &*body, &fields["x-a"]), (200, &b"hello"[..], &HeaderValue::from_static("b")));
+        assert!(["te", "keep-alive", "proxy-connection"].iter().all(|name| !fields.contains_key(*name)), "{fields:?}");
+    });
+    sidecar.assert_metric("pulsegate_errors_total", &[], 0.0);
 }
 
 #[test]

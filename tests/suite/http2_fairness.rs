@@ -192,6 +192,32 @@ fn a_body_behind_the_last_place_of_a_connection_arrives() {
     }
 }
 
+/// It works on after its last byte; until it ends the stream, that has its place (RFC 9113 section 5.1.2).
+#[test]
+fn an_answer_whose_end_is_late_holds_up_no_other_request() {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let port = listener.local_addr().expect("an address").port();
+    let app = std::thread::spawn(move || {
+        let mut busy = ByHand::accept(&listener);
+        // One stream at a time.
+        busy.send(SETTINGS, 0, &[0, 3, 0, 0, 0, 1]);
+        let stream = busy.head();
+        let head = [&[0x88][..], &block(&[("content-length", "4")])].concat();
+        busy.0.write_all(&Frames::frame(HEADERS, END_HEADERS, stream, &head)).expect("a head");
+        busy.send(DATA, stream, b"body");
+        let mut next = ByHand::accept(&listener);
+        let second = next.head();
+        next.answer(second);
+        (busy, next)
+    });
+    let sidecar = Sidecar::start(
+        &Sidecar::bare_for(1).text("proxy.upstream", &format!("h2c://127.0.0.1:{port}")).raw("proxy.threads", "1"),
+    );
+    assert_eq!(sidecar.get("/").text(), "body");
+    assert_eq!(sidecar.get("/").status, 200);
+    drop(app.join().expect("an app"));
+}
+
 #[test]
 fn connections_on_which_an_app_allows_nothing_are_not_kept() {
     let app = H2App::start_with(H2Rules { most_streams: Some(0), ..H2Rules::default() }, |_| async {});

@@ -241,19 +241,25 @@ fn a_body_that_breaks_its_promise_is_never_complete() {
         let path = [(":method", "POST"), (":scheme", "http"), (":authority", "a"), (":path", "/")];
         block(&[&path[..], &[("content-length", length)]].concat())
     };
+    let mut clients = Vec::new();
     for (length, body, ends) in [("5", &b"four"[..], true), ("5", b"sixsix", false), ("5", b"sixsix", true)] {
         let mut frames = Frames::connect(sidecar.traffic);
         frames.send(HEADERS, END_HEADERS, 1, &head(length)).expect("a head");
         frames.send(DATA, if ends { END_STREAM } else { 0 }, 1, body).expect("a body");
         assert_eq!(frames.wait_for(RST_STREAM).expect("refused").code(), PROTOCOL_ERROR);
+        clients.push(frames);
     }
+    // The client is still there: it is what it has sent that was wrong.
+    eventually(PATIENCE, "all three are counted as such", || {
+        sidecar.metric("pulsegate_errors_total", &["type=\"invalid_request\""]) == 3.0
+    });
     // In chunks, the end of the connection is not the end of the body.
     let mut frames = Frames::connect(sidecar.traffic);
     frames.post(1, "/").expect("a head");
     frames.send(DATA, 0, 1, b"half").expect("half a body");
     eventually(PATIENCE, "the app is asked", || !upstream.seen().is_empty());
     drop(frames);
-    eventually(PATIENCE, "all are counted", || sidecar.metric("pulsegate_requests_total", &[]) >= 1.0);
+    eventually(PATIENCE, "all are counted", || sidecar.metric("pulsegate_requests_total", &[]) == 4.0);
     eventually(PATIENCE, "nothing is in flight", || sidecar.metric("pulsegate_requests_in_flight", &[]) == 0.0);
     sidecar.assert_metric("pulsegate_requests_total", &["code=\"200\""], 0.0);
 }

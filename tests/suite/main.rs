@@ -40,6 +40,7 @@ mod haproxy;
 mod healthpy;
 mod hop_by_hop;
 mod http2;
+mod http2_delivery;
 mod http2_fairness;
 mod http2_hostile;
 mod http2_malformed;

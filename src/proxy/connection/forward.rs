@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use super::super::http1::Malformed;
 use super::super::local::Local;
 use super::super::rejection::Rejection;
 use super::super::relay::{self, Completed, Course, Ended, GLANCE, Relay};
@@ -127,7 +128,12 @@ impl<L: Local, S: ClientStream> Connection<'_, L, S> {
             {
                 return self.unless_gone(job, pause()).await.is_none().then_some(After::Drop);
             }
-            Ended::Refused { .. } => self.reject(job, Rejection::StreamRefused).await,
+            // Each time one ending connection fewer, as with stale ones: it asks nothing of the app that it has not said.
+            Ended::LeftOut { whole: true } if job.tries.go_elsewhere() => {
+                job.exchange.retries += u32::from(proxy.budget.free());
+                return None;
+            }
+            Ended::Refused { .. } | Ended::LeftOut { .. } => self.reject(job, Rejection::StreamRefused).await,
             Ended::Stale { .. } => self.reject(job, Rejection::UpstreamClosed).await,
             Ended::Failed(rejection) => self.reject(job, rejection).await,
             Ended::Cut { reset: true } => After::Reset,
@@ -219,15 +225,19 @@ impl<L: Local, S: ClientStream> Connection<'_, L, S> {
     }
 
     /// Waits for something before the app is asked, but not for a client that has gone.
-    async fn unless_gone<T>(&mut self, job: &Job, awaited: impl Future<Output = T>) -> Option<T> {
+    async fn unless_gone<T>(&mut self, job: &mut Job, awaited: impl Future<Output = T>) -> Option<T> {
         let (mut awaited, mut next_glance) = (pin!(awaited), None);
-        std::future::poll_fn(|cx| {
+        let result = std::future::poll_fn(|cx| {
             if let Poll::Ready(result) = awaited.as_mut().poll(cx) {
                 return Poll::Ready(Some(result));
             }
             self.poll_gone(job, &mut next_glance, cx).map(|()| None)
         })
-        .await
+        .await;
+        if result.is_none() && self.stream.is_malformed() {
+            job.exchange.reject(Rejection::Malformed(Malformed::Stream));
+        }
+        result
     }
 
     /// Ready when the client has gone. With a body still to come, or enough behind its request, its bytes stay where they are

@@ -88,6 +88,11 @@ pub trait ClientStream: AsyncRead + AsyncWrite + Unpin {
         false
     }
 
+    /// Whether it has gone because it was given up for what the client has sent.
+    fn is_malformed(&self) -> bool {
+        false
+    }
+
     /// Whether the client could send, if it wanted to: others may have filled a window that it shares with them.
     fn may_send(&self) -> bool {
         true
@@ -129,6 +134,10 @@ impl<S: ClientStream> ClientStream for &mut S {
 
     fn owes(&self) -> bool {
         (**self).owes()
+    }
+
+    fn is_malformed(&self) -> bool {
+        (**self).is_malformed()
     }
 
     fn may_send(&self) -> bool {

@@ -12,6 +12,7 @@ use crate::traffic::Shard;
 pub(in crate::proxy) struct Tries {
     connects: u32,
     replays: u32,
+    elsewhere: u32,
     hold: Duration,
     /// Set by the first failure.
     held_until: Option<Instant>,
@@ -23,11 +24,14 @@ pub(in crate::proxy) struct Tries {
 /// listener that is about to close; and the next app may be replaced before it has answered.
 const REPLAYS_OVER_A_RESTART: u32 = 3;
 
+/// An app that ends its connections after some requests each may end those of a busy worker one after the other.
+const MOST_ELSEWHERE: u32 = 20;
+
 impl Tries {
     pub(super) fn new(retry: &Retry) -> Self {
         let hold = retry.hold_on_restart;
         let replays = if hold.is_zero() { retry.attempts } else { retry.attempts.max(REPLAYS_OVER_A_RESTART) };
-        Self { connects: retry.attempts, replays, hold, held_until: None, needs_new: false }
+        Self { connects: retry.attempts, replays, elsewhere: MOST_ELSEWHERE, hold, held_until: None, needs_new: false }
     }
 
     /// Until when an app that is not there is waited for; `None`: not at all.
@@ -41,6 +45,11 @@ impl Tries {
     /// Whether the app may be knocked at once more.
     pub(super) fn connect(&mut self, budget: &Budget) -> bool {
         take_one(&mut self.connects) && (budget.spend() || budget.deny())
+    }
+
+    /// Whether another connection may be tried, after one that the app was about to end.
+    pub(super) fn go_elsewhere(&mut self) -> bool {
+        take_one(&mut self.elsewhere)
     }
 
     /// Whether the request may be sent once more, if that can be paid for. A new connection that ends without an answer

@@ -39,11 +39,13 @@ pub enum Malformed {
     MaxForwards,
     /// A body of TRACE, which has none.
     TraceBody,
+    /// A stream of HTTP/2 that is longer or shorter than it says, or ends with what cannot be there.
+    Stream,
 }
 
 impl Malformed {
     /// All of them, for documentation and tests.
-    pub const ALL: [Self; 19] = [
+    pub const ALL: [Self; 20] = [
         Self::BareLineEnd,
         Self::RequestLine,
         Self::StatusLine,
@@ -63,6 +65,7 @@ impl Malformed {
         Self::Trailer,
         Self::MaxForwards,
         Self::TraceBody,
+        Self::Stream,
     ];
 
     /// The code for machines.
@@ -88,6 +91,7 @@ impl Malformed {
             Self::Trailer => "bad_trailer",
             Self::MaxForwards => "bad_max_forwards",
             Self::TraceBody => "trace_body",
+            Self::Stream => "bad_stream",
         }
     }
 
@@ -114,6 +118,7 @@ impl Malformed {
             Self::Trailer => "the trailer is malformed",
             Self::MaxForwards => "Max-Forwards is not one number",
             Self::TraceBody => "TRACE has no body",
+            Self::Stream => "the stream is not as long as it says, or has a malformed trailer",
         }
     }
 }

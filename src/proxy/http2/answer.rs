@@ -246,7 +246,7 @@ fn response(head: &ResponseHead<'_, '_>, bytes: &[u8]) -> io::Result<Response<()
     let fields = response.headers_mut();
     fields.reserve(head.fields.all.len());
     for (kind, field) in head.fields.iter() {
-        if matches!(kind, Field::Connection | Field::HopByHop | Field::Upgrade | Field::TransferEncoding) {
+        if matches!(kind, Field::Connection | Field::HopByHop | Field::Upgrade | Field::TransferEncoding | Field::Te) {
             continue;
         }
         let begin = field.value.as_ptr().addr().wrapping_sub(bytes.as_ptr().addr());

@@ -35,6 +35,8 @@ pub(super) struct Stream {
     answer: Answer,
     /// The client, or its connection, has given the stream up.
     is_gone: bool,
+    /// The library has given it up for what the client has sent.
+    is_malformed: bool,
     begun: Instant,
     departures: Rc<Departures>,
 }
@@ -75,6 +77,7 @@ impl Stream {
             stage: if carried == Carried::Empty { Stage::Over } else { Stage::Data },
             answer: Answer::new(respond, parts.method == hyper::Method::HEAD, in_hand),
             is_gone: false,
+            is_malformed: false,
             begun: clock::turn(),
             departures,
         }
@@ -190,11 +193,15 @@ impl AsyncRead for Stream {
                 // All that can still happen is that the client gives up.
                 std::task::ready!(this.answer.poll_reset(cx));
                 this.leave();
+                this.is_malformed = matches!(this.body.poll_data(cx), Poll::Ready(Some(Err(error))) if is_ours(&error));
                 break;
             }
             match this.poll_next(cx) {
                 Poll::Ready(Ok(())) => {}
-                Poll::Ready(Err(_)) => this.leave(),
+                Poll::Ready(Err(error)) => {
+                    this.leave();
+                    this.is_malformed = is_ours(&error);
+                }
                 Poll::Pending if has_given => return Poll::Ready(Ok(())),
                 Poll::Pending => return Poll::Pending,
             }
@@ -244,6 +251,8 @@ impl ClientStream for Stream {
                     self.in_hand.take(data.len());
                     self.absorbed.extend_from_slice(&data);
                 }
+                // Whoever reads it is told so.
+                Poll::Ready(Some(Err(error))) if is_ours(&error) => return false,
                 Poll::Ready(Some(Err(_))) => self.leave(),
                 Poll::Ready(None) => self.stage = Stage::Trailer,
                 Poll::Pending => return false,
@@ -255,9 +264,18 @@ impl ClientStream for Stream {
         self.is_gone
     }
 
+    fn is_malformed(&self) -> bool {
+        self.is_malformed
+    }
+
     fn may_send(&self) -> bool {
         self.in_hand.connection.may_send()
     }
+}
+
+/// Whether it is the library that has given up the stream, for what the client has sent.
+fn is_ours(error: &h2::Error) -> bool {
+    !error.is_remote() && !error.is_io()
 }
 
 impl Drop for Stream {

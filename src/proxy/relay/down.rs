@@ -237,7 +237,9 @@ impl<L: Local, S: ClientStream> Relay<'_, L, S> {
 
     pub(super) fn app_failed(&mut self, error: &io::Error) -> Step {
         match (Broken::of_read(error), &self.course.down) {
-            (Broken::Unprocessed, Down::Head { interim: 0, .. }) => Step::Refused,
+            (Broken::Refused, Down::Head { interim: 0, .. }) => Step::Refused,
+            (Broken::LeftOut, Down::Head { interim: 0, .. }) => Step::LeftOut,
+            (Broken::Reset, Down::Head { .. }) => self.fail(Rejection::StreamReset),
             (Broken::Rejected(rejection), Down::Head { .. }) => self.fail(rejection),
             (Broken::Rejected(rejection), Down::Body(_)) => self.cut(rejection.failure()),
             _ => self.app_broke(),

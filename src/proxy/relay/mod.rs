@@ -17,7 +17,7 @@ use tokio::time::Instant;
 use self::pace::Pace;
 pub(super) use self::rest::Rest;
 use super::connection::{ClientStream, Job, MOST_AHEAD};
-use super::http1::BodyReader;
+use super::http1::{BodyReader, Malformed};
 use super::local::Local;
 use super::pipes::Pipe;
 use super::reading::Reading;
@@ -131,6 +131,11 @@ pub(super) enum Ended {
         /// Whether all that was sent is still there to be sent again.
         whole: bool,
     },
+    /// The app ends the connection and has not begun with the request.
+    LeftOut {
+        /// Whether all that was sent is still there to be sent again.
+        whole: bool,
+    },
     /// No answer, and nothing of one has been passed on.
     Failed(Rejection),
     /// The answer broke off after a part of it was passed on.
@@ -193,6 +198,7 @@ impl Course {
         match step {
             Step::Stale => Ended::Stale { sent: up.written > 0 || !up.whole, whole: up.whole },
             Step::Refused => Ended::Refused { whole: up.whole },
+            Step::LeftOut => Ended::LeftOut { whole: up.whole },
             Step::Failed(rejection) => Ended::Failed(rejection),
             Step::Cut => Ended::Cut { reset: matches!(&down, Down::Body(download) if download.needs_reset) },
             Step::ClientGone => {
@@ -211,6 +217,8 @@ impl<L: Local, S: ClientStream> Relay<'_, L, S> {
         let step = ready!(self.poll_step(cx));
         if matches!(step, Step::ClientGone) && self.has_answer() {
             self.complete();
+        } else if matches!(step, Step::ClientGone) && self.client.is_malformed() {
+            return Poll::Ready(self.fail(Rejection::Malformed(Malformed::Stream)));
         }
         Poll::Ready(step)
     }
@@ -348,6 +356,7 @@ pub(super) enum Step {
     Tunnel(Vec<u8>),
     Stale,
     Refused,
+    LeftOut,
     Failed(Rejection),
     Cut,
     ClientGone,

@@ -9,8 +9,12 @@ use crate::tls::Distrust;
 pub(in crate::proxy) enum Broken {
     /// It just ended.
     Ended,
-    /// The app has not begun with the request, and will not: it may be sent again, whatever it is.
-    Unprocessed,
+    /// The app has not begun with the request, and will not for now: it may be sent again, whatever it is.
+    Refused,
+    /// It ends the connection, and has not begun with the request: another connection is the place for it, whatever it is.
+    LeftOut,
+    /// The app gave up this request, and its connection lives on.
+    Reset,
     /// This is what the client is to be told.
     Rejected(Rejection),
 }

@@ -158,9 +158,13 @@ impl Channel {
         }
         let most = sender.as_ref()?.current_max_send_streams().min(MOST_STREAMS);
         drop(sender);
-        if self.streams.get() >= most {
+        // Those that the app has not ended yet count for it (RFC 9113 section 5.1.2).
+        let mut ending = self.ending.borrow_mut();
+        ending.retain(|answer| !answer.is_end_stream());
+        if self.streams.get() + ending.len() >= most {
             return None;
         }
+        drop(ending);
         self.streams.set(self.streams.get() + 1);
         self.recount();
         Some(Place(self.clone()))

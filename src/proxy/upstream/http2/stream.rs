@@ -112,7 +112,7 @@ impl Http2Stream {
                 asked.length - before
             }
             Err(_) => {
-                self.fail_up(Broken::Unprocessed);
+                self.fail_up(Broken::LeftOut);
                 bytes.len()
             }
         }
@@ -346,9 +346,13 @@ impl AsyncWrite for Http2Stream {
 impl Broken {
     /// What an error of a stream means.
     pub(super) fn of(error: &h2::Error) -> Self {
-        if error.is_remote() && (error.is_go_away() || error.reason() == Some(Reason::REFUSED_STREAM)) {
+        if error.is_remote() && error.is_go_away() {
             // RFC 9113 section 8.7: the app has not begun with it. GOAWAY ends only streams that it names as such.
-            Self::Unprocessed
+            Self::LeftOut
+        } else if error.is_remote() && error.reason() == Some(Reason::REFUSED_STREAM) {
+            Self::Refused
+        } else if error.is_remote() && error.is_reset() {
+            Self::Reset
         } else if error.is_library() {
             Self::Rejected(Rejection::InvalidResponse)
         } else {
