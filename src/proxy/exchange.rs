@@ -31,6 +31,8 @@ pub(super) struct Exchange {
     pub(super) queued: Option<Duration>,
     /// Attempts beyond the first.
     pub(super) retries: u32,
+    /// What is wrong with the app's answer, for the log.
+    pub(super) flaw: Option<&'static str>,
     /// Body bytes from the client, and to it.
     pub(super) received: Cell<u64>,
     pub(super) sent: Cell<u64>,
@@ -112,12 +114,18 @@ impl Exchange {
             first_byte: Cell::new(None),
             queued: None,
             retries: 0,
+            flaw: None,
             received: Cell::new(0),
             sent: Cell::new(0),
             is_admitted: false,
             place: None,
             share: None,
         }
+    }
+
+    /// What the client has asked for, where the app is asked for something else.
+    pub(super) fn asked_at(&mut self, path: &str) {
+        self.asked.path = LoggedPath::of(path);
     }
 
     /// It ended so.

@@ -66,6 +66,12 @@ impl Forwarded {
         self.whole[self.address.clone()].as_bytes()
     }
 
+    /// The peer as an element of `Forwarded`, without the scheme.
+    pub(super) fn node(&self) -> &[u8] {
+        let element = self.element();
+        &element[..memchr::memchr(b';', element).unwrap_or(element.len())]
+    }
+
     /// The peer as an element of `Forwarded` (RFC 7239 section 4).
     pub(super) fn element(&self) -> &[u8] {
         self.whole[self.element.clone()].as_bytes()
@@ -94,7 +100,7 @@ pub(super) fn told_client(forwarded_for: &[u8], forwarded: &[u8]) -> Option<IpAd
 }
 
 /// An address, with brackets and a port or without: some proxies say those too.
-fn address(node: &str) -> Option<IpAddr> {
+pub(super) fn address(node: &str) -> Option<IpAddr> {
     let node = node.trim();
     let address = match node.strip_prefix('[') {
         Some(bracketed) => bracketed.split_once(']')?.0,

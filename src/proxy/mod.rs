@@ -32,6 +32,7 @@ mod request_log;
 mod rewrite;
 mod settings;
 mod timer;
+mod told;
 mod trace;
 mod tunnel;
 mod upstream;

@@ -33,6 +33,8 @@ pub enum Rejection {
     UpstreamClosed,
     /// The app's answer is not HTTP.
     InvalidResponse,
+    /// The head of the app's answer is too large, or has too many fields.
+    ResponseHeadTooLarge,
     /// The request has come through us before.
     Loop,
     /// Too much is in flight and waiting.
@@ -82,7 +84,7 @@ const RETRY_SECONDS: &str = "1";
 impl Rejection {
     /// All of them, for documentation and tests; one stands for all malformed requests, one for
     /// all troubles with TLS.
-    pub const ALL: [Self; 26] = [
+    pub const ALL: [Self; 27] = [
         Self::ConnectRefused,
         Self::NoSockets,
         Self::ConnectFailed,
@@ -95,6 +97,7 @@ impl Rejection {
         Self::ResponseTimeout,
         Self::UpstreamClosed,
         Self::InvalidResponse,
+        Self::ResponseHeadTooLarge,
         Self::Loop,
         Self::Overloaded,
         Self::QueueTimeout,
@@ -186,12 +189,19 @@ impl Rejection {
                 "http_protocol_error",
                 F::UpstreamProtocol,
             ),
+            Self::ResponseHeadTooLarge => (
+                502,
+                "upstream_head_too_large",
+                "the head of the app's answer is too large, or has too many fields",
+                "http_response_header_section_size",
+                F::UpstreamProtocol,
+            ),
             Self::Loop => (
                 502,
                 "proxy_loop",
                 "the request came back to this proxy: its upstream leads to itself",
                 "proxy_loop_detected",
-                F::UpstreamProtocol,
+                F::InvalidRequest,
             ),
             Self::Overloaded => {
                 (503, "overloaded", "too many requests are in flight", "http_request_denied", F::RejectedOverload)

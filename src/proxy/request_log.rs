@@ -140,6 +140,9 @@ impl RequestLog {
         if let Some(rejection) = end.rejection {
             line.word("code", rejection.code());
         }
+        if let Some(flaw) = exchange.flaw {
+            line.word("reason", flaw);
+        }
         if slow {
             line.literal("slow", "true");
         }

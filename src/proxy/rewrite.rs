@@ -1,25 +1,11 @@
 use std::net::IpAddr;
 
-use super::forwarded::{Forwarded, told_client};
+use super::forwarded::Forwarded;
 use super::http1::{Field, Framing, RequestHead, ResponseHead, trim};
 use super::lines::{Lines, write_field};
+use super::told::Told;
 use super::trace::{TRACEPARENT, TraceId, Tracer};
 use super::via::{Version, Via};
-
-/// What earlier proxies told, to be told on by a trusted peer.
-#[derive(Default)]
-struct Told {
-    for_: Vec<u8>,
-    forwarded: Vec<u8>,
-    proto: bool,
-    host: bool,
-}
-
-impl Told {
-    fn is_empty(&self) -> bool {
-        self.for_.is_empty() && self.forwarded.is_empty() && !self.proto
-    }
-}
 
 /// Writes a request's head for the app: the same method, target and fields in the same order, but for what concerns the
 /// client's connection and what is told about the client. With a tracer, a request without a valid trace begins one, and
@@ -66,18 +52,23 @@ pub(super) fn write_request(
                 Some(left) => lines.write(field.name, left.saturating_sub(1).to_string().as_bytes()),
                 None => lines.pass(field),
             },
-            Field::ForwardedFor if forwarded.is_trusted() => add_to_list(&mut told.for_, field.value),
-            Field::Forwarded if forwarded.is_trusted() => add_to_list(&mut told.forwarded, field.value),
+            Field::ForwardedFor if forwarded.is_trusted() => told.for_(field.value),
+            Field::Forwarded if forwarded.is_trusted() => told.forwarded(field.value),
             Field::ForwardedProto if forwarded.is_trusted() => {
-                told.proto = true;
+                told.proto(field.value);
                 lines.pass(field);
             }
             Field::ForwardedHost if forwarded.is_trusted() => {
-                told.host = true;
+                told.host();
                 lines.pass(field);
             }
-            Field::RealIp if forwarded.is_trusted() => lines.pass(field),
-            Field::ForwardedFor | Field::Forwarded | Field::ForwardedProto | Field::ForwardedHost | Field::RealIp => {}
+            Field::RealIp | Field::ForwardedOther if forwarded.is_trusted() => lines.pass(field),
+            Field::ForwardedFor
+            | Field::Forwarded
+            | Field::ForwardedProto
+            | Field::ForwardedHost
+            | Field::ForwardedOther
+            | Field::RealIp => {}
             Field::TraceParent | Field::TraceState if tracer.is_some() => {}
             _ => lines.pass(field),
         }
@@ -89,7 +80,7 @@ pub(super) fn write_request(
     if !host_written {
         write_field(out, "Host", host);
     }
-    let client = write_told(out, told, forwarded, host);
+    let client = told.write(out, forwarded, host);
     via.write(out, if forwarded.arrival.http2 { Version::Http2 } else { Version::of_http1(head.is_http10) });
     if let Some(tracer) = tracer {
         let (begun, value) = tracer.begin();
@@ -105,27 +96,6 @@ pub(super) fn write_request(
     }
     out.extend_from_slice(b"\r\n");
     (client, trace)
-}
-
-/// Writes who the client is, after what earlier proxies told of it; tells its address.
-fn write_told(out: &mut Vec<u8>, mut told: Told, forwarded: &Forwarded, host: &[u8]) -> Option<IpAddr> {
-    let mut client = forwarded.arrival.peer;
-    if told.is_empty() {
-        out.extend_from_slice(forwarded.whole());
-    } else {
-        client = told_client(&told.for_, &told.forwarded).or(client);
-        add_to_list(&mut told.for_, forwarded.address());
-        add_to_list(&mut told.forwarded, forwarded.element());
-        write_field(out, "X-Forwarded-For", &told.for_);
-        write_field(out, "Forwarded", &told.forwarded);
-        if !told.proto {
-            write_field(out, "X-Forwarded-Proto", forwarded.arrival.scheme().as_bytes());
-        }
-    }
-    if !told.host {
-        write_field(out, "X-Forwarded-Host", host);
-    }
-    client
 }
 
 /// How an answer reaches the client.
@@ -283,13 +253,6 @@ fn write_persistence(out: &mut Vec<u8>, close: bool, to_http10: bool) {
 fn without_zeros(length: &[u8]) -> &[u8] {
     let zeros = length.iter().take_while(|byte| **byte == b'0').count();
     &length[zeros.min(length.len().saturating_sub(1))..]
-}
-
-fn add_to_list(list: &mut Vec<u8>, value: &[u8]) {
-    if !list.is_empty() {
-        list.extend_from_slice(b", ");
-    }
-    list.extend_from_slice(trim(value));
 }
 
 #[cfg(test)]

@@ -37,9 +37,14 @@ impl Via {
         }
     }
 
-    /// Whether a value of the field names us.
+    /// Whether an element of the field names us as the one that has received the message, whatever comment follows.
     pub(super) fn is_in(&self, value: &[u8]) -> bool {
+        // Nearly always there is no trace of us.
         memchr::memmem::find(value, &self.name).is_some()
+            && value.split(|byte| *byte == b',').any(|element| {
+                let mut words = element.split(u8::is_ascii_whitespace).filter(|word| !word.is_empty());
+                words.nth(1).is_some_and(|name| name.eq_ignore_ascii_case(&self.name))
+            })
     }
 }
 

@@ -106,9 +106,14 @@ impl<L: Local, S: ClientStream> Connection<'_, L, S> {
             self.ahead = bytes[length..].to_vec();
             return Some(own);
         }
-        head.target.path_and_query = proxy.at_app(head.target.path_and_query);
+        let asked = head.target;
+        head.target.path_and_query = proxy.at_app(asked.path_and_query);
         let mut slot = proxy.slot();
-        slot.job.insert(self.job(&head)).exchange.share = share;
+        let exchange = &mut slot.job.insert(self.job(&head)).exchange;
+        exchange.share = share;
+        if head.target.path_and_query.len() < asked.path_and_query.len() {
+            exchange.asked_at(asked.path());
+        }
         Some(self.begin(slot, &mut bytes[length..]))
     }
 

@@ -15,6 +15,8 @@ pub(in crate::proxy) enum Field {
     ForwardedProto,
     ForwardedHost,
     RealIp,
+    /// What else proxies tell of a client under such a name: port, prefix, user.
+    ForwardedOther,
     /// The trace that a request belongs to, and what tracing systems add to it.
     TraceParent,
     TraceState,
@@ -78,7 +80,14 @@ impl Field {
         // Most fields of a known one's length differ in the first letter.
         let first = name.bytes().next().unwrap_or_default() | LOWER;
         let mut alike = candidates.iter().filter(|(known, _)| known.as_bytes().first() == Some(&first));
-        alike.find_map(|(known, field)| Self::spelled(name.as_bytes(), known.as_bytes(), *field)).unwrap_or(Self::Other)
+        let known = alike.find_map(|(known, field)| Self::spelled(name.as_bytes(), known.as_bytes(), *field));
+        known.or_else(|| Self::told(name.as_bytes(), first)).unwrap_or(Self::Other)
+    }
+
+    /// Whatever else begins as what proxies tell of their clients.
+    fn told(name: &[u8], first: u8) -> Option<Self> {
+        let begin = name.get(..FORWARDED.len()).filter(|_| first == b'x')?;
+        Self::spelled(begin, FORWARDED, Self::ForwardedOther)
     }
 
     fn spelled(name: &[u8], known: &[u8], field: Self) -> Option<Self> {
@@ -93,6 +102,9 @@ impl Field {
         }
     }
 }
+
+/// How the names begin under which proxies tell of their clients.
+const FORWARDED: &[u8] = b"x-forwarded-";
 
 /// Makes a small letter of a large one. Of what else a name may consist of (RFC 9110 section 5.6.2), it makes nothing that
 /// a known name has, and leaves `-` and digits as they are.
@@ -157,6 +169,10 @@ mod tests {
         assert_eq!(Field::of("content_length"), Field::FramingShadow);
         assert_eq!(Field::of("Transfer~Encoding"), Field::FramingShadow);
         assert_eq!(Field::of("contentxlength"), Field::Other);
+        assert_eq!(Field::of("X-Forwarded-Prefix"), Field::ForwardedOther);
+        assert_eq!(Field::of("x-forwarded-preferred_username"), Field::ForwardedOther);
+        assert_eq!(Field::of("X_Forwarded_Port"), Field::Shadow);
+        assert_eq!(Field::of("x-forwarded"), Field::Other);
         assert_eq!(Field::of("x-request-id"), Field::Other);
         assert_eq!(Field::of(&"x".repeat(5000)), Field::Other);
     }

@@ -275,7 +275,7 @@ impl ClientStream for Stream {
 
 /// Whether it is the library that has given up the stream, for what the client has sent.
 fn is_ours(error: &h2::Error) -> bool {
-    !error.is_remote() && !error.is_io()
+    error.is_library() && error.is_reset()
 }
 
 impl Drop for Stream {

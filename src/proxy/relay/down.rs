@@ -107,7 +107,8 @@ impl<L: Local, S: ClientStream> Relay<'_, L, S> {
                     }
                     return Ok(());
                 }
-                Ok(_) | Err(_) => return Err(self.fail(Rejection::InvalidResponse)),
+                Ok(_) | Err(Malformed::TooManyFields) => return Err(self.fail(Rejection::ResponseHeadTooLarge)),
+                Err(malformed) => return Err(self.invalid(malformed.code())),
             };
             match head.code {
                 101 if self.job.websocket && agrees(&head) => {
@@ -115,7 +116,7 @@ impl<L: Local, S: ClientStream> Relay<'_, L, S> {
                     self.job.exchange.answered();
                     return Err(Step::Tunnel(bytes[length..].to_vec()));
                 }
-                101 => return Err(self.fail(Rejection::InvalidResponse)),
+                101 => return Err(self.invalid("unasked_upgrade")),
                 100..=199 => {
                     self.pass_interim(&head)?;
                     bytes = &mut bytes[length..];
@@ -133,6 +134,12 @@ impl<L: Local, S: ClientStream> Relay<'_, L, S> {
                 }
             }
         }
+    }
+
+    /// The head of the answer is not one, for this reason.
+    fn invalid(&mut self, reason: &'static str) -> Step {
+        self.job.exchange.flaw = Some(reason);
+        self.fail(Rejection::InvalidResponse)
     }
 
     /// The answer is broken from its beginning, and none of it has left: the client gets one that says so.
@@ -155,7 +162,7 @@ impl<L: Local, S: ClientStream> Relay<'_, L, S> {
             self.job.awaits_leave &= head.code != 100;
             self.job.unanswered &= head.code != 100;
             if *interim > MOST_INTERIM {
-                return Err(self.fail(Rejection::InvalidResponse));
+                return Err(self.invalid("too_many_interim_answers"));
             }
         }
         if !self.job.is_http10 {
@@ -202,7 +209,13 @@ impl<L: Local, S: ClientStream> Relay<'_, L, S> {
         let Down::Body(download) = &mut self.course.down else { return Ok(0..0) };
         let mut data = 0;
         let taken = download.take_in(bytes, &self.job.exchange, self.proxy, |part| data += part.len() as u64);
-        let Ok(progress) = taken else { return Err(self.cut(Failure::UpstreamProtocol)) };
+        let progress = match taken {
+            Ok(progress) => progress,
+            Err(malformed) => {
+                self.job.exchange.flaw = Some(malformed.code());
+                return Err(self.cut(Failure::UpstreamProtocol));
+            }
+        };
         self.job.exchange.send(data);
         let passed = 0..progress.passed;
         if !download.make_chunks && progress.trailer.is_empty() {

@@ -312,8 +312,12 @@ impl<L: Local, S: ClientStream> Relay<'_, L, S> {
         let uploading = !self.job.upload.is_done() && !self.course.up.broken;
         let app_takes_nothing = self.course.up.written < self.job.out.len() && !self.course.up.broken;
         let in_body = matches!(self.course.down, Down::Body(_));
+        // Until it has given leave, it is the app that is waited for (RFC 9110 section 10.1.1).
+        let awaits_leave = uploading && self.job.awaits_leave && !in_body;
         let (since, limit) = if client_is_slow {
             (self.course.moved, timeouts.write)
+        } else if awaits_leave && !app_takes_nothing && !timeouts.response_header.is_zero() {
+            (self.course.moved, timeouts.response_header)
         } else if in_body || uploading || app_takes_nothing || self.course.up.broken {
             (self.course.moved, timeouts.stream_idle)
         } else {
@@ -342,7 +346,7 @@ impl<L: Local, S: ClientStream> Relay<'_, L, S> {
             Step::ClientGone
         } else if in_body {
             self.cut(Failure::UpstreamTimeout)
-        } else if uploading && !app_takes_nothing {
+        } else if uploading && !app_takes_nothing && !awaits_leave {
             self.fail(Rejection::BodyTooSlow)
         } else {
             self.fail(Rejection::ResponseTimeout)
