@@ -20,7 +20,7 @@ pub(super) fn connections_with_a_warning(settings: &ProxySettings) -> u32 {
         tracing::warn!(
             asked,
             room,
-            "the limit of open files has no room for so many connections: raise it, or lower `limits.connections`"
+            "the limit of open files has no room for so many connections: raise it, or lower limits.connections"
         );
     }
     room

@@ -53,6 +53,10 @@ impl ClientStream for Io {
         Self::has_arrived(self)
     }
 
+    fn may_half_close(&self) -> bool {
+        true
+    }
+
     fn owes(&self) -> bool {
         Self::owes(self)
     }

@@ -123,11 +123,6 @@ impl Exchange {
         }
     }
 
-    /// What the client has asked for, where the app is asked for something else.
-    pub(super) fn asked_at(&mut self, path: &str) {
-        self.asked.path = LoggedPath::of(path);
-    }
-
     /// It ended so.
     pub(super) fn end(&mut self, code: u16, failure: Option<Failure>) {
         self.end = End { code, failure, rejection: None };

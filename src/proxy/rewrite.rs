@@ -52,23 +52,16 @@ pub(super) fn write_request(
                 Some(left) => lines.write(field.name, left.saturating_sub(1).to_string().as_bytes()),
                 None => lines.pass(field),
             },
-            Field::ForwardedFor if forwarded.is_trusted() => told.for_(field.value),
-            Field::Forwarded if forwarded.is_trusted() => told.forwarded(field.value),
-            Field::ForwardedProto if forwarded.is_trusted() => {
-                told.proto(field.value);
-                lines.pass(field);
-            }
-            Field::ForwardedHost if forwarded.is_trusted() => {
-                told.host();
-                lines.pass(field);
-            }
-            Field::RealIp | Field::ForwardedOther if forwarded.is_trusted() => lines.pass(field),
             Field::ForwardedFor
             | Field::Forwarded
             | Field::ForwardedProto
             | Field::ForwardedHost
             | Field::ForwardedOther
-            | Field::RealIp => {}
+            | Field::RealIp => {
+                if forwarded.is_trusted() && told.take(kind, field.value) {
+                    lines.pass(field);
+                }
+            }
             Field::TraceParent | Field::TraceState if tracer.is_some() => {}
             _ => lines.pass(field),
         }

@@ -1,7 +1,7 @@
 use std::net::IpAddr;
 
 use super::forwarded::{Forwarded, address, told_client};
-use super::http1::trim;
+use super::http1::{Field, trim};
 use super::lines::write_field;
 
 /// What earlier proxies told of the client, to be told on by a trusted peer.
@@ -14,24 +14,22 @@ pub(super) struct Told {
 }
 
 impl Told {
-    /// `X-Forwarded-For`, once more.
-    pub(super) fn for_(&mut self, value: &[u8]) {
-        add_to_list(&mut self.for_, value);
-    }
-
-    /// `Forwarded`, once more.
-    pub(super) fn forwarded(&mut self, value: &[u8]) {
-        add_to_list(&mut self.forwarded, value);
-    }
-
-    /// `X-Forwarded-Proto`, which was passed on.
-    pub(super) fn proto(&mut self, value: &[u8]) {
-        self.proto.get_or_insert_with(|| value.to_vec());
-    }
-
-    /// `X-Forwarded-Host`, which was passed on.
-    pub(super) fn host(&mut self) {
-        self.host = true;
+    /// Takes in one more field; tells whether it is passed on as it is.
+    pub(super) fn take(&mut self, kind: Field, value: &[u8]) -> bool {
+        match kind {
+            Field::ForwardedFor => add_to_list(&mut self.for_, value),
+            Field::Forwarded => add_to_list(&mut self.forwarded, value),
+            Field::ForwardedProto => {
+                self.proto.get_or_insert_with(|| value.to_vec());
+                return true;
+            }
+            Field::ForwardedHost => {
+                self.host = true;
+                return true;
+            }
+            _ => return true,
+        }
+        false
     }
 
     /// Writes who the client is, after what earlier proxies told of it; tells its address. Where they told it in one family of
@@ -152,55 +150,54 @@ mod tests {
     use crate::proxy::arrival::Arrival;
 
     /// The fields after what a proxy on this machine told.
-    fn told(fill: impl FnOnce(&mut Told)) -> String {
+    fn told(fields: &[(Field, &str)]) -> String {
         let arrival = Arrival { peer: Some([127, 0, 0, 1].into()), ..Arrival::default() };
         let forwarded = Forwarded::new(arrival, &["127.0.0.0/8".parse().expect("a network")]);
         let (mut told, mut out) = (Told::default(), Vec::new());
-        fill(&mut told);
+        for (kind, value) in fields {
+            told.take(*kind, value.as_bytes());
+        }
         told.write(&mut out, &forwarded, b"app");
         String::from_utf8(out).expect("text").replace("\r\n", "\n")
     }
 
     #[test]
     fn both_families_say_the_same_whichever_came() {
+        let x = [
+            (Field::ForwardedFor, "203.0.113.9, 2001:db8::7"),
+            (Field::ForwardedFor, "198.51.100.1:80,_x"),
+            (Field::ForwardedProto, "https"),
+        ];
         assert_eq!(
-            told(|told| {
-                told.for_(b"203.0.113.9, 2001:db8::7");
-                told.for_(b"198.51.100.1:80,_x");
-                told.proto(b"https");
-            }),
+            told(&x),
             "X-Forwarded-For: 203.0.113.9, 2001:db8::7, 198.51.100.1:80,_x, 127.0.0.1\n\
              Forwarded: for=203.0.113.9;proto=https, for=\"[2001:db8::7]\", for=198.51.100.1, for=unknown, for=127.0.0.1\n\
              X-Forwarded-Host: app\n"
         );
+        let elements = "For=\"[2001:db8::7]:47\";Proto=https;host=\"shop.example\", for=_hidden;by=x";
         assert_eq!(
-            told(|told| told.forwarded(b"For=\"[2001:db8::7]:47\";Proto=https;host=\"shop.example\", for=_hidden;by=x")),
-            "X-Forwarded-For: 2001:db8::7, unknown, 127.0.0.1\n\
-             Forwarded: For=\"[2001:db8::7]:47\";Proto=https;host=\"shop.example\", for=_hidden;by=x, \
-             for=127.0.0.1;proto=http\n\
-             X-Forwarded-Proto: https\n\
-             X-Forwarded-Host: shop.example\n"
+            told(&[(Field::Forwarded, elements)]),
+            format!(
+                "X-Forwarded-For: 2001:db8::7, unknown, 127.0.0.1\n\
+                 Forwarded: {elements}, for=127.0.0.1;proto=http\n\
+                 X-Forwarded-Proto: https\n\
+                 X-Forwarded-Host: shop.example\n"
+            )
         );
         assert_eq!(
-            told(|told| told.proto(b"https")),
+            told(&[(Field::ForwardedProto, "https")]),
             "X-Forwarded-For: 127.0.0.1\nForwarded: for=127.0.0.1;proto=https\nX-Forwarded-Host: app\n"
         );
     }
 
     #[test]
     fn both_that_came_are_added_to_and_nothing_is_made_up() {
-        let text = told(|told| {
-            told.for_(b"192.0.2.1");
-            told.forwarded(b"for=192.0.2.2;proto=https");
-        });
-        assert!(text.starts_with("X-Forwarded-For: 192.0.2.1, 127.0.0.1\n"), "{text}");
-        assert!(text.contains("Forwarded: for=192.0.2.2;proto=https, for=127.0.0.1;proto=http\n"), "{text}");
-        assert!(told(|_| ()).contains("Forwarded: for=127.0.0.1;proto=http\n"));
+        let both = told(&[(Field::ForwardedFor, "192.0.2.1"), (Field::Forwarded, "for=192.0.2.2;proto=https")]);
+        assert!(both.starts_with("X-Forwarded-For: 192.0.2.1, 127.0.0.1\n"), "{both}");
+        assert!(both.contains("Forwarded: for=192.0.2.2;proto=https, for=127.0.0.1;proto=http\n"), "{both}");
+        assert!(told(&[]).contains("Forwarded: for=127.0.0.1;proto=http\n"));
         // What is no scheme gets into no other field.
-        let odd = told(|told| {
-            told.for_(b"192.0.2.1");
-            told.proto(b"https, http");
-        });
+        let odd = told(&[(Field::ForwardedFor, "192.0.2.1"), (Field::ForwardedProto, "https, http")]);
         assert!(odd.contains("Forwarded: for=192.0.2.1, for=127.0.0.1\n"), "{odd}");
     }
 }

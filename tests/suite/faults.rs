@@ -178,6 +178,31 @@ fn a_low_limit_of_open_files_costs_connections_and_nothing_else() {
     assert_eq!(sidecar.wait(PATIENCE).code(), Some(0));
 }
 
+/// As `docker pause` does it, a debugger, or a machine that sleeps: what came meanwhile came in time.
+#[test]
+fn what_came_while_the_process_stood_still_is_served() {
+    let upstream = Upstream::hello();
+    let settings = Sidecar::bare(&upstream).text("proxy.timeouts.idle", "500ms").raw("proxy.threads", "1");
+    let mut sidecar = Sidecar::start(&settings).ready();
+    for _ in 0..5 {
+        let mut clients: Vec<Client> = (0..8).map(|_| Client::connect(sidecar.traffic)).collect();
+        for client in &mut clients {
+            assert_eq!(client.ask("GET", "/", &[], b"").expect("an answer").status, 200);
+        }
+        sidecar.process.signal(Signal::STOP);
+        for client in &mut clients {
+            client.write("GET", "/", &[], b"").expect("a request");
+        }
+        always(Duration::from_millis(700), "it stands still, for longer than they may be idle", || {
+            sidecar.process.status().is_none()
+        });
+        sidecar.process.signal(Signal::CONT);
+        for client in &mut clients {
+            assert_eq!(client.read().expect("an answer").status, 200);
+        }
+    }
+}
+
 /// Deadlines are the monotonic clock's affair; the wall clock is only told.
 #[test]
 fn a_jump_of_the_clock_changes_no_deadline_and_no_verdict() {

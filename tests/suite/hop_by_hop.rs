@@ -180,6 +180,33 @@ fn via_names_us_both_ways_and_a_loop_is_refused() {
         assert_eq!((answer.status, answer.json()["error"]["code"].as_str()), (502, Some("proxy_loop")), "{via}");
     }
     assert_eq!(upstream.seen().len(), before);
+    // Anybody can read the name in an answer, and send it: that says nothing against the app.
+    sidecar.assert_metric("pulsegate_errors_total", &["type=\"invalid_request\""], 4.0);
+    sidecar.assert_metric("pulsegate_errors_total", &[], 4.0);
+    for other in [format!("1.1 {us}ff"), format!("1.1 other ({us})"), format!("1.1 x{us}")] {
+        assert_eq!(client.ask("GET", "/", &[("via", &other)], b"").expect("an answer").status, 200, "{other}");
+    }
+}
+
+#[test]
+fn what_strangers_tell_of_themselves_stays_outside() {
+    let fields = [
+        ("X-Forwarded-Prefix", "/evil"),
+        ("x-forwarded-port", "666"),
+        ("X-Forwarded-User", "root"),
+        ("X_Forwarded_Ssl", "on"),
+        ("X-Forwarded-Proto", "https"),
+    ];
+    let told = |trusted: &str| {
+        let upstream = parrot();
+        let sidecar = Sidecar::start(&Sidecar::bare(&upstream).raw("proxy.trusted_proxies", trusted));
+        sidecar.ask("GET", "/", &fields, b"");
+        let seen = upstream.only();
+        fields.map(|(name, _)| seen.field(&name.to_ascii_lowercase()).unwrap_or_default().to_owned())
+    };
+    assert_eq!(told("[]"), ["", "", "", "", "http"]);
+    // A name with `_` is nobody's.
+    assert_eq!(told("[\"127.0.0.0/8\"]"), ["/evil", "666", "root", "", "https"]);
 }
 
 #[test]

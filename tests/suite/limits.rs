@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, Resource, Rlimit, getrlimit, prlimit};
 
 use crate::failures::{assert_own, await_error, holding};
-use crate::support::{Client, HttpError, Next, PATIENCE, Response, Sidecar, Upstream, eventually, get, local};
+use crate::support::{Client, HttpError, Next, PATIENCE, Response, Sidecar, Upstream, always, eventually, get, local};
 
 fn app() -> Upstream {
     Upstream::start(|exchange| if exchange.read_body() { exchange.answer(200, &[], b"ok") } else { Next::Close })
@@ -105,6 +105,42 @@ fn what_the_app_lets_a_client_wait_is_not_the_clients_fault() {
     assert_eq!(client.read().expect("an answer").status, 200);
 }
 
+/// RFC 9110 section 10.1.1: it answers, or gives leave.
+#[test]
+fn an_app_that_gives_no_leave_is_not_the_clients_fault() {
+    let upstream = Upstream::start(|exchange| {
+        exchange.wait_until_gone();
+        Next::Close
+    });
+    for (setting, code) in
+        [("response_header", "upstream_response_timeout"), ("stream_idle", "upstream_response_timeout")]
+    {
+        let setting = format!("proxy.timeouts.{setting}");
+        let sidecar = Sidecar::start(&Sidecar::bare(&upstream).text(&setting, "400ms"));
+        let mut client = Client::connect(sidecar.traffic);
+        client.write("POST", "/", &[("expect", "100-continue"), ("content-length", "4")], b"").expect("a head");
+        assert_own(&client.read().expect("an answer"), 504, code, "http_response_timeout");
+        sidecar.assert_metric("pulsegate_errors_total", &["type=\"upstream_timeout\""], 1.0);
+    }
+}
+
+#[test]
+fn an_empty_line_is_nothing_in_however_many_pieces_it_comes() {
+    let upstream = app();
+    let sidecar = Sidecar::start(&Sidecar::bare(&upstream).text("proxy.timeouts.request_header", "300ms"));
+    let mut client = Client::connect(sidecar.traffic);
+    for piece in [b"\r", b"\n"] {
+        client.send(piece).expect("a byte");
+        // On its own way each.
+        assert_eq!(sidecar.admin("/livez").status, 200);
+    }
+    always(Duration::from_millis(600), "it stays, for longer than a head may take", || {
+        sidecar.metric("pulsegate_connections", &[]) == 1.0
+    });
+    assert_eq!(client.ask("GET", "/", &[], b"").expect("an answer").status, 200);
+    sidecar.assert_metric("pulsegate_requests_total", &[], 1.0);
+}
+
 #[test]
 fn a_client_that_does_not_read_is_given_up() {
     let upstream = Upstream::start(|exchange| {
@@ -143,7 +179,7 @@ fn a_client_that_reads_slowly_is_not_given_up() {
     // The client's pace, 200 kB a second: what is wrong takes no more from the app for over four seconds.
     for _ in 0..60 {
         client.read_exact(&mut vec![0; STEP]).expect("more of the answer");
-        std::thread::sleep(Duration::from_millis(100));
+        std::thread::park_timeout(Duration::from_millis(100));
     }
     sidecar.assert_metric("pulsegate_errors_total", &["type=\"client_closed\""], 0.0);
     sidecar.assert_metric("pulsegate_requests_in_flight", &[], 1.0);

@@ -1,16 +1,18 @@
 //! Checks of what lies on this machine: files, directories, programs, variables.
 
 use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
+use std::process::Command;
 use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::support::{PATIENCE, Settings, Sidecar, Upstream, ask, await_value, eventually, home_with_login};
+use crate::support::{PATIENCE, Settings, Sidecar, Upstream, ask, await_value, eventually, home_with_login, run};
 
 const KEY: &str = "invented-key";
 
 /// A sidecar without checks, and an endpoint that tells all about those that are added.
-pub(crate) fn telling(upstream: &Upstream, key: &std::path::Path) -> Settings {
+pub(crate) fn telling(upstream: &Upstream, key: &Path) -> Settings {
     std::fs::write(key, KEY).expect("a key");
     Sidecar::bare(upstream)
         .raw("admin.api_keys", &format!("[{{ file = {:?} }}]", key.display().to_string()))
@@ -50,11 +52,12 @@ fn files_that_hang_hold_up_themselves_alone() {
     let home = home_with_login();
     let path = home.path().join("model.bin");
     std::fs::write(&path, "here").expect("a file");
-    // A pipe that nobody writes to stands for a file of a dead mount: opening it takes for ever.
-    let pipe = home.path().join("hung/auth.json");
     std::fs::create_dir(home.path().join("hung")).expect("a directory");
-    let kind = rustix::fs::FileType::Fifo;
-    rustix::fs::mknodat(rustix::fs::CWD, &pipe, kind, rustix::fs::Mode::from_bits_truncate(0o600), 0).expect("a pipe");
+    std::fs::write(home.path().join("hung/auth.json"), "{}").expect("a file");
+    let library = home.path().join("hang.so");
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/suite/apps/hang.c");
+    let built = run(Command::new("cc").args(["-shared", "-fPIC", "-o"]).arg(&library).arg(source).arg("-ldl"));
+    assert_eq!(built.code, Some(0), "{}", built.stderr);
     let mut settings = quick(telling(&upstream, &home.path().join("key")), "model")
         .text("checks.model.file.path", &path.display().to_string());
     let hung: Vec<String> = (0..24).map(|number| format!("hung{number}")).collect();
@@ -64,7 +67,9 @@ fn files_that_hang_hold_up_themselves_alone() {
             .text(&format!("checks.{name}.credentials.preset"), "codex")
             .text(&format!("checks.{name}.credentials.config_dir"), &home.path().join("hung").display().to_string());
     }
-    let mut sidecar = Sidecar::start_in(home, &settings, |_| {});
+    let mut sidecar = Sidecar::start_in(home, &settings, |command| {
+        command.env("LD_PRELOAD", &library);
+    });
     for name in &hung {
         await_told(&sidecar, name, |told| told["error"] == "Codex CLI login could not be read in time");
     }

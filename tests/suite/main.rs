@@ -36,6 +36,7 @@ mod forwarding;
 mod framing;
 mod grpc;
 mod grpc_health;
+mod half_close;
 mod haproxy;
 mod healthpy;
 mod hop_by_hop;

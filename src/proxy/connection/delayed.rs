@@ -141,7 +141,7 @@ impl<L: Local, S: ClientStream> Connection<'_, L, S> {
                 return Poll::Ready(Some(result));
             }
             let mut scratch = self.proxy.scratch.borrow_mut();
-            watch(Pin::new(&mut self.stream), cx, &mut scratch, &mut self.ahead).map(|()| None)
+            watch(Pin::new(&mut self.stream), cx, &mut scratch, &mut self.ahead).map(|_| None)
         })
         .await
     }

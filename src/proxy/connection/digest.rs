@@ -62,7 +62,7 @@ impl<L: Local, S: ClientStream> Connection<'_, L, S> {
         let empty = bytes.chunks_exact(2).take_while(|pair| *pair == b"\r\n").count() * 2;
         let bytes = &mut bytes[empty..];
         let mut fields = Room::new();
-        let (mut head, length) = match parse_request(bytes, &mut fields) {
+        let (head, length) = match parse_request(bytes, &mut fields) {
             Ok(Parsed::Complete(head, length)) if length <= limit => (head, length),
             // No need to wait for the rest.
             Ok(Parsed::Partial) if has_bare_line_ends(bytes) => {
@@ -106,14 +106,8 @@ impl<L: Local, S: ClientStream> Connection<'_, L, S> {
             self.ahead = bytes[length..].to_vec();
             return Some(own);
         }
-        let asked = head.target;
-        head.target.path_and_query = proxy.at_app(asked.path_and_query);
         let mut slot = proxy.slot();
-        let exchange = &mut slot.job.insert(self.job(&head)).exchange;
-        exchange.share = share;
-        if head.target.path_and_query.len() < asked.path_and_query.len() {
-            exchange.asked_at(asked.path());
-        }
+        slot.job.insert(self.job(head)).exchange.share = share;
         Some(self.begin(slot, &mut bytes[length..]))
     }
 
@@ -203,16 +197,17 @@ impl<L: Local, S: ClientStream> Connection<'_, L, S> {
         proxy.admission.may_send(|| self.forwarded.client(head.fields))
     }
 
-    fn job(&self, head: &RequestHead<'_, '_>) -> Job {
+    fn job(&self, mut head: RequestHead<'_, '_>) -> Job {
         let proxy = &self.proxy;
+        // For what the client has asked, not for what the app is asked.
+        let mut asked = Asked::of(&head, self.forwarded.arrival.http2, None, None);
+        head.target.path_and_query = proxy.at_app(head.target.path_and_query);
+        let head = &head;
         let mut out = proxy.buffer();
         let tracer = proxy.settings.trace.start.then_some(&proxy.ledger.tracer);
-        let (client, trace) = write_request(&mut out, head, &self.forwarded, &proxy.host, &proxy.via, tracer);
+        (asked.client, asked.trace) = write_request(&mut out, head, &self.forwarded, &proxy.host, &proxy.via, tracer);
         Job {
-            exchange: Exchange::begin(
-                proxy.ledger.clone(),
-                Asked::of(head, self.forwarded.arrival.http2, client, trace),
-            ),
+            exchange: Exchange::begin(proxy.ledger.clone(), asked),
             to_head: head.method == "HEAD",
             is_http10: head.is_http10,
             keep_alive: head.keep_alive,

@@ -1,5 +1,6 @@
 //! One client connection: reads heads, decides what becomes of each, and lives on or ends.
 
+mod client_stream;
 mod delayed;
 mod delivery;
 mod digest;
@@ -7,6 +8,7 @@ mod final_answer;
 mod forward;
 mod hold;
 mod job;
+mod leaving;
 mod retry;
 mod slot;
 mod streamed;
@@ -17,15 +19,16 @@ use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
+use tokio::io::ReadBuf;
 use tokio::time::Instant;
 
+pub use self::client_stream::ClientStream;
 use self::delayed::Delayed;
 pub(in crate::proxy) use self::delivery::{TICK, longest_write};
 use self::digest::Asker;
 pub(in crate::proxy) use self::hold::Hold;
 pub(in crate::proxy) use self::job::Job;
+pub(in crate::proxy) use self::leaving::{HALF_CLOSED, Left, MOST_AHEAD, watch};
 pub(in crate::proxy) use self::retry::Budget;
 pub(in crate::proxy) use self::slot::Slot;
 use self::streamed::Streamed;
@@ -39,111 +42,6 @@ use super::timer::Timer;
 use super::worker::Proxy;
 use crate::clock;
 use crate::drain::{CLOSING_PAUSE, Hub, Member, Phase};
-
-/// A client's byte stream.
-pub trait ClientStream: AsyncRead + AsyncWrite + Unpin {
-    /// Makes the coming close a reset, or an ordinary one again. A reset is the only way to say that a body without a
-    /// length is not complete.
-    fn reset_on_close(&self, reset: bool);
-
-    /// The socket, if what is written to it is what the client reads.
-    fn tcp(&self) -> Option<&TcpStream> {
-        None
-    }
-
-    /// How much of an answer is worth reading from the app now: what the client would not take is better left there. With
-    /// 0, `cx` is woken when that has changed, and until then it is the client who is waited for.
-    fn room(&self, _: &Context<'_>) -> usize {
-        usize::MAX
-    }
-
-    /// Whether the client has taken something since this was last asked of what was written long before.
-    fn has_taken(&self) -> bool {
-        false
-    }
-
-    /// Looks after what the client sends while nobody wants it; tells whether the client has gone. Where that can be
-    /// told only by looking, it is [`ClientStream::has_left`] that tells.
-    fn absorb(&mut self, _: &mut Context<'_>) -> bool {
-        false
-    }
-
-    /// Whether the client has left, as the kernel knows it at this moment, whatever it has sent before.
-    fn has_left(&self) -> bool {
-        false
-    }
-
-    /// Whether the client has all that was written, as far as the kernel knows. Nothing more is written then.
-    fn has_arrived(&self) -> bool {
-        true
-    }
-
-    /// Whether the client has reset the connection, as the kernel knows it at this moment.
-    fn is_broken(&self) -> bool {
-        false
-    }
-
-    /// Whether a part of what could not be written yet is under way all the same, as TLS takes more than the kernel does.
-    fn owes(&self) -> bool {
-        false
-    }
-
-    /// Whether it has gone because it was given up for what the client has sent.
-    fn is_malformed(&self) -> bool {
-        false
-    }
-
-    /// Whether the client could send, if it wanted to: others may have filled a window that it shares with them.
-    fn may_send(&self) -> bool {
-        true
-    }
-}
-
-impl<S: ClientStream> ClientStream for &mut S {
-    fn reset_on_close(&self, reset: bool) {
-        (**self).reset_on_close(reset);
-    }
-
-    fn tcp(&self) -> Option<&TcpStream> {
-        (**self).tcp()
-    }
-
-    fn room(&self, cx: &Context<'_>) -> usize {
-        (**self).room(cx)
-    }
-
-    fn has_taken(&self) -> bool {
-        (**self).has_taken()
-    }
-
-    fn absorb(&mut self, cx: &mut Context<'_>) -> bool {
-        (**self).absorb(cx)
-    }
-
-    fn has_left(&self) -> bool {
-        (**self).has_left()
-    }
-
-    fn is_broken(&self) -> bool {
-        (**self).is_broken()
-    }
-
-    fn has_arrived(&self) -> bool {
-        (**self).has_arrived()
-    }
-
-    fn owes(&self) -> bool {
-        (**self).owes()
-    }
-
-    fn is_malformed(&self) -> bool {
-        (**self).is_malformed()
-    }
-
-    fn may_send(&self) -> bool {
-        (**self).may_send()
-    }
-}
 
 /// One client connection.
 pub(in crate::proxy) struct Connection<'w, L, S> {
@@ -159,6 +57,8 @@ pub(in crate::proxy) struct Connection<'w, L, S> {
     fresh: bool,
     /// What came of the next request before its time.
     ahead: Vec<u8>,
+    /// Since when the client's side has ended.
+    ended: Option<Instant>,
     timer: Timer,
 }
 
@@ -218,7 +118,18 @@ impl<'w, L: Local, S: ClientStream> Connection<'w, L, S> {
     /// One stream of a connection of another protocol, whose client is known already.
     pub(in crate::proxy) fn stream(current: &'w Current<L>, stream: S, forwarded: Rc<Forwarded>, hub: &'w Hub) -> Self {
         let (proxy, timer) = (current.get(), Timer::default());
-        Self { proxy, current, stream, hub, member: None, forwarded, fresh: false, ahead: Vec::new(), timer }
+        Self {
+            proxy,
+            current,
+            stream,
+            hub,
+            member: None,
+            forwarded,
+            fresh: false,
+            ahead: Vec::new(),
+            ended: None,
+            timer,
+        }
     }
 
     /// Serves it to its end, or until it turns out to be HTTP/2: then what was read of it.
@@ -371,27 +282,6 @@ impl<'w, L: Local, S: ClientStream> Connection<'w, L, S> {
             }
         }
     }
-}
-
-/// At most so much of the next requests is taken in before its time.
-pub(in crate::proxy) const MOST_AHEAD: usize = 64 * 1024;
-
-/// Watches a client that has nothing more to say; ready when it has gone. What it says all the same is kept.
-pub(in crate::proxy) fn watch<S: ClientStream>(
-    mut client: Pin<&mut S>,
-    cx: &mut Context<'_>,
-    scratch: &mut [u8],
-    ahead: &mut Vec<u8>,
-) -> Poll<()> {
-    while ahead.len() < MOST_AHEAD {
-        let mut buffer = ReadBuf::new(scratch);
-        match client.as_mut().poll_read(cx, &mut buffer) {
-            Poll::Ready(Ok(())) if !buffer.filled().is_empty() => ahead.extend_from_slice(buffer.filled()),
-            Poll::Ready(_) => return Poll::Ready(()),
-            Poll::Pending => break,
-        }
-    }
-    Poll::Pending
 }
 
 #[cfg(test)]

@@ -91,7 +91,7 @@ impl<L: Local, S: ClientStream> Connection<'_, L, S> {
                 return Poll::Ready(Next::End);
             }
             let mut scratch = self.proxy.scratch.borrow_mut();
-            watch(Pin::new(&mut self.stream), cx, &mut scratch, &mut self.ahead).map(|()| Next::Gone)
+            watch(Pin::new(&mut self.stream), cx, &mut scratch, &mut self.ahead).map(|_| Next::Gone)
         })
         .await
     }

@@ -16,7 +16,7 @@ use tokio::time::Instant;
 
 use self::pace::Pace;
 pub(super) use self::rest::Rest;
-use super::connection::{ClientStream, Job, MOST_AHEAD};
+use super::connection::{ClientStream, HALF_CLOSED, Job, MOST_AHEAD};
 use super::http1::{BodyReader, Malformed};
 use super::local::Local;
 use super::pipes::Pipe;
@@ -40,6 +40,8 @@ pub(super) struct Relay<'a, L, S> {
     pub(super) course: &'a mut Course,
     /// What the client sends beyond this request.
     pub(super) ahead: &'a mut Vec<u8>,
+    /// Since when the client's side has ended.
+    pub(super) ended: &'a mut Option<Instant>,
     pub(super) timer: &'a mut Timer,
     pub(super) hub: &'a Hub,
 }
@@ -329,6 +331,8 @@ impl<L: Local, S: ClientStream> Relay<'_, L, S> {
             let end = self.course.up.pace.end();
             deadline = deadline.into_iter().chain(end).min();
         }
+        let half_closed = self.ended.map(|since| since.max(self.course.moved) + HALF_CLOSED);
+        deadline = deadline.into_iter().chain(half_closed).min();
         let unread = !self.job.upload.is_done() && (app_takes_nothing || self.course.up.broken);
         let unwatched = unread || self.ahead.len() >= MOST_AHEAD;
         loop {
@@ -342,7 +346,8 @@ impl<L: Local, S: ClientStream> Relay<'_, L, S> {
                 return Poll::Ready(Step::ClientGone);
             }
         }
-        Poll::Ready(if client_is_slow {
+        let is_gone = client_is_slow || half_closed.is_some_and(|end| Instant::now() >= end);
+        Poll::Ready(if is_gone {
             Step::ClientGone
         } else if in_body {
             self.cut(Failure::UpstreamTimeout)

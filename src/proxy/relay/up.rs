@@ -3,7 +3,7 @@ use std::task::{Context, Poll};
 
 use tokio::io::AsyncWrite as _;
 
-use super::super::connection::{ClientStream, watch};
+use super::super::connection::{ClientStream, Left, watch};
 use super::super::local::Local;
 use super::super::rejection::Rejection;
 use super::{Down, Relay, Step, read};
@@ -111,6 +111,13 @@ impl<L: Local, S: ClientStream> Relay<'_, L, S> {
         if !self.job.upload.is_done() && !self.ahead.is_empty() {
             self.course.up.whole = false;
         }
-        if watched.is_ready() { Err(Step::ClientGone) } else { Ok(()) }
+        match watched {
+            Poll::Ready(Left::Gone) => Err(Step::ClientGone),
+            Poll::Ready(Left::Ended) => {
+                self.ended.get_or_insert_with(clock::turn);
+                Ok(())
+            }
+            Poll::Pending => Ok(()),
+        }
     }
 }

@@ -4,7 +4,7 @@
 //! |---|---|
 //! | fields of the connection end here: `Connection` and what it names, `Keep-Alive`, `Proxy-*`, `Upgrade`, `TE` but for `trailers`, `HTTP2-Settings`; but nothing that says who asks | RFC 9110 section 7.6.1 |
 //! | fields that a gateway interface would take for ours are dropped | `X_Forwarded_For` |
-//! | `X-Forwarded-*` and `Forwarded` are added to, `Via` is added, both ways | RFC 7239, RFC 9110 section 7.6.3 |
+//! | `X-Forwarded-*` and `Forwarded` are added to, and say the same where only one of them came; `Via` is added, both ways | RFC 7239, RFC 9110 section 7.6.3 |
 //! | a target with a host becomes a path, the host goes into `Host` | RFC 9112 section 3.2.2 |
 //! | the version is our own | RFC 9110 section 2.5 |
 //! | white space around values, zeros before lengths, chunk extensions go | one form of each message |
@@ -65,9 +65,10 @@ pub(super) fn for_app(direct: &Message, via: &str) -> Message {
         fields.push(format!("Host: {host}"));
     }
     let list = |told: &str, ours: &str| if told.is_empty() { ours.to_owned() } else { format!("{told}, {ours}") };
+    let (told_for, told_forwarded, ours) = both_families(told_for, told_forwarded, told_proto);
+    let proto = format!("X-Forwarded-Proto: {}", if told_forwarded.contains("https") { "https" } else { "http" });
     let told_for = format!("X-Forwarded-For: {}", list(&told_for, "127.0.0.1"));
-    let told_forwarded = format!("Forwarded: {}", list(&told_forwarded, "for=127.0.0.1;proto=http"));
-    let proto = "X-Forwarded-Proto: http".to_owned();
+    let told_forwarded = format!("Forwarded: {}", list(&told_forwarded, &ours));
     let nothing_told = told("x-forwarded-for").is_empty() && told("forwarded").is_empty() && !told_proto;
     if nothing_told {
         fields.extend([told_for, proto, told_forwarded]);
@@ -82,6 +83,25 @@ pub(super) fn for_app(direct: &Message, via: &str) -> Message {
     fields.extend(trailers.then(|| "Connection: TE".to_owned()));
     message.fields = fields;
     message
+}
+
+/// What was told, in both families of fields, and our own element: of the one that did not come, the same is told (RFC 7239
+/// section 7.4).
+fn both_families(told_for: String, told_forwarded: String, told_proto: bool) -> (String, String, String) {
+    let https = if told_proto { ";proto=https" } else { "" };
+    match (told_for.is_empty(), told_forwarded.is_empty()) {
+        (false, true) => {
+            let mut elements = told_for.split(", ").map(|node| format!("for={node}")).collect::<Vec<_>>();
+            elements[0].push_str(https);
+            (told_for, elements.join(", "), "for=127.0.0.1".to_owned())
+        }
+        (true, true) if told_proto => (told_for, told_forwarded, format!("for=127.0.0.1{https}")),
+        (is_empty, _) => {
+            let nodes = told_forwarded.split(", ").filter_map(|element| element.split([';', '=']).nth(1));
+            let nodes = nodes.collect::<Vec<_>>().join(", ");
+            (if is_empty { nodes } else { told_for }, told_forwarded, "for=127.0.0.1;proto=http".to_owned())
+        }
+    }
 }
 
 /// What the client receives of an answer that would have arrived like this.
