@@ -7,13 +7,14 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Lowest first: a module uses only those before it. `src/lib.rs` lists them in the same order.
-const ORDER: [&str; 22] = [
+const ORDER: [&str; 23] = [
     "settings",
     "health",
     "clock",
     "journal",
     "loopback",
     "unsent",
+    "shortage",
     "llm",
     "traffic",
     "tls",

@@ -5,7 +5,7 @@ use futures_util::future::BoxFuture;
 use regex_lite::Regex;
 
 use super::subprocess::Subprocess;
-use super::{Check, Defaults, Kind, Prepare, Resources};
+use super::{Check, Defaults, Kind, Prepare, Resources, refused};
 use crate::health::{Facts, Finding, Reason};
 use crate::settings::Argv;
 
@@ -69,7 +69,7 @@ impl Check for CommandCheck {
                 Ok(output) => self.judge(&output),
                 Err(error) => {
                     let reason = Reason::new("spawn_failed", "cannot be started").with_private(error.to_string());
-                    Finding::fail(reason, Facts::default())
+                    refused(&error, reason, Facts::default())
                 }
             }
         })

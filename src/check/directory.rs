@@ -5,7 +5,7 @@ use glob::{MatchOptions, Pattern};
 
 use super::regular::Refused;
 use super::single::{Cancelled, Single};
-use super::{Check, Defaults, Kind, Prepare, Resources};
+use super::{Check, Defaults, Kind, Prepare, Resources, refused};
 use crate::health::{Fact, Facts, Finding, Reason};
 use crate::settings::{Node, Problems, Reader, Setting};
 
@@ -110,7 +110,7 @@ impl Directory {
                 facts.public("exists", exists);
                 facts.public("readable", false);
                 facts.public("count", Fact::Null);
-                return Some(Finding::fail(reason(error, &self.path), facts));
+                return Some(found(error, &self.path, facts));
             }
         };
         facts.public("exists", true);
@@ -171,17 +171,21 @@ fn count(path: &Path, pattern: &Glob, require: &[Glob], cancelled: &Cancelled) -
     Ok(Counted::Files(files, present))
 }
 
-fn reason(error: std::io::Error, path: &Path) -> Reason {
+fn found(error: std::io::Error, path: &Path, facts: Facts) -> Finding {
     let path = path.display();
     if std::fs::metadata(path.to_string()).is_ok_and(|metadata| !metadata.is_dir()) {
-        return Reason::new("not_a_directory", "is not a directory").with_private(path.to_string());
+        return Finding::fail(
+            Reason::new("not_a_directory", "is not a directory").with_private(path.to_string()),
+            facts,
+        );
     }
     match Refused::of(error) {
         Refused::Unreadable(error) => {
-            Reason::new("directory_unreadable", "cannot be read").with_private(format!("{path}: {error}"))
+            let reason = Reason::new("directory_unreadable", "cannot be read");
+            refused(&error, reason.with_private(format!("{path}: {error}")), facts)
         }
         Refused::Missing | Refused::NotAFile => {
-            Reason::new("directory_missing", "is not there").with_private(path.to_string())
+            Finding::fail(Reason::new("directory_missing", "is not there").with_private(path.to_string()), facts)
         }
     }
 }

@@ -10,7 +10,7 @@ use tokio::net::{TcpStream, UdpSocket};
 use tokio::time::Instant;
 
 use super::single::Single;
-use super::{Check, Defaults, Kind, Prepare, Resources};
+use super::{Check, Defaults, Kind, Prepare, Resources, refused};
 use crate::health::{Facts, Finding, Reason};
 
 pub(super) const KIND: Kind = Kind::of::<Dns>(
@@ -88,7 +88,8 @@ impl Check for DnsCheck {
                 Ok(addresses) => self.judge(addresses, facts),
                 Err(error) => {
                     let private = format!("{}: {error}", self.name);
-                    Finding::fail(Reason::new("not_resolved", "cannot be resolved").with_private(private), facts)
+                    let reason = Reason::new("not_resolved", "cannot be resolved").with_private(private);
+                    refused(&error, reason, facts)
                 }
             }
         })

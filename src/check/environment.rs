@@ -5,7 +5,7 @@ use futures_util::future::BoxFuture;
 
 use super::regular::{Refused, Regular};
 use super::single::Single;
-use super::{Check, Defaults, Kind, Prepare, Resources};
+use super::{Check, Defaults, Kind, Prepare, Resources, failed};
 use crate::health::{Fact, Facts, Finding, Reason};
 
 pub(super) const KIND: Kind = Kind::of::<EnvironmentSettings>(
@@ -97,7 +97,7 @@ fn told(configured: bool, place: &str) -> Finding {
 fn unreadable(refused: &Refused, path: &std::path::Path) -> Finding {
     let mut facts = Facts::default();
     facts.public("configured", Fact::Null);
-    Finding::fail(refused.reason(path), facts)
+    failed(refused.reason(path), facts)
 }
 
 #[cfg(test)]

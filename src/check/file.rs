@@ -6,10 +6,11 @@ use futures_util::future::BoxFuture;
 
 use super::regular::{Refused, Regular};
 use super::single::Single;
-use super::{Check, Defaults, Kind, Prepare, Resources};
+use super::{Check, Defaults, Kind, Prepare, Resources, failed, not_asked};
 use crate::clock::unix;
 use crate::health::{Facts, Finding, Reason};
 use crate::settings::Size;
+use crate::shortage::is_ours;
 
 pub(super) const KIND: Kind = Kind::of::<FileSettings>(
     "file",
@@ -56,7 +57,7 @@ impl FileSettings {
         facts.trusted("path", self.path.display().to_string());
         let metadata = match opened {
             Ok(Regular { metadata, .. }) => metadata,
-            Err(refused) => return Finding::fail(refused.reason(&self.path), facts),
+            Err(refused) => return failed(refused.reason(&self.path), facts),
         };
         // A file from the future is as old as one of this second.
         let modified = u64::try_from(metadata.mtime()).unwrap_or(0);
@@ -83,6 +84,7 @@ impl Refused {
         match self {
             Self::Missing => Reason::new("file_missing", "is not there").with_private(path.to_string()),
             Self::NotAFile => Reason::new("not_a_file", "is not a file").with_private(path.to_string()),
+            Self::Unreadable(error) if is_ours(error) => not_asked(Some(format!("{path}: {error}"))),
             Self::Unreadable(error) => {
                 Reason::new("file_unreadable", "cannot be read").with_private(format!("{path}: {error}"))
             }

@@ -9,7 +9,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::time::Instant;
 
-use super::{Check, Defaults, Kind, Prepare, Resources};
+use super::{Check, Defaults, Kind, Prepare, Resources, refused};
 use crate::fetch::together;
 use crate::health::{Fact, Facts, Finding, Reason};
 use crate::settings::{Scheme, Url};
@@ -106,19 +106,18 @@ impl Check for GrpcCheck {
             let answer = self.ask().await;
             let mut facts = Facts::default();
             facts.public("latency_ms", super::millis(begun.elapsed()));
-            let reason = match answer {
+            match answer {
                 Ok(answer) => {
                     let served = answer.serving();
                     facts.public("grpc_status", answer.status.map(u64::from));
                     facts.public("serving_status", served.map_or(Fact::Null, |serving| word(serving).into()));
                     match judge(&answer, served) {
-                        None => return Finding::pass(facts),
-                        Some(reason) => reason,
+                        None => Finding::pass(facts),
+                        Some(reason) => Finding::fail(reason, facts),
                     }
                 }
-                Err(failure) => self.unreachable(&failure),
-            };
-            Finding::fail(reason, facts)
+                Err(failure) => self.unreachable(&failure, facts),
+            }
         })
     }
 }
@@ -167,14 +166,18 @@ impl GrpcCheck {
         request.body(()).ok()
     }
 
-    fn unreachable(&self, failure: &Failure) -> Reason {
+    fn unreachable(&self, failure: &Failure, facts: Facts) -> Finding {
         let (code, public, error) = match failure {
             Failure::Connect(error) => ("connect_failed", "cannot connect", error.to_string()),
             Failure::Tls(error) => ("tls_failed", "TLS handshake failed", error.to_string()),
             Failure::Http(error) => ("not_http2", "does not answer in HTTP/2", error.to_string()),
             Failure::Impossible => ("bad_url", "has a URL that cannot be asked", String::new()),
         };
-        Reason::new(code, public).with_private(format!("{}: {error}", self.url.authority()))
+        let reason = Reason::new(code, public).with_private(format!("{}: {error}", self.url.authority()));
+        match failure {
+            Failure::Connect(error) => refused(error, reason, facts),
+            _ => Finding::fail(reason, facts),
+        }
     }
 }
 

@@ -46,6 +46,7 @@ pub use self::subprocess::{Group, reap_orphans, spawn};
 pub use self::threads::{MOST_THREADS, ask};
 use crate::health::{Fact, Facts, Finding, Reason};
 use crate::settings::{Environment, Url};
+use crate::shortage::is_ours;
 use crate::tls::Client;
 use crate::traffic::Traffic;
 
@@ -182,6 +183,26 @@ impl Resources {
     pub fn in_container(&self) -> bool {
         self.environment.get("KUBERNETES_SERVICE_HOST").is_some()
     }
+}
+
+/// The code for a check that could not be asked for want of something of ours.
+const NO_SOCKETS: &str = "no_sockets";
+
+/// What it means that the system refuses what a check needs: this reason, unless it is us who lack something. Then nobody was
+/// asked, and nothing is known of them.
+fn refused(error: &std::io::Error, reason: Reason, facts: Facts) -> Finding {
+    if is_ours(error) { Finding::inconclusive(not_asked(reason.private), facts) } else { Finding::fail(reason, facts) }
+}
+
+/// What a reason means that may be that one.
+fn failed(reason: Reason, facts: Facts) -> Finding {
+    if reason.code == NO_SOCKETS { Finding::inconclusive(reason, facts) } else { Finding::fail(reason, facts) }
+}
+
+/// Its reason.
+fn not_asked(private: Option<String>) -> Reason {
+    let public = "was not asked: pulsegate has no file descriptor, port or memory left";
+    Reason { private, ..Reason::new(NO_SOCKETS, public) }
 }
 
 /// A duration in milliseconds, to a thousandth.

@@ -3,7 +3,7 @@ use std::path::PathBuf;
 use futures_util::future::BoxFuture;
 
 use super::single::Single;
-use super::{Check, Defaults, Kind, Prepare, Resources, procfs};
+use super::{Check, Defaults, Kind, Prepare, Resources, procfs, refused};
 use crate::health::{Facts, Finding, Reason};
 use crate::settings::read_ordinary;
 
@@ -69,7 +69,7 @@ fn look(target: &Target) -> Finding {
             Err(error) => {
                 let private = format!("{}: {error}", path.display());
                 let reason = Reason::new("pid_file_unreadable", "has no readable pid file").with_private(private);
-                return Finding::fail(reason, Facts::default());
+                return refused(&error, reason, Facts::default());
             }
         },
     };
@@ -81,6 +81,13 @@ fn look(target: &Target) -> Finding {
             facts.public("uptime_seconds", uptime.floor());
             Finding::pass(facts)
         }
-        None => Finding::fail(Reason::new("not_running", "is not running"), facts),
+        None => {
+            let reason = Reason::new("not_running", "is not running");
+            // Without a descriptor we would see nobody.
+            match std::fs::File::open("/proc/self") {
+                Err(error) => refused(&error, reason, facts),
+                Ok(_) => Finding::fail(reason, facts),
+            }
+        }
     }
 }

@@ -3,7 +3,7 @@ use tokio::time::Instant;
 use futures_util::future::BoxFuture;
 use tokio::net::TcpStream;
 
-use super::{Check, Defaults, Kind, Prepare, Resources};
+use super::{Check, Defaults, Kind, Prepare, Resources, refused};
 use crate::health::{Facts, Finding, Reason};
 
 pub(super) const KIND: Kind = Kind::of::<Tcp>(
@@ -45,7 +45,8 @@ impl Check for TcpCheck {
                 Ok(_) => Finding::pass(facts),
                 Err(error) => {
                     let private = format!("{}: {error}", self.address);
-                    Finding::fail(Reason::new("connect_failed", "cannot connect").with_private(private), facts)
+                    let reason = Reason::new("connect_failed", "cannot connect").with_private(private);
+                    refused(&error, reason, facts)
                 }
             }
         })

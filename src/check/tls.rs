@@ -6,7 +6,7 @@ use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpStream;
 use tokio::time::Instant;
 
-use super::{Check, Defaults, Kind, Prepare, Resources};
+use super::{Check, Defaults, Kind, Prepare, Resources, refused};
 use crate::clock::unix;
 use crate::health::{Fact, Facts, Finding, Reason};
 use crate::tls::{Client, ClientTls, Distrust, Name, expired_at, expires};
@@ -71,7 +71,7 @@ impl Check for TlsCheck {
                 Err(error) => {
                     let private = format!("{}:{}: {error}", self.host, self.port);
                     let reason = Reason::new("connect_failed", "cannot connect").with_private(private);
-                    return Finding::fail(reason, facts(None, begun, 0));
+                    return refused(&error, reason, facts(None, begun, 0));
                 }
             };
             let now = unix().as_secs();

@@ -3,6 +3,7 @@ use hyper::header::{CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER};
 use hyper::{Response, StatusCode};
 
 use super::http1::Malformed;
+use crate::shortage::is_ours;
 use crate::tls::Distrust;
 use crate::traffic::Failure;
 
@@ -303,11 +304,9 @@ impl Rejection {
 
     /// Why no connection came to be.
     pub(super) fn of_connect(error: &std::io::Error) -> Self {
-        use rustix::io::Errno;
-        // What we lack is not the app's fault.
-        let ours = [Errno::MFILE, Errno::NFILE, Errno::NOBUFS, Errno::NOMEM, Errno::ADDRNOTAVAIL];
         match error.kind() {
-            _ if ours.iter().any(|errno| error.raw_os_error() == Some(errno.raw_os_error())) => Self::NoSockets,
+            // What we lack is not the app's fault.
+            _ if is_ours(error) => Self::NoSockets,
             std::io::ErrorKind::ConnectionRefused | std::io::ErrorKind::NotFound => Self::ConnectRefused,
             std::io::ErrorKind::TimedOut => Self::ConnectTimeout,
             std::io::ErrorKind::ConnectionReset => Self::UpstreamClosed,

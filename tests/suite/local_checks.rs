@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use crate::support::{PATIENCE, Settings, Sidecar, Upstream, ask, await_value, eventually, home_with_login, run};
 
-const KEY: &str = "invented-key";
+pub(crate) const KEY: &str = "invented-key";
 
 /// A sidecar without checks, and an endpoint that tells all about those that are added.
 pub(crate) fn telling(upstream: &Upstream, key: &Path) -> Settings {

@@ -7,15 +7,16 @@ use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 
-use rustix::process::Signal;
+use rustix::process::{Pid, Resource, Rlimit, Signal, getrlimit, prlimit};
 use serde_json::{Value, json};
 use simple_dns::rdata::{A, RData};
 use simple_dns::{CLASS, Name, Packet, PacketFlag, ResourceRecord, TYPE};
 
-use crate::local_checks::{await_status, await_told, telling};
+use crate::local_checks::{KEY, await_status, await_told, telling};
 use crate::support::{
-    AppCertificates, CLOSED_PORT, CertificateFiles, PATIENCE, Process, SYSTEM_PATH, Settings, Sidecar, TlsFront,
-    Upstream, Validity, eventually_some, free_port, home_with_login, local, tool,
+    AppCertificates, CLOSED_PORT, CertificateFiles, Client, PATIENCE, Process, SYSTEM_PATH, Settings, Sidecar,
+    TlsFront, Upstream, Validity, await_value, eventually, eventually_some, free_port, home_with_login, local, run,
+    tool,
 };
 
 /// A check that is asked all the time, of something that takes a moment.
@@ -123,6 +124,66 @@ fn nginx_is_shaken_hands_with_and_asked() {
     nginx.signal(Signal::TERM);
     nginx.wait(PATIENCE);
     await_status(&sidecar, "tls", "unhealthy");
+}
+
+#[test]
+fn without_descriptors_of_ours_nothing_is_said_of_others() {
+    let upstream = Upstream::hello();
+    let home = home_with_login();
+    let key = home.path().join("key").display().to_string();
+    let address = upstream.port();
+    let settings = [
+        ("app", "http.path", Upstream::PROBE.to_owned()),
+        ("port", "tcp.address", format!("127.0.0.1:{address}")),
+        ("name", "dns.name", "a.example".to_owned()),
+        ("cache", "redis.url", format!("redis://127.0.0.1:{address}")),
+        ("mysql", "mysql.url", format!("mysql://a@127.0.0.1:{address}")),
+        ("remote", "grpc.url", format!("h2c://127.0.0.1:{address}")),
+        ("front", "tls.address", format!("127.0.0.1:{address}")),
+        ("file", "file.path", key),
+        ("folder", "directory.path", home.path().display().to_string()),
+        ("program", "process.name", "pulsegate".to_owned()),
+        ("sums", "integrity.directory", home.path().display().to_string()),
+    ];
+    let sums = home.path().join("sums").display().to_string();
+    let server = UdpSocket::bind(local(0)).expect("a port").local_addr().expect("an address").to_string();
+    let settings = settings.iter().fold(telling(&upstream, &home.path().join("key")), |known, (name, key, value)| {
+        steady(known, name).text(&format!("checks.{name}.{key}"), value)
+    });
+    let hashed = run(Command::new("sha256sum").arg("key").current_dir(home.path()));
+    std::fs::write(&sums, hashed.stdout).expect("a manifest");
+    let settings = settings.text("checks.name.dns.server", &server).text("checks.sums.integrity.manifest", &sums);
+    let settings = settings.text("proxy.timeouts.idle", "0");
+    let sidecar = Sidecar::start_in(home, &settings, |_| {});
+    let good = ["app", "port", "file", "folder", "program", "sums"];
+    for name in good {
+        await_status(&sidecar, name, "healthy");
+    }
+    let mut admin = Client::connect(sidecar.admin);
+    let mut ask = |path: &str| admin.ask("GET", path, &[("X-API-Key", KEY)], b"").expect("an answer");
+    assert_eq!(ask("/readyz").status, 503, "others are not there");
+    let process = i32::try_from(sidecar.process.id()).ok().and_then(Pid::from_raw);
+    let maximum = getrlimit(Resource::Nofile).maximum;
+    let limit = |most| prlimit(process, Resource::Nofile, Rlimit { current: Some(most), maximum }).expect("a limit");
+    // Not one more than there are.
+    limit(3);
+    let sentence = "was not asked: pulsegate has no file descriptor, port or memory left";
+    for name in ["name", "cache", "mysql", "remote", "front"] {
+        let told = || ask("/told").json()["components"][name].clone();
+        await_value(name, told, |told| told["error"] == format!("{name} {sentence}"));
+    }
+    for name in good {
+        let series = format!("pulsegate_check_runs_total{{check=\"{name}\",outcome=\"inconclusive\"}} ");
+        eventually(PATIENCE, "several runs", || {
+            let text = ask("/metrics").text().to_owned();
+            let runs = text.lines().find_map(|line| line.strip_prefix(&*series)?.parse().ok());
+            runs.is_some_and(|runs: f64| runs >= 3.0)
+        });
+        assert_eq!(ask("/told").json()["components"][name]["status"], "healthy");
+    }
+    limit(1024);
+    let log = sidecar.log();
+    assert!(good.iter().all(|name| log.matches(&format!("\"check\":\"{name}\"")).count() == 1), "{log}");
 }
 
 /// gRPC's own server, and its port.

@@ -19,9 +19,10 @@ pub(crate) use self::version::Version;
 use super::preset::Preset;
 use super::single::Single;
 use super::subprocess::{Output, Subprocess};
-use super::{Check, Defaults, Kind, Prepare, Resources};
+use super::{Check, Defaults, Kind, Prepare, Resources, failed, not_asked};
 use crate::health::{Facts, Finding, Reason};
 use crate::settings::{Node, Problems, Scheme, Setting};
+use crate::shortage::is_ours;
 
 pub(super) const KIND: Kind = Kind::of::<Cli>(
     "cli",
@@ -182,7 +183,7 @@ impl CliCheck {
                             _ => Finding::pass(facts),
                         }
                     }
-                    Err(reason) => Finding::fail(reason, facts),
+                    Err(reason) => failed(reason, facts),
                 }
             }
         }
@@ -253,6 +254,7 @@ pub(crate) async fn run_version(
     process.environment.extend(preset.quiet.iter().map(|(name, value)| ((*name).into(), (*value).into())));
     match process.run().await {
         Ok(output) => version_of(&output).map_err(broken),
+        Err(error) if is_ours(&error) => Err(not_asked(Some(error.to_string()))),
         Err(error) => Err(match error.kind() {
             std::io::ErrorKind::NotFound => broken("its interpreter is missing"),
             std::io::ErrorKind::PermissionDenied => {

@@ -4,6 +4,7 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use super::super::preset::{Login, Tokens};
 use crate::settings::open_ordinary;
+use crate::shortage::is_ours;
 
 /// What a login is, as far as it can be seen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -105,6 +106,8 @@ pub(super) fn read(login: &Login, path: &Path, now: Duration) -> Reading {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
             return Reading::of(LoginState::LoggedOut);
         }
+        // Of a file that we cannot open for want of a descriptor nothing is known.
+        Err(error) if is_ours(&error) => return problem(LoginState::Unknown, error.to_string()),
         Err(error) => return problem(LoginState::Unreadable, error.to_string()),
     };
     if text.len() as u64 > LARGEST {

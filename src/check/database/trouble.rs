@@ -1,5 +1,9 @@
+use std::io;
+
 use super::Address;
+use crate::check::{NO_SOCKETS, not_asked};
 use crate::health::{Facts, Finding, Reason};
+use crate::shortage::is_ours;
 
 /// Why a database did not do what it was asked.
 #[derive(Debug)]
@@ -13,6 +17,8 @@ pub(super) struct Trouble {
 pub(super) enum Kind {
     /// No connection.
     Connect,
+    /// We have no descriptor, port or memory left to ask it with.
+    NotAsked,
     /// A connection, but no TLS on it.
     Tls,
     /// Something answers that is no such database.
@@ -47,6 +53,7 @@ impl Kind {
     fn code(self) -> &'static str {
         match self {
             Self::Connect => "connect_failed",
+            Self::NotAsked => NO_SOCKETS,
             Self::Tls => "tls_failed",
             Self::Protocol => "protocol_error",
             Self::Lost => "connection_lost",
@@ -66,6 +73,7 @@ impl Kind {
     fn sentence(self) -> &'static str {
         match self {
             Self::Connect => "cannot connect",
+            Self::NotAsked => "was not asked",
             Self::Tls => "TLS handshake failed",
             Self::Protocol => "does not answer as such a database does",
             Self::Lost => "closed the connection",
@@ -86,6 +94,11 @@ impl Kind {
 impl Trouble {
     pub(super) fn of(kind: Kind, error: &dyn std::error::Error) -> Self {
         Self::new(kind, error.to_string())
+    }
+
+    /// No connection, for this error.
+    pub(super) fn connecting(error: &io::Error) -> Self {
+        Self::of(if is_ours(error) { Kind::NotAsked } else { Kind::Connect }, error)
     }
 
     pub(super) fn new(kind: Kind, detail: impl Into<String>) -> Self {
@@ -110,6 +123,9 @@ impl Trouble {
 
     pub(super) fn finding(&self, address: &Address, facts: Facts) -> Finding {
         let detail = address.clean(&format!("{address}: {}", self.detail));
+        if self.kind == Kind::NotAsked {
+            return Finding::inconclusive(not_asked(Some(detail)), facts);
+        }
         Finding::fail(Reason::new(self.kind.code(), self.kind.sentence()).with_private(detail), facts)
     }
 }

@@ -27,7 +27,7 @@ pub(super) async fn connect(address: &Address) -> Result<Box<dyn Stream>, Troubl
         }),
         Place::Path(path) => connect_unix(path).await.map(|stream| Box::new(stream) as Box<dyn Stream>),
     };
-    connected.map_err(|error| Trouble::of(Kind::Connect, &error))
+    connected.map_err(|error| Trouble::connecting(&error))
 }
 
 /// Shakes hands. A Unix socket needs no TLS: nobody is in between.

@@ -11,7 +11,7 @@ use hyper::header::{HeaderMap, HeaderName, HeaderValue};
 use regex_lite::Regex;
 
 use self::health::{Health, Told};
-use super::{Check, Defaults, Kind, Prepare, Resources};
+use super::{Check, Defaults, Kind, Prepare, Resources, refused};
 use crate::fetch::{Answer, FetchError, Question, fetch};
 use crate::health::{Fact, Facts, Finding, Outcome, Reason};
 use crate::settings::{Environment, Line, Node, Problems, Scheme, Secret, Setting, Url, Value};
@@ -119,14 +119,14 @@ impl Check for HttpCheck {
                         (_, None) => Finding::pass(facts),
                     }
                 }
-                Err(error) => Finding::fail(self.unreachable(&error), facts),
+                Err(error) => self.unreachable(&error, facts),
             }
         })
     }
 }
 
 impl HttpCheck {
-    fn unreachable(&self, error: &FetchError) -> Reason {
+    fn unreachable(&self, error: &FetchError, facts: Facts) -> Finding {
         let (code, public) = match error {
             FetchError::Connect(_) => ("connect_failed", "cannot connect"),
             FetchError::Tls(_) => ("tls_failed", "TLS handshake failed"),
@@ -134,7 +134,11 @@ impl HttpCheck {
             FetchError::Url => ("bad_url", "has a URL that cannot be asked"),
         };
         // The path may hold a token; the authority cannot.
-        Reason::new(code, public).with_private(format!("{}: {error}", self.question.url.authority()))
+        let reason = Reason::new(code, public).with_private(format!("{}: {error}", self.question.url.authority()));
+        match error {
+            FetchError::Connect(error) => refused(error, reason, facts),
+            _ => Finding::fail(reason, facts),
+        }
     }
 
     fn judge(&self, answer: &Answer) -> Option<Reason> {

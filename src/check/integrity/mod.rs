@@ -14,7 +14,7 @@ use self::manifest::{Entry, Malformed, parse};
 use self::verify::{Known, Verdict, Verifier};
 use super::regular::{Refused, Regular};
 use super::single::{Cancel, Cancelled, Single};
-use super::{Check, Defaults, Kind, Prepare, Resources};
+use super::{Check, Defaults, Kind, Prepare, Resources, failed, not_asked, refused};
 use crate::clock::unix;
 use crate::health::{Fact, Facts, Finding, Reason};
 
@@ -99,7 +99,7 @@ impl Counts {
             Verdict::Changed => &mut self.changed,
             Verdict::Missing => &mut self.missing,
             Verdict::Refused => &mut self.refused,
-            Verdict::Unreadable => &mut self.unreadable,
+            Verdict::Unreadable | Verdict::NotAsked => &mut self.unreadable,
         } += 1;
         if verdict != Verdict::Matches && self.bad.len() < MOST_NAMED {
             self.bad.push(entry.name.clone());
@@ -111,7 +111,7 @@ impl Integrity {
     fn verify(&self, known: &mut Known, cancelled: &Cancelled) -> Finding {
         let entries = match self.entries() {
             Ok(entries) => entries,
-            Err(reason) => return Finding::fail(reason, nothing_known()),
+            Err(reason) => return failed(reason, nothing_known()),
         };
         let now = i64::try_from(unix().as_secs()).unwrap_or(i64::MAX);
         let mut verifier = match Verifier::new(&self.directory, known, cancelled, now) {
@@ -119,7 +119,7 @@ impl Integrity {
             Err(error) => {
                 let private = format!("{}: {error}", self.directory.display());
                 let reason = Reason::new("directory_unreadable", "has no readable directory").with_private(private);
-                return Finding::fail(reason, nothing_known());
+                return refused(&error, reason, nothing_known());
             }
         };
         let mut counts = Counts::default();
@@ -128,6 +128,9 @@ impl Integrity {
                 // Nobody will read this.
                 return Finding::inconclusive(Reason::new("stopping", "is stopping"), nothing_known());
             };
+            if verdict == Verdict::NotAsked {
+                return Finding::inconclusive(not_asked(None), nothing_known());
+            }
             counts.add(verdict, entry);
         }
         if known.len() > entries.len() {

@@ -12,6 +12,7 @@ use rustix::io::Errno;
 
 use super::super::single::Cancelled;
 use super::manifest::{Entry, Hash};
+use crate::shortage::is_ours;
 
 /// So much of a file is in memory at a time.
 const CHUNK: usize = 256 * 1024;
@@ -60,6 +61,8 @@ pub(super) enum Verdict {
     /// A symbolic link, something that is no file, or a name that leads out of the directory.
     Refused,
     Unreadable,
+    /// We have no descriptor or memory left to open it with.
+    NotAsked,
 }
 
 /// Compares files with their lines.
@@ -106,7 +109,7 @@ impl<'a> Verifier<'a> {
         }
         let file = open(parent, name, OFlags::RDONLY | OFlags::NONBLOCK)?;
         let before = regular(&file)?;
-        let Some(hash) = self.digest(file.try_clone().map_err(|_| Verdict::Unreadable)?)? else { return Ok(None) };
+        let Some(hash) = self.digest(&file)? else { return Ok(None) };
         let settled = self.now.saturating_sub(before.changed.0) >= UNSETTLED;
         if settled && regular(&file)? == before {
             self.known.insert(parts.to_vec(), Hashed { stamp: before, hash });
@@ -116,7 +119,7 @@ impl<'a> Verifier<'a> {
         Ok(Some(hash))
     }
 
-    fn digest(&mut self, mut file: File) -> Result<Option<Hash>, Verdict> {
+    fn digest(&mut self, mut file: &File) -> Result<Option<Hash>, Verdict> {
         let mut context = Context::new(&SHA256);
         let mut chunk = vec![0; CHUNK];
         loop {
@@ -173,6 +176,7 @@ fn verdict(error: Errno) -> Verdict {
         Errno::NOENT => Verdict::Missing,
         // A symbolic link, or a file, where a directory should be.
         Errno::LOOP | Errno::NOTDIR => Verdict::Refused,
+        _ if is_ours(&error.into()) => Verdict::NotAsked,
         _ => Verdict::Unreadable,
     }
 }

@@ -10,6 +10,7 @@ use crate::check::database::sql::{Ask, SqlSession};
 use crate::check::database::trouble::{Kind, Trouble};
 use crate::check::database::{APPLICATION, Place, Target};
 use crate::health::Fact;
+use crate::shortage::is_ours;
 
 /// A session at MySQL or MariaDB.
 pub(in crate::check::database) struct MysqlSession {
@@ -211,6 +212,7 @@ fn of_stream(error: &io::Error, connecting: bool) -> Kind {
         _ if error.get_ref().is_some_and(<dyn std::error::Error + Send + Sync>::is::<rustls::Error>) => Kind::Tls,
         io::ErrorKind::UnexpectedEof | io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe => Kind::Lost,
         io::ErrorKind::InvalidData | io::ErrorKind::InvalidInput => Kind::Protocol,
+        _ if connecting && is_ours(error) => Kind::NotAsked,
         _ if connecting => Kind::Connect,
         _ => Kind::Lost,
     }

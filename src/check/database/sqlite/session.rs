@@ -159,9 +159,9 @@ impl SqliteSession {
 /// Whether the file says that it has a log (SQLite's file format, section 1.3.3).
 fn is_in_wal_mode(path: &Path) -> Result<bool, Trouble> {
     use std::io::Read as _;
-    let missing = |error: std::io::Error| {
-        let kind = if error.kind() == std::io::ErrorKind::NotFound { Kind::Missing } else { Kind::Connect };
-        Trouble::of(kind, &error)
+    let missing = |error: std::io::Error| match error.kind() {
+        std::io::ErrorKind::NotFound => Trouble::of(Kind::Missing, &error),
+        _ => Trouble::connecting(&error),
     };
     // Not a pipe, which would be waited for.
     if !std::fs::metadata(path).map_err(missing)?.is_file() {
