@@ -3,6 +3,7 @@
 //! A connection of its own each time: a check must notice that nothing accepts connections any more, which a kept
 //! connection would hide.
 
+use std::error::Error as _;
 use std::fmt;
 use std::sync::Arc;
 
@@ -79,6 +80,25 @@ impl fmt::Display for FetchError {
 }
 
 impl std::error::Error for FetchError {}
+
+impl FetchError {
+    /// Whether the connection was closed or reset before the answer was whole. What came until then may have been HTTP.
+    #[must_use]
+    pub fn is_closed(&self) -> bool {
+        use std::io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset, NotConnected, UnexpectedEof};
+        let io = match self {
+            Self::Protocol(error) if error.is_incomplete_message() || error.is_canceled() || error.is_closed() => {
+                return true;
+            }
+            Self::Protocol(error) => error.source().and_then(|source| source.downcast_ref::<std::io::Error>()),
+            Self::Http2(error) => error.get_io(),
+            Self::Connect(_) | Self::Tls(_) | Self::Url => None,
+        };
+        io.is_some_and(|error| {
+            matches!(error.kind(), BrokenPipe | ConnectionAborted | ConnectionReset | NotConnected | UnexpectedEof)
+        })
+    }
+}
 
 /// Asks. Without a deadline of its own: callers have one.
 ///

@@ -1,6 +1,6 @@
 //! Checks of other servers: TLS, DNS, gRPC, and the health bodies of dependencies.
 
-use std::io::Write as _;
+use std::io::{Read as _, Write as _};
 use std::net::{TcpListener, UdpSocket};
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -184,6 +184,55 @@ fn without_descriptors_of_ours_nothing_is_said_of_others() {
     limit(1024);
     let log = sidecar.log();
     assert!(good.iter().all(|name| log.matches(&format!("\"check\":\"{name}\"")).count() == 1), "{log}");
+}
+
+/// A server that reads what it is asked, says this, and closes, or resets.
+fn closer(says: &'static [u8], resets: bool) -> u16 {
+    let listener = TcpListener::bind(local(0)).expect("a port");
+    let port = listener.local_addr().expect("an address").port();
+    std::thread::spawn(move || {
+        // Ends with the test program.
+        for mut stream in listener.incoming().flatten() {
+            // What is not read when a socket closes makes a reset of it.
+            let room = if resets { 1 } else { 64 * 1024 };
+            let _ = stream.read(&mut vec![0; room]);
+            let _ = stream.write_all(says);
+        }
+    });
+    port
+}
+
+#[test]
+fn who_closes_without_an_answer_is_told_from_who_answers_in_another_protocol() {
+    let upstream = Upstream::hello();
+    let home = home_with_login();
+    let servers: [(&str, &'static [u8], bool); 6] = [
+        ("close", b"", false),
+        ("reset", b"", true),
+        ("head", b"HTTP/1.1 200 OK\r\nContent-", false),
+        ("body", b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nnot so much", false),
+        ("garbage", b"220 mail.example ready\r\n", false),
+        ("number", b"HTTP/1.1 abc OK\r\n\r\n", false),
+    ];
+    let key = home.path().join("key");
+    let settings = servers.iter().fold(telling(&upstream, &key), |settings, (name, says, resets)| {
+        let url = format!("http://127.0.0.1:{}/", closer(says, *resets));
+        steady(settings, name).text(&format!("checks.{name}.http.url"), &url)
+    });
+    let sidecar = Sidecar::start_in(home, &settings, |_| {});
+    for (name, ..) in &servers {
+        await_status(&sidecar, name, "unhealthy");
+    }
+    for (name, ..) in &servers {
+        let line =
+            sidecar.log().lines().find(|line| line.contains(&format!("\"check\":\"{name}\""))).map(str::to_owned);
+        let line: Value = serde_json::from_str(&line.expect("a line")).expect("JSON");
+        let (code, sentence) = match *name {
+            "garbage" | "number" => ("not_http", "does not answer in HTTP"),
+            _ => ("connection_closed", "closes the connection before it has answered"),
+        };
+        assert_eq!((&line["code"], &line["sentence"]), (&json!(code), &json!(sentence)), "{line}");
+    }
 }
 
 /// gRPC's own server, and its port.

@@ -130,6 +130,7 @@ impl HttpCheck {
         let (code, public) = match error {
             FetchError::Connect(_) => ("connect_failed", "cannot connect"),
             FetchError::Tls(_) => ("tls_failed", "TLS handshake failed"),
+            error if error.is_closed() => ("connection_closed", "closes the connection before it has answered"),
             FetchError::Protocol(_) | FetchError::Http2(_) => ("not_http", "does not answer in HTTP"),
             FetchError::Url => ("bad_url", "has a URL that cannot be asked"),
         };
