@@ -23,7 +23,7 @@
 //! | [`journal`] | standard error as a queue: whoever logs waits for nobody | know what is logged |
 //! | [`loopback`] | what a connection that never leaves the machine can do without | know what it carries |
 //! | [`unsent`] | how much the kernel takes for a connection that it cannot send yet | know what it carries |
-//! | [`shortage`] | errors that say nothing of what was asked for | do I/O |
+//! | [`shortage`] | errors that say nothing of what was asked for, or pass by themselves | do I/O |
 //! | [`llm`] | what a model's answer says of itself, read as it passes | do I/O |
 //! | [`traffic`] | counters of proxied requests | know of HTTP types beyond method and status |
 //! | [`tls`] | certificates and keys from files, by rustls | do I/O on sockets |

@@ -19,6 +19,7 @@ use crate::config::{Config, Digests};
 use crate::events::Webhook;
 use crate::proxy::resize;
 use crate::settings::Problem;
+use crate::shortage::passes_as_told;
 use crate::supervise::AppStatus;
 
 /// Reloads that wait for their turn; more are refused.
@@ -149,7 +150,6 @@ impl Reloader {
 
     /// Reads everything, on a thread of its own: the management port answers meanwhile.
     async fn read(&mut self) -> Result<Read, Vec<String>> {
-        const NO_ANSWER: &str = "the configuration's files cannot be read: their file system does not answer";
         if self.stuck.as_ref().is_some_and(|reading| !reading.is_finished()) {
             return Err(vec![NO_ANSWER.into()]);
         }
@@ -237,6 +237,13 @@ impl Reloader {
         self.watched.send_if_modified(|watched| std::mem::replace(watched, files_now.clone()) != files_now);
         (self.config, self.resources, self.files) = (config, resources, files);
     }
+}
+
+const NO_ANSWER: &str = "the configuration's files cannot be read: their file system does not answer";
+
+/// Whether what a reload failed for may pass with nothing changed, so that nobody will ask for another one.
+pub(super) fn may_pass(problems: &[String]) -> bool {
+    problems.iter().any(|problem| problem == NO_ANSWER || passes_as_told(problem))
 }
 
 fn is_pipe(path: &Path) -> bool {

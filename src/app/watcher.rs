@@ -13,8 +13,10 @@ use tokio::io::unix::AsyncFd;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, timeout_at};
 
-use super::reload::ReloadHandle;
-use crate::config::{Digests, digests};
+use super::reload::{ReloadHandle, may_pass};
+use crate::clock::back_off;
+use crate::config::{Digests, digests_since};
+use crate::shortage::passes;
 
 /// After a change, this long without another one, and then the files are looked at. Editors and mounts make several.
 const QUIET: Duration = Duration::from_millis(100);
@@ -31,11 +33,17 @@ const MOST_LINKS: usize = 40;
 /// The files whose change is a reason to reload, with what they held when they were read; none if nobody wants to be told.
 pub(super) type Watched = Digests;
 
-/// Asks for a reload when what the files hold has changed. Wakes up only when something happens beside them.
+/// What cannot be read for what may pass is looked at again after so long, and then less and less often.
+const FIRST_PAUSE: Duration = Duration::from_secs(5);
+const LONGEST_PAUSE: Duration = Duration::from_secs(60);
+
+/// Asks for a reload when what the files hold has changed. Wakes up only when something happens beside them, or when something
+/// could not be read that may be readable by now.
 pub(super) async fn watch(mut watched: watch::Receiver<Watched>, reload: ReloadHandle) {
-    let mut complained = false;
     let mut in_effect = watched.borrow_and_update().clone();
     let mut seen = in_effect.clone();
+    let mut again = Again::default();
+    let mut eyes = None;
     loop {
         let listed = watched.borrow_and_update().clone();
         if listed != in_effect {
@@ -44,43 +52,30 @@ pub(super) async fn watch(mut watched: watch::Receiver<Watched>, reload: ReloadH
             in_effect = listed;
         }
         let files: Vec<PathBuf> = seen.iter().map(|(file, _)| file.clone()).collect();
-        let eyes = if files.is_empty() { None } else { Some(Eyes::open(&files)) };
-        match eyes {
-            Some(Ok(mut eyes)) => loop {
-                // First with what is there: it may have changed before anybody looked.
-                let now = states_of(&files, &seen).await;
-                if now != seen {
-                    let now = settled(&files, now).await;
-                    if now == seen {
-                        // Written anew, and the same: it was empty for a moment.
-                        continue;
-                    }
-                    seen = now;
-                    let _ = reload.reload(CAUSE).await;
-                    break;
+        let looking = again.look(&mut eyes, &files);
+        // First at what is there: it may have changed before anybody looked.
+        if looking && again.pause.is_none() {
+            let (now, unread) = look(&seen).await;
+            if now != seen {
+                seen = now;
+                let outcome = reload.reload(CAUSE).await;
+                let failed = outcome.is_err_and(|problems| may_pass(&problems));
+                if failed {
+                    seen.clone_from(&in_effect);
                 }
-                tokio::select! {
-                    changed = watched.changed() => match changed {
-                        Ok(()) => break,
-                        Err(_) => return,
-                    },
-                    () = eyes.until_quiet() => eyes.look_at(&files),
-                }
+                again.note(unread.as_ref(), failed);
+                // Another list of files may be there by now.
+                continue;
+            }
+            again.note(unread.as_ref(), false);
+        }
+        tokio::select! {
+            changed = watched.changed() => match changed {
+                Ok(()) => again.pause = None,
+                Err(_) => return,
             },
-            Some(Err(error)) => {
-                if !complained {
-                    tracing::warn!(%error, "files are not watched: use SIGHUP or `pulsegate reload`");
-                }
-                complained = true;
-                if watched.changed().await.is_err() {
-                    return;
-                }
-            }
-            None => {
-                if watched.changed().await.is_err() {
-                    return;
-                }
-            }
+            () = until_quiet(&mut eyes) => again.pause = None,
+            () = again.paused() => {}
         }
     }
 }
@@ -88,25 +83,96 @@ pub(super) async fn watch(mut watched: watch::Receiver<Watched>, reload: ReloadH
 /// What the log names as the cause.
 pub(super) const CAUSE: &str = "changed files";
 
-async fn states_of(files: &[PathBuf], last: &Digests) -> Digests {
-    let files = files.to_vec();
-    // A panic in there is none of ours; then nothing has changed.
-    tokio::task::spawn_blocking(move || digests(&files)).await.unwrap_or_else(|_| last.clone())
+/// What could not be done, and is to be done again although nothing happens.
+#[derive(Default)]
+struct Again {
+    failures: u32,
+    /// Until then nothing is looked at, unless something happens.
+    pause: Option<Duration>,
+    /// Whether the log has it already that files cannot be watched, or not be read.
+    told: bool,
 }
 
-/// Waits until two looks, [`QUIET`] apart, see the same: what somebody is writing just now may be empty, which is a
-/// configuration too. Whatever is there after [`LONGEST`] is taken.
-async fn settled(files: &[PathBuf], mut last: Digests) -> Digests {
+impl Again {
+    /// Has the eyes look at these files; tells whether there is anything to see.
+    fn look(&mut self, eyes: &mut Option<Eyes>, files: &[PathBuf]) -> bool {
+        if files.is_empty() {
+            *eyes = None;
+        } else if let Some(eyes) = eyes {
+            eyes.look_at(files);
+        } else if self.pause.is_none() {
+            match Eyes::open(files) {
+                Ok(opened) => *eyes = Some(opened),
+                Err(error) => {
+                    if !std::mem::replace(&mut self.told, true) {
+                        tracing::warn!(%error, "files are not watched: use SIGHUP or `pulsegate reload`");
+                    }
+                    if passes(&error) {
+                        self.after_a_pause();
+                    }
+                }
+            }
+        }
+        eyes.is_some()
+    }
+
+    /// How a look went: what could not be read, and whether what came of it failed for what may pass.
+    fn note(&mut self, unread: Option<&io::Error>, failed: bool) {
+        if let Some(error) = unread
+            && !std::mem::replace(&mut self.told, true)
+        {
+            tracing::warn!(%error, "files that are watched cannot be read: they are looked at again");
+        }
+        if unread.is_some() || failed {
+            self.after_a_pause();
+        } else {
+            *self = Self::default();
+        }
+    }
+
+    fn after_a_pause(&mut self) {
+        self.failures = self.failures.saturating_add(1);
+        self.pause = Some(back_off(FIRST_PAUSE, LONGEST_PAUSE, self.failures));
+    }
+
+    /// Waits until it is time, if anything is to be done again.
+    async fn paused(&mut self) {
+        match self.pause {
+            Some(pause) => sleep(pause).await,
+            None => std::future::pending().await,
+        }
+        self.pause = None;
+    }
+}
+
+/// What the files hold now. What somebody is writing just now may be empty, which is a configuration too: if it is not what it
+/// was, looks go on until two of them, [`QUIET`] apart, see the same. Whatever is there after [`LONGEST`] is taken.
+async fn look(seen: &Digests) -> (Digests, Option<io::Error>) {
+    let (mut last, mut unread) = states_of(seen).await;
     let limit = Instant::now() + LONGEST;
-    while Instant::now() < limit {
+    while last != *seen && Instant::now() < limit {
         sleep(QUIET).await;
-        let now = states_of(files, &last).await;
+        let now;
+        (now, unread) = states_of(&last).await;
         if now == last {
             break;
         }
         last = now;
     }
-    last
+    (last, unread)
+}
+
+async fn states_of(last: &Digests) -> (Digests, Option<io::Error>) {
+    let files = last.clone();
+    // A panic in there is none of ours; then nothing has changed.
+    tokio::task::spawn_blocking(move || digests_since(&files)).await.unwrap_or_else(|_| (last.clone(), None))
+}
+
+async fn until_quiet(eyes: &mut Option<Eyes>) {
+    match eyes {
+        Some(eyes) => eyes.until_quiet().await,
+        None => std::future::pending().await,
+    }
 }
 
 /// Watches the directories in which the files stand, and the links that lead to them: a file is often replaced, and in
@@ -240,14 +306,19 @@ fn parts(path: &Path) -> impl Iterator<Item = OsString> + '_ {
 #[cfg(test)]
 mod tests {
     use std::os::unix::fs::symlink;
+    use std::path::PathBuf;
 
     use std::time::Duration;
 
     use tokio::sync::watch;
 
-    use super::{trail, watch as watch_files};
+    use super::{Digests, trail, watch as watch_files};
     use crate::app::reload::ReloadHandle;
-    use crate::config::digests;
+    use crate::config::digests_since;
+
+    fn digests(files: &[PathBuf]) -> Digests {
+        digests_since(&files.iter().map(|file| (file.clone(), 0)).collect()).0
+    }
 
     #[tokio::test]
     async fn what_has_changed_since_it_was_read_is_noticed_although_nobody_looked() {
@@ -275,6 +346,32 @@ mod tests {
         let noticed = tokio::time::timeout(Duration::from_secs(30), noticed);
         tokio::select! {
             noticed = noticed => noticed.expect("it is noticed"),
+            () = watch_files(watched, handle) => panic!("it goes on watching"),
+        }
+    }
+
+    #[tokio::test]
+    async fn a_reload_that_failed_for_what_passes_is_asked_for_again_and_no_other() {
+        let home = tempfile::tempdir().expect("a directory");
+        let files = [home.path().join("a.toml")];
+        std::fs::write(&files[0], "as it was read").expect("a file");
+        let (_listed, watched) = watch::channel(digests(&files));
+        std::fs::write(&files[0], "as it is now").expect("a file");
+        let (handle, mut orders) = ReloadHandle::new();
+        let asked = async {
+            let fail = |told: Option<tokio::sync::oneshot::Sender<_>>, problem: &str| {
+                told.expect("somebody waits").send(Err(vec![problem.to_owned()])).expect("somebody waits");
+            };
+            let (_, told) = orders.recv().await.expect("an order");
+            fail(told, "a.toml:1:1: the configuration cannot be read: Too many open files (os error 24)");
+            let (_, told) = orders.recv().await.expect("another, by itself");
+            fail(told, "a.toml:1:1: not valid TOML");
+            let longer = super::FIRST_PAUSE + Duration::from_secs(1);
+            assert!(tokio::time::timeout(longer, orders.recv()).await.is_err(), "that is told once");
+        };
+        let asked = tokio::time::timeout(Duration::from_secs(60), asked);
+        tokio::select! {
+            asked = asked => asked.expect("it is asked for again"),
             () = watch_files(watched, handle) => panic!("it goes on watching"),
         }
     }

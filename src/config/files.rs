@@ -1,11 +1,12 @@
 use std::hash::{DefaultHasher, Hash, Hasher as _};
-use std::io::Read as _;
+use std::io::{self, Read as _};
 use std::path::{Component, Path, PathBuf};
 
 use super::{CheckConfig, Config};
 use crate::admin::{Credentials, Place};
 use crate::events::WebhookSettings;
 use crate::settings::{Address, Node, Value, open_ordinary};
+use crate::shortage::passes;
 
 /// More of a file is not looked at: no configuration, key or certificate is so large.
 const LARGEST: u64 = 4 * 1024 * 1024;
@@ -83,11 +84,15 @@ impl Config {
 pub(super) fn digest(files: &[impl AsRef<Path>]) -> u64 {
     let mut hasher = DefaultHasher::new();
     for path in files {
-        let mut content = Vec::new();
-        let read = open_ordinary(path.as_ref()).and_then(|file| file.take(LARGEST).read_to_end(&mut content));
-        add_state(&mut hasher, path.as_ref(), read.is_ok().then_some(content.as_slice()));
+        add_state(&mut hasher, path.as_ref(), content(path.as_ref()).ok().as_deref());
     }
     hasher.finish()
+}
+
+fn content(path: &Path) -> io::Result<Vec<u8>> {
+    let mut content = Vec::new();
+    open_ordinary(path)?.take(LARGEST).read_to_end(&mut content)?;
+    Ok(content)
 }
 
 /// The same of one file whose content has just been read.
@@ -106,8 +111,23 @@ pub type Digests = Vec<(PathBuf, u64)>;
 
 /// What these files hold now.
 #[must_use]
-pub fn digests(files: &[PathBuf]) -> Digests {
+pub(super) fn digests(files: &[PathBuf]) -> Digests {
     files.iter().map(|file| (file.clone(), digest(&[file]))).collect()
+}
+
+/// What these files hold now, since it was this. One that cannot be read for what may pass is taken to hold what it held, and
+/// the first such error is told.
+#[must_use]
+pub fn digests_since(last: &Digests) -> (Digests, Option<io::Error>) {
+    let mut unread = None;
+    let now = last.iter().map(|(file, before)| match content(file) {
+        Err(error) if passes(&error) => {
+            unread.get_or_insert(error);
+            (file.clone(), *before)
+        }
+        read => (file.clone(), digest_of_content(file, read.ok().as_deref())),
+    });
+    (now.collect(), unread)
 }
 
 #[cfg(test)]

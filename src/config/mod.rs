@@ -27,7 +27,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 pub use self::checks::{CheckConfig, CheckSettings};
-pub use self::files::{Digests, digests};
+pub use self::files::{Digests, digests_since};
 pub use self::layers::Flag;
 pub use self::overlooked::Overlooked;
 pub use self::schema::schema;

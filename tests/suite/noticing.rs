@@ -5,6 +5,8 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::process::Command;
 
+use rustix::process::{Pid, Resource, Rlimit, getrlimit, prlimit};
+
 use crate::support::{PATIENCE, Settings, Sidecar, Upstream, ask, eventually, home_with_login, run};
 
 fn with_key(upstream: &Upstream, key: &Path) -> Settings {
@@ -90,4 +92,28 @@ fn a_pipe_in_the_place_of_a_key_is_refused_and_waited_for_by_nobody() {
     eventually(PATIENCE, "it is refused", || sidecar.log().contains("the configuration's file is a pipe"));
     put(&file, &settings.text("service.version", "2").to_toml(), 0o644);
     eventually(PATIENCE, "the file is read", || sidecar.log().contains("\"changed\":\"service.version\""));
+}
+
+#[test]
+fn what_changes_while_no_descriptor_is_free_is_read_when_one_is() {
+    let upstream = Upstream::hello();
+    let home = home_with_login();
+    let key = home.path().join("key");
+    put(&key, "first-invented-key", 0o644);
+    let settings = with_key(&upstream, &key);
+    let sidecar = Sidecar::start_in(home, &settings, |_| {}).ready();
+    assert!(admits(&sidecar, "first-invented-key"));
+    let process = i32::try_from(sidecar.process.id()).ok().and_then(Pid::from_raw);
+    let maximum = getrlimit(Resource::Nofile).maximum;
+    let limit = |most| prlimit(process, Resource::Nofile, Rlimit { current: Some(most), maximum }).expect("a limit");
+    // Not one more than there are.
+    limit(3);
+    put(&key, "second-invented-key", 0o644);
+    let told = "files that are watched cannot be read: they are looked at again";
+    eventually(PATIENCE, "it is told", || sidecar.log().contains(told));
+    limit(1024);
+    // Nothing happens any more, and it is looked at.
+    eventually(PATIENCE, "the new key is in effect", || admits(&sidecar, "second-invented-key"));
+    assert_eq!(sidecar.log().matches(told).count(), 1);
+    assert!(!sidecar.log().contains("not reloaded"), "{}", sidecar.log());
 }
