@@ -101,10 +101,11 @@ impl Reloader {
             let outcome = self.reload(cause).await;
             self.manager.reloaded().await;
             let took_ms = begun.elapsed().as_secs_f64() * 1e3;
+            let was_good = self.standing.reloads.succeeded();
             self.standing.reloads.note(outcome.is_ok());
             match &outcome {
-                // As when somebody else has reloaded what was just written.
-                Ok(changed) if changed.is_empty() && cause == CHANGED_FILES => {}
+                // As when somebody else has reloaded what was just written. Of an error the log says that it is over.
+                Ok(changed) if changed.is_empty() && cause == CHANGED_FILES && was_good => {}
                 Ok(changed) if changed.is_empty() => tracing::info!(cause, "reloaded: nothing has changed"),
                 Ok(changed) => {
                     let named = changed[..changed.len().min(MOST_NAMED)].join(", ");

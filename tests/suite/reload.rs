@@ -151,6 +151,19 @@ fn what_is_wrong_changes_nothing_and_is_told_in_full() {
 }
 
 #[test]
+fn that_a_refused_file_is_as_it_was_is_told() {
+    let upstream = app("app");
+    let settings = Sidecar::bare(&upstream);
+    let sidecar = Sidecar::start(&settings).ready();
+    let last = || outcomes(&sidecar).last().map(|outcome| outcome.message.clone()).unwrap_or_default();
+    write(&sidecar, &settings.clone().text("proxy.upsteam", "x"));
+    eventually(PATIENCE, "it is refused", || last() == "not reloaded: everything stays as it was");
+    write(&sidecar, &settings);
+    eventually(PATIENCE, "it is over", || last() == "reloaded: nothing has changed");
+    sidecar.assert_metric("pulsegate_config_last_reload_success", &[], 1.0);
+}
+
+#[test]
 fn what_needs_a_restart_is_refused_with_everything_else() {
     let upstream = app("app");
     let settings = quiet(Sidecar::bare(&upstream));
