@@ -96,6 +96,12 @@ impl Reloader {
     /// Reloads as often as it is asked to.
     pub(super) async fn run(mut self, mut orders: mpsc::Receiver<Order>) {
         while let Some((cause, told)) = orders.recv().await {
+            if self.way.is_stopping() {
+                // Nothing is wrong with the configuration: no error, and no failure that an alert would see.
+                tracing::info!(cause, "not reloaded: {STOPPING}");
+                let _ = told.map(|told| told.send(Err(vec![STOPPING.into()])));
+                continue;
+            }
             let begun = Instant::now();
             self.manager.reloading().await;
             let outcome = self.reload(cause).await;
@@ -128,9 +134,6 @@ impl Reloader {
     }
 
     async fn reload(&mut self, cause: &str) -> Outcome {
-        if self.way.is_stopping() {
-            return Err(vec!["the process has been told to stop".into()]);
-        }
         // Nobody has asked for it to be opened: it would be waited for, perhaps without end.
         if cause == CHANGED_FILES && self.config.sources().file.as_deref().is_some_and(is_pipe) {
             return Err(vec!["the configuration's file is a pipe or a device by now, and is not waited for".into()]);
@@ -239,6 +242,8 @@ impl Reloader {
         (self.config, self.resources, self.files) = (config, resources, files);
     }
 }
+
+const STOPPING: &str = "the process has been told to stop";
 
 const NO_ANSWER: &str = "the configuration's files cannot be read: their file system does not answer";
 

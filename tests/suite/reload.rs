@@ -164,6 +164,20 @@ fn that_a_refused_file_is_as_it_was_is_told() {
 }
 
 #[test]
+fn a_reload_at_the_end_is_no_failure() {
+    let upstream = app("app");
+    let settings = Sidecar::bare(&upstream).text("shutdown.lame_duck", "2s");
+    let sidecar = Sidecar::start(&settings).ready();
+    sidecar.terminate();
+    sidecar.await_code("/readyz", 503);
+    assert_eq!(hang_up(&sidecar).message, "not reloaded: the process has been told to stop");
+    write(&sidecar, &settings.text("service.version", "2"));
+    eventually(PATIENCE, "changed files ask in vain too", || outcomes(&sidecar).len() == 2);
+    sidecar.assert_metric("pulsegate_config_last_reload_success", &[], 1.0);
+    assert!(!sidecar.log().contains("\"ERROR\""), "{}", sidecar.log());
+}
+
+#[test]
 fn what_needs_a_restart_is_refused_with_everything_else() {
     let upstream = app("app");
     let settings = quiet(Sidecar::bare(&upstream));
