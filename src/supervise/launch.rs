@@ -17,6 +17,9 @@ use crate::settings::{Environment, Scheme, Url};
 /// cannot be done by us in safe Rust.
 pub const HELPER: &str = "become-the-app";
 
+/// Our own program, also when its file has been replaced since.
+const OURSELVES: &str = "/proc/self/exe";
+
 /// What a service manager says to us, not to our app: that would answer in our place.
 const OUR_MANAGERS: [&str; 3] = ["NOTIFY_SOCKET", "WATCHDOG_PID", "WATCHDOG_USEC"];
 
@@ -40,15 +43,19 @@ pub enum LaunchError {
     NotExecutable(PathBuf),
     /// No such directory to run it in.
     NoDirectory(PathBuf),
+    /// No `/proc`, by which we find ourselves to begin the app with.
+    NoProc,
 }
 
 impl LaunchError {
-    /// The exit code that shells give for it.
+    /// The exit code that shells give for it, or 1.
     #[must_use]
     pub fn code(&self) -> u8 {
         match self {
             Self::NotFound(_) => NOT_FOUND,
             Self::NotExecutable(_) | Self::NoDirectory(_) => NOT_EXECUTABLE,
+            // It is not about the command.
+            Self::NoProc => 1,
         }
     }
 }
@@ -66,6 +73,11 @@ impl fmt::Display for LaunchError {
             Self::NoDirectory(path) => {
                 write!(f, "cannot start the app: there is no directory {} to run it in (app.directory)", path.display())
             }
+            Self::NoProc => write!(
+                f,
+                "cannot start the app: there is no {OURSELVES}, which pulsegate begins it with: mount proc at /proc, or \
+                 start the app yourself, and pulsegate without `run -- COMMAND`"
+            ),
         }
     }
 }
@@ -76,7 +88,7 @@ impl Launch {
     /// How to start the app of these settings; `None`: somebody else does.
     ///
     /// # Errors
-    /// There is no such program.
+    /// There is no such program, or no `/proc`.
     pub fn new(settings: &AppSettings, upstream: &Url, environment: &Environment) -> Result<Option<Self>, LaunchError> {
         let Some(program) = settings.command.first() else { return Ok(None) };
         let changed = |name: &str| {
@@ -85,6 +97,9 @@ impl Launch {
         };
         let path = changed("PATH").or_else(|| environment.get("PATH")).unwrap_or(DEFAULT_PATH);
         find(program, path, settings.directory.as_deref())?;
+        if Path::new(OURSELVES).symlink_metadata().is_err() {
+            return Err(LaunchError::NoProc);
+        }
         // Our PORT is where clients come in; the app's is where we look for it.
         let port = (!matches!(upstream.scheme, Scheme::Unix(_))).then(|| upstream.port.to_string());
         let mut variables = vec![("PORT".to_owned(), port)];
@@ -111,8 +126,7 @@ impl Launch {
     }
 
     pub(super) fn command(&self) -> Command {
-        // Ours, also when the file has been replaced since.
-        let mut command = Command::new("/proc/self/exe");
+        let mut command = Command::new(OURSELVES);
         command.arg(HELPER).arg(std::process::id().to_string());
         command.arg(self.soft_files.unwrap_or(0).to_string()).arg("--").args(&self.argv);
         for (name, value) in &self.environment {

@@ -8,8 +8,8 @@ use rustix::process::{Pid, Signal, kill_process, test_kill_process};
 use serde_json::Value;
 
 use crate::support::{
-    Client, ClosedLoop, HttpError, PATIENCE, Settings, Sidecar, always, eventually, eventually_some, free_port,
-    home_with_login, run,
+    Client, ClosedLoop, HttpError, PATIENCE, SYSTEM_PATH, Settings, Sidecar, always, eventually, eventually_some,
+    free_port, home_with_login, run,
 };
 
 /// A sidecar with an app of its own, and where that notes what happens to it.
@@ -293,6 +293,24 @@ fn what_cannot_be_run_is_told_at_once() {
         assert!(ended.stderr.contains(sentence), "{program}: {}", ended.stderr);
         assert!(ended.took < Duration::from_secs(10), "{:?}", ended.took);
     }
+}
+
+#[test]
+fn without_proc_it_is_said_what_is_missing() {
+    if !rustix::process::geteuid().is_root() {
+        eprintln!("not root: /proc cannot be hidden, so this shows nothing");
+        return;
+    }
+    let home = home_with_login();
+    let command = Sidecar::command(home.path(), &settings().text("log.format", "text"));
+    let mut hidden = Command::new("unshare");
+    hidden.args(["--mount", "--", "sh", "-c", "mount -t tmpfs none /proc && exec \"$@\"", "sh"]);
+    hidden.arg(command.get_program()).args(command.get_args()).args(["run", "--", "sleep", "60"]);
+    let ended = run(hidden.env_clear().env("PATH", SYSTEM_PATH).current_dir(home.path()));
+    assert_eq!(ended.code, Some(1), "{ended:?}");
+    let sentence =
+        "cannot start the app: there is no /proc/self/exe, which pulsegate begins it with: mount proc at /proc";
+    assert!(ended.stderr.contains(sentence), "{}", ended.stderr);
 }
 
 #[test]
