@@ -42,7 +42,7 @@ pub use self::heartbeat::Heartbeats;
 pub use self::http::Headers;
 pub use self::kind::{Defaults, Kind};
 pub use self::pulse::Pulse;
-pub use self::subprocess::{Group, reap_orphans, spawn};
+pub use self::subprocess::{Group, an_orphan_lives, reap_orphans, spawn};
 pub use self::threads::{MOST_THREADS, ask};
 use crate::health::{Fact, Facts, Finding, Reason};
 use crate::settings::{Environment, Url};

@@ -128,19 +128,28 @@ fn ours() -> std::sync::MutexGuard<'static, BTreeSet<i32>> {
 
 /// Reaps ended processes that were left to us as PID 1; those that a check waits for are left to it.
 pub fn reap_orphans() {
-    let me = std::process::id();
-    let Ok(processes) = ::procfs::process::all_processes() else {
-        return;
-    };
-    for process in processes.flatten() {
-        let Ok(stat) = process.stat() else { continue };
-        let orphan = stat.state == 'Z' && u32::try_from(stat.ppid) == Ok(me);
+    for stat in adopted().filter(|stat| stat.state == 'Z') {
         let ours = ours();
-        if orphan
-            && !ours.contains(&stat.pid)
+        if !ours.contains(&stat.pid)
             && let Some(pid) = Pid::from_raw(stat.pid)
         {
             let _ = waitpid(Some(pid), WaitOptions::NOHANG);
         }
     }
+}
+
+/// Whether a child runs that we did not start, outside of this process group and of those that we did start: somebody who was
+/// started by a child of ours has taken leave of it.
+#[must_use]
+pub fn an_orphan_lives(group: Option<Pid>) -> bool {
+    let known = ours().clone();
+    let elsewhere = |pgrp: &i32| !known.contains(pgrp) && group.map(Pid::as_raw_pid) != Some(*pgrp);
+    adopted().any(|stat| !matches!(stat.state, 'Z' | 'X') && elsewhere(&stat.pid) && elsewhere(&stat.pgrp))
+}
+
+/// Our children, those included whose parents have ended.
+fn adopted() -> impl Iterator<Item = ::procfs::process::Stat> {
+    let me = std::process::id();
+    let processes = ::procfs::process::all_processes().into_iter().flatten().flatten();
+    processes.filter_map(|process| process.stat().ok()).filter(move |stat| u32::try_from(stat.ppid) == Ok(me))
 }

@@ -9,7 +9,7 @@ use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use super::status::Phase;
 use super::{AppSettings, AppStatus, Exit, Launch, Restart};
-use crate::check::{Group, spawn};
+use crate::check::{Group, an_orphan_lives, spawn};
 use crate::clock::back_off;
 
 /// Keeps the app running. Its futures may be dropped and made anew at any time: what is so stands here.
@@ -110,7 +110,11 @@ impl Supervisor {
     fn is_started_again_after(&mut self, exit: Exit) -> bool {
         let now = Instant::now();
         // With it goes whatever it left running: that would hold the app's port.
-        let ran = self.running.take().map_or(Duration::ZERO, |running| now - running.since);
+        let (ran, group) =
+            self.running.take().map_or((Duration::ZERO, None), |running| (now - running.since, running.group.pid()));
+        if exit.is_success() && an_orphan_lives(group) {
+            tracing::warn!("a process of the app still runs in the background: start it in the foreground");
+        }
         self.ends = if ran >= self.settings.stable_after { 1 } else { self.ends.saturating_add(1) };
         let wished = match self.settings.restart {
             Restart::Always => true,

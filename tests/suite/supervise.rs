@@ -314,6 +314,25 @@ fn without_proc_it_is_said_what_is_missing() {
 }
 
 #[test]
+fn an_app_that_goes_into_the_background_is_told_of() {
+    const HINT: &str = "a process of the app still runs in the background: start it in the foreground";
+    for (program, told) in [
+        ("setsid sh -c 'echo $$ > daemon; exec sleep 60' >&- 2>&- & while ! [ -s daemon ]; do sleep 0.01; done", true),
+        ("setsid sleep 60 >&- 2>&- & kill $!; wait", false),
+        // It is killed with the app's group.
+        ("sleep 60 >&- 2>&- &", false),
+    ] {
+        let command = Value::from(vec!["sh", "-c", program]).to_string();
+        let mut sidecar = Sidecar::start(&settings().raw("app.command", &command).text("app.restart", "on-failure"));
+        assert_eq!(sidecar.wait(PATIENCE).code(), Some(0), "{program}");
+        assert_eq!(sidecar.log().contains(HINT), told, "{program}: {}", sidecar.log());
+        if let Ok(daemon) = std::fs::read_to_string(sidecar.home().join("daemon")) {
+            kill_process(pid(daemon.trim()), Signal::KILL).expect("it lives");
+        }
+    }
+}
+
+#[test]
 fn the_app_gets_our_environment_and_a_port_of_its_own() {
     let home = home_with_login();
     let out = home.path().join("out");
