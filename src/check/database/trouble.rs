@@ -1,6 +1,9 @@
+use std::borrow::Cow;
+use std::fmt::Display;
 use std::io;
 
 use super::Address;
+use super::address::one_line;
 use crate::check::{NO_SOCKETS, not_asked};
 use crate::health::{Facts, Finding, Reason};
 use crate::shortage::is_ours;
@@ -9,8 +12,12 @@ use crate::shortage::is_ours;
 #[derive(Debug)]
 pub(super) struct Trouble {
     kind: Kind,
+    /// Where it happened, with a colon, or nothing.
+    place: String,
     /// What the server or the system said, for trusted callers.
     detail: String,
+    /// Whether the server had a word in it. It may say back what it was sent.
+    said: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -92,17 +99,19 @@ impl Kind {
 }
 
 impl Trouble {
-    pub(super) fn of(kind: Kind, error: &dyn std::error::Error) -> Self {
-        Self::new(kind, error.to_string())
-    }
-
     /// No connection, for this error.
     pub(super) fn connecting(error: &io::Error) -> Self {
-        Self::of(if is_ours(error) { Kind::NotAsked } else { Kind::Connect }, error)
+        Self::new(if is_ours(error) { Kind::NotAsked } else { Kind::Connect }, error)
     }
 
-    pub(super) fn new(kind: Kind, detail: impl Into<String>) -> Self {
-        Self { kind, detail: detail.into() }
+    /// In words of ours or of the system.
+    pub(super) fn new(kind: Kind, detail: impl Display) -> Self {
+        Self { kind, place: String::new(), detail: detail.to_string(), said: false }
+    }
+
+    /// In words of the server's, or of what it sent.
+    pub(super) fn said(kind: Kind, detail: impl Display) -> Self {
+        Self { said: true, ..Self::new(kind, detail) }
     }
 
     /// Whether a kept connection may be to blame, so that a new one could do better.
@@ -117,15 +126,38 @@ impl Trouble {
 
     /// The same with a word on where it happened.
     pub(super) fn during(mut self, what: &str) -> Self {
-        self.detail = format!("{what}: {}", self.detail);
+        self.place = format!("{what}: {}", self.place);
         self
     }
 
     pub(super) fn finding(&self, address: &Address, facts: Facts) -> Finding {
-        let detail = address.clean(&format!("{address}: {}", self.detail));
+        // What others did not say holds no password, and a word of it that is one would show what the password is.
+        let said = if self.said { address.without_password(&self.detail) } else { Cow::Borrowed(&*self.detail) };
+        let detail = one_line(&format!("{address}: {}{said}", self.place));
         if self.kind == Kind::NotAsked {
             return Finding::inconclusive(not_asked(Some(detail)), facts);
         }
         Finding::fail(Reason::new(self.kind.code(), self.kind.sentence()).with_private(detail), facts)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_password_is_masked_where_the_server_may_have_said_it_and_nowhere_else() {
+        for password in ["p", "refused", "server", "localhost"] {
+            let address = Address::parse(&format!("redis://:{password}@localhost:1/0")).expect("a URL");
+            let detail = |trouble: Trouble| {
+                let reason = trouble.finding(&address, Facts::default()).reason.expect("a reason");
+                reason.private.expect("a detail")
+            };
+            let refused = io::Error::other("Connection refused by the server");
+            let ours = Trouble::connecting(&refused).during("a probe");
+            assert_eq!(detail(ours), "localhost:1: a probe: Connection refused by the server");
+            let said = Trouble::said(Kind::Auth, format!("no {password}"));
+            assert_eq!(detail(said), "localhost:1: no ***");
+        }
     }
 }

@@ -37,7 +37,7 @@ pub(super) async fn secure(
     tls: &Client,
 ) -> Result<Box<dyn Stream>, Trouble> {
     let Place::Tcp(host, _) = &address.place else { return Ok(stream) };
-    let stream = tls.connect(host, stream, false).await.map_err(|error| Trouble::of(Kind::Tls, &error))?;
+    let stream = tls.connect(host, stream, false).await.map_err(|error| Trouble::new(Kind::Tls, error))?;
     Ok(Box::new(stream))
 }
 

@@ -201,7 +201,7 @@ fn trouble(error: &Error, connecting: bool) -> Trouble {
         _ => Kind::Protocol,
     };
     let kind = if connecting && kind == Kind::TooLarge { Kind::Protocol } else { kind };
-    Trouble::of(kind, error)
+    if matches!(error, Error::Io(_)) { Trouble::new(kind, error) } else { Trouble::said(kind, error) }
 }
 
 fn of_stream(error: &io::Error, connecting: bool) -> Kind {

@@ -141,7 +141,7 @@ async fn secure(
     if matches!(target.address.place, crate::check::database::Place::Path(_)) {
         return Ok(stream);
     }
-    let lost = |error: io::Error| Trouble::of(Kind::Lost, &error);
+    let lost = |error: io::Error| Trouble::new(Kind::Lost, error);
     stream.write_all(&TLS_REQUEST).await.map_err(lost)?;
     // No byte more than this one: what follows must come through TLS.
     match stream.read_u8().await.map_err(lost)? {
@@ -187,7 +187,7 @@ fn value(kind: &Type, text: &str) -> Fact {
 /// Why there is no session.
 fn login_trouble(error: &Error) -> Trouble {
     match of_server(error) {
-        Some(trouble) => trouble.unwrap_or_else(|detail| Trouble::new(Kind::Connect, detail)),
+        Some(trouble) => trouble.unwrap_or_else(|detail| Trouble::said(Kind::Connect, detail)),
         None => of_stream(error),
     }
 }
@@ -195,7 +195,7 @@ fn login_trouble(error: &Error) -> Trouble {
 /// Why a statement has no result.
 fn trouble(error: &Error, allowance: &Allowance) -> Trouble {
     match of_server(error) {
-        Some(trouble) => trouble.unwrap_or_else(|detail| Trouble::new(Kind::Query, detail)),
+        Some(trouble) => trouble.unwrap_or_else(|detail| Trouble::said(Kind::Query, detail)),
         None if allowance.is_exceeded() => Trouble::new(Kind::TooLarge, "more than 4 MiB: ask for less"),
         None => of_stream(error),
     }
@@ -214,7 +214,7 @@ fn of_server(error: &Error) -> Option<Result<Trouble, String>> {
         "57014" | "25P03" => Kind::Timeout,
         _ => return Some(Err(detail)),
     };
-    Some(Ok(Trouble::new(kind, detail)))
+    Some(Ok(Trouble::said(kind, detail)))
 }
 
 fn of_stream(error: &Error) -> Trouble {
@@ -227,7 +227,7 @@ fn of_stream(error: &Error) -> Trouble {
         _ if detail.starts_with("authentication error") || detail.starts_with("invalid configuration") => Kind::Auth,
         _ => Kind::Protocol,
     };
-    Trouble::new(kind, detail)
+    if kind == Kind::Lost { Trouble::new(kind, detail) } else { Trouble::said(kind, detail) }
 }
 
 #[cfg(test)]

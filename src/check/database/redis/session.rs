@@ -86,7 +86,7 @@ impl RedisSession {
         let written = self.stream.write_all(&command.get_packed_command()).await;
         let lost = |error| match self.allowance.is_exceeded() {
             true => Trouble::new(Kind::TooLarge, "more than 4 MiB: ask for less"),
-            false => Trouble::of(Kind::Lost, written.as_ref().err().unwrap_or(&error)),
+            false => Trouble::new(Kind::Lost, written.as_ref().err().unwrap_or(&error)),
         };
         let mut answer = Vec::new();
         loop {
@@ -101,7 +101,7 @@ impl RedisSession {
                 Ok(Value::ServerError(said)) => return Err(refused(&said.into())),
                 Ok(value) => return Ok(value),
                 Err(error) if error.kind() == ErrorKind::Io => {}
-                Err(error) => return Err(Trouble::of(Kind::Protocol, &error)),
+                Err(error) => return Err(Trouble::said(Kind::Protocol, error)),
             }
         }
     }
@@ -119,7 +119,7 @@ fn refused(error: &RedisError) -> Trouble {
         ErrorKind::Server(ServerErrorKind::BusyLoading | ServerErrorKind::MasterDown) => Kind::Starting,
         _ => Kind::Query,
     };
-    Trouble::of(kind, error)
+    Trouble::said(kind, error)
 }
 
 /// The items of a list that are looked at.

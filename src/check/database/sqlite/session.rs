@@ -160,7 +160,7 @@ impl SqliteSession {
 fn is_in_wal_mode(path: &Path) -> Result<bool, Trouble> {
     use std::io::Read as _;
     let missing = |error: std::io::Error| match error.kind() {
-        std::io::ErrorKind::NotFound => Trouble::of(Kind::Missing, &error),
+        std::io::ErrorKind::NotFound => Trouble::new(Kind::Missing, error),
         _ => Trouble::connecting(&error),
     };
     // Not a pipe, which would be waited for.
@@ -218,7 +218,7 @@ fn trouble(error: &Error) -> Trouble {
         Some(C::CannotOpen | C::PermissionDenied | C::SystemIoFailure) => Kind::Connect,
         _ => Kind::Query,
     };
-    Trouble::of(kind, error)
+    Trouble::new(kind, error)
 }
 
 #[cfg(test)]
