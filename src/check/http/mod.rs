@@ -1,5 +1,6 @@
 //! `http`: a URL, and what it answers.
 
+mod conditions;
 mod health;
 
 use std::path::PathBuf;
@@ -10,6 +11,7 @@ use futures_util::future::BoxFuture;
 use hyper::header::{HeaderMap, HeaderName, HeaderValue};
 use regex_lite::Regex;
 
+use self::conditions::JsonConditions;
 use self::health::{Health, Told};
 use super::{Check, Defaults, Kind, Prepare, Resources, refused};
 use crate::fetch::{Answer, FetchError, Question, fetch};
@@ -316,45 +318,6 @@ impl Setting for Headers {
                 _ => lines.push(Line::masked(&entry.node, &path)),
             }
         }
-    }
-}
-
-/// Values that a JSON body must have, by JSON pointer (RFC 6901).
-#[derive(Clone, Debug)]
-pub(crate) struct JsonConditions(Arc<[(String, serde_json::Value)]>);
-
-impl JsonConditions {
-    fn first_unmet(&self, body: &serde_json::Value) -> Option<&str> {
-        let unmet = self.0.iter().find(|(pointer, expected)| body.pointer(pointer) != Some(expected));
-        unmet.map(|(pointer, _)| pointer.as_str())
-    }
-}
-
-impl Setting for JsonConditions {
-    const EXPECTS: &'static str = "a table from JSON pointers to values, such as { \"/status\" = \"ok\" }";
-    const SHAPE: crate::settings::Shape = crate::settings::Shape::Map(&crate::settings::Shape::Any);
-
-    fn read(node: &Node, path: &str, problems: &Problems) -> Option<Self> {
-        let mut conditions = Vec::new();
-        if let Value::Table(table) = &node.value {
-            for entry in &table.entries {
-                let value = match &entry.node.value {
-                    Value::Text(text) => text.as_str().into(),
-                    Value::Integer(number) => (*number).into(),
-                    Value::Float(number) => (*number).into(),
-                    Value::Boolean(flag) => (*flag).into(),
-                    _ => serde_json::Value::Null,
-                };
-                if value.is_null() || !entry.key.starts_with('/') {
-                    problems.add(&entry.origin, format!("`{path}` must be {}", Self::EXPECTS));
-                    return None;
-                }
-                conditions.push((entry.key.clone(), value));
-            }
-            return Some(Self(conditions.into()));
-        }
-        problems.add(&node.origin, format!("`{path}` must be {}", Self::EXPECTS));
-        None
     }
 }
 
