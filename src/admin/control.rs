@@ -163,20 +163,29 @@ impl Operator {
     }
 
     fn maintain(&self, query: &str) -> Response<Bytes> {
-        let reason = parameter(query, "reason").unwrap_or_default();
-        let reason = if reason.is_empty() { "no reason given".to_owned() } else { reason };
-        if reason.chars().count() > LONGEST_REASON || reason.chars().any(char::is_control) {
-            return problem(400, "bad_reason", "the reason must be one line of at most 200 characters");
+        let reason = match parameter(query, "reason") {
+            Some(None) => return problem(400, "bad_reason", NOT_ENCODED),
+            Some(Some(reason)) if !reason.is_empty() => reason,
+            _ => "no reason given".to_owned(),
+        };
+        if reason.chars().any(breaks_a_line) {
+            let message = "the reason must be one line, without control characters";
+            return problem(400, "bad_reason", message);
+        }
+        if reason.chars().count() > LONGEST_REASON {
+            return problem(400, "bad_reason", "the reason must have at most 200 characters");
         }
         self.control.maintain(Some(reason.as_str().into()));
         full(200, JSON, json!({ "maintenance": reason }).to_string().into())
     }
 
     fn wait(&self, query: &str) -> BoxFuture<'static, Response<Bytes>> {
-        let patience = match parameter(query, "timeout").map(|text| humantime::parse_duration(&text)) {
-            None => self.control.patience(),
-            Some(Ok(patience)) => patience,
-            Some(Err(_)) => return ready(problem(400, "bad_timeout", "the timeout must be a duration such as 25s")),
+        let patience = match parameter(query, "timeout") {
+            None => Some(self.control.patience()),
+            Some(text) => text.and_then(|text| humantime::parse_duration(&text).ok()),
+        };
+        let Some(patience) = patience else {
+            return ready(problem(400, "bad_timeout", "the timeout must be a duration such as 25s"));
         };
         let Ok(place) = self.waiters.clone().try_acquire_owned() else {
             return ready(problem(503, "too_many_waiters", "as many as may wait for the drain already"));
@@ -220,11 +229,20 @@ fn ready(mut response: Response<Bytes>) -> BoxFuture<'static, Response<Bytes>> {
     Box::pin(std::future::ready(response))
 }
 
-/// A parameter of a query, decoded (RFC 3986 section 2.1; `+` is a space, as forms have it).
-fn parameter(query: &str, name: &str) -> Option<String> {
+const NOT_ENCODED: &str =
+    "the reason cannot be read: in a query % is followed by two hexadecimal digits, and all of it must be UTF-8";
+
+/// What a log or a terminal would take for more than a line of text.
+fn breaks_a_line(c: char) -> bool {
+    c.is_control() || matches!(c, '\u{2028}' | '\u{2029}')
+}
+
+/// A parameter of a query, decoded (RFC 3986 section 2.1; `+` is a space, as forms have it); nothing inside, if it is not
+/// well-formed.
+fn parameter(query: &str, name: &str) -> Option<Option<String>> {
     let pairs = query.split('&').filter_map(|pair| pair.split_once('='));
     let (_, value) = pairs.into_iter().find(|(known, _)| *known == name)?;
-    decode(value)
+    Some(decode(value))
 }
 
 /// A value of a query, decoded; `None` if it is not well-formed.
@@ -292,7 +310,7 @@ mod tests {
     proptest! {
         #[test]
         fn what_is_encoded_is_decoded(text in ".*") {
-            prop_assert_eq!(parameter(&format!("a=1&reason={}&b", encode(&text)), "reason"), Some(text));
+            prop_assert_eq!(parameter(&format!("a=1&reason={}&b", encode(&text)), "reason"), Some(Some(text)));
         }
 
         #[test]

@@ -234,8 +234,23 @@ fn maintenance_says_why_and_the_traffic_goes_on() {
         .expect("written");
     assert_eq!(post(&sidecar, "/-/reload").json()["changed"], json!(["service.version"]));
     assert_eq!(sidecar.admin("/readyz").status, 503);
-    assert_eq!(post(&sidecar, "/-/maintenance/on?reason=%0Aforged").status, 400);
-    assert_eq!(post(&sidecar, &format!("/-/maintenance/on?reason={}", "x".repeat(201))).status, 400);
+    for (reason, words) in [
+        ("%0Aforged", "without control characters"),
+        ("%1B%5Bred", "without control characters"),
+        ("a%C2%85b", "without control characters"),
+        ("a%E2%80%A8b", "without control characters"),
+        ("a%E2%80%A9b", "without control characters"),
+        ("%ff", "cannot be read"),
+        ("%zz", "cannot be read"),
+        ("a%2", "cannot be read"),
+        (&"x".repeat(201), "at most 200 characters"),
+    ] {
+        let refused = post(&sidecar, &format!("/-/maintenance/on?reason={reason}"));
+        let error = &refused.json()["error"];
+        assert_eq!((refused.status, &error["code"]), (400, &json!("bad_reason")), "{reason}");
+        assert!(error["message"].as_str().is_some_and(|message| message.contains(words)), "{reason}: {error}");
+    }
+    assert_eq!(post(&sidecar, "/-/wait-for-drain?timeout=%zz").json()["error"]["code"], "bad_timeout");
     assert_eq!(post(&sidecar, "/-/maintenance/off").json(), json!({ "maintenance": null }));
     sidecar.await_code("/readyz", 200);
 }
