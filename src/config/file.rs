@@ -97,7 +97,7 @@ pub(super) fn convert(
         }
         DeValue::Table(table) => Value::Table(convert_table(table, depth, problems, place)),
         DeValue::Datetime(_) => {
-            problems.add(&origin, "no setting takes a date");
+            problems.add(&origin, "no setting takes a date: one that is meant as text stands in quotes");
             return None;
         }
     };
