@@ -221,17 +221,20 @@ fn set_port(tree: &mut Table, value: &str, origin: &Origin, problems: &Problems)
             address.set_port(port);
             address.to_string()
         }
-        // Platforms set PORT for everybody; a Unix socket was chosen so that nobody else comes in.
-        Some(Address::Unix(_)) if matches!(origin, Origin::Environment(_)) => text.to_owned(),
         _ => format!("0.0.0.0:{port}"),
     };
+    // Platforms set PORT for everybody; a Unix socket was chosen so that nobody else comes in.
+    let is_for_everybody = matches!(origin, Origin::Environment(_));
+    let stays = |text: &str| is_for_everybody && matches!(Address::parse(text), Some(Address::Unix(_)));
     let text = |text| Node { value: Value::Text(text), origin: origin.clone() };
     let proxy = tree.table_mut("proxy", origin);
     let listen = match proxy.get("listen").map(|node| &node.value) {
+        Some(Value::Text(first)) if stays(first) => return,
         Some(Value::Text(first)) => text(with_port(first)),
         Some(Value::List(all)) => {
             let mut all = all.clone();
             match all.first_mut() {
+                Some(Node { value: Value::Text(first), .. }) if stays(first) => return,
                 Some(Node { value: Value::Text(first), .. }) => *first = with_port(first),
                 _ => all = vec![text(with_port(""))],
             }

@@ -175,7 +175,12 @@ fn later_layers_lie_over_earlier_ones() {
 fn a_port_for_everybody_does_not_open_a_unix_socket_to_the_network() {
     let text = "[proxy]\nlisten = 'unix:/run/app.sock'";
     let config = load(text, &[("PORT", "81")], &[]).unwrap();
-    assert_eq!(value(&config, "proxy.listen").0, "\"unix:/run/app.sock\"");
+    let (listen, origin) = value(&config, "proxy.listen");
+    assert_eq!(listen, "\"unix:/run/app.sock\"");
+    assert!(!origin.contains("PORT"), "it is not where this is from: {origin}");
+    let list = "[proxy]\nlisten = ['unix:/run/app.sock', '127.0.0.1:80']";
+    let (listen, origin) = value(&load(list, &[("PORT", "81")], &[]).unwrap(), "proxy.listen");
+    assert!(listen.contains("127.0.0.1:80\"") && !origin.contains("PORT"), "{listen} {origin}");
     let config = load(text, &[("PORT", "81")], &[("proxy.port", "82")]).unwrap();
     assert_eq!(value(&config, "proxy.listen").0, "\"0.0.0.0:82\"", "but who asks for a port gets one");
 }
