@@ -277,6 +277,14 @@ fn values_that_do_not_fit_together_are_refused_with_what_to_do() {
             json!({ "drain": { "terminationGracePeriodSeconds": 30 } }),
             "drain.terminationGracePeriodSeconds is 30 and must be at least 40",
         ),
+        (
+            json!({ "config": { "proxy": { "upstream": "http://127.0.0.1:8081" } } }),
+            "leads to port 8081, and the app has its PORT from app.port, which is 8080: set app.port",
+        ),
+        (
+            json!({ "config": { "endpoints": { "/readyz": { "dialect": "off" } } } }),
+            "config.endpoints has /readyz off, which sidecar.probes.readiness.path asks",
+        ),
     ] {
         refused_with(values, says);
     }

@@ -36,6 +36,22 @@
 {{- with $values.config.app -}}{{- if .stop_timeout -}}{{- fail "config.app.stop_timeout is the chart's, as the pod's end depends on it: set drain.appStopSeconds" -}}{{- end -}}{{- end -}}
 {{- $_ := set $settings "app" (dict "stop_timeout" (printf "%ds" (int $values.drain.appStopSeconds))) -}}
 {{- end -}}
+{{- $ports := list -}}
+{{- range $values.app.env -}}{{- if eq .name "PORT" -}}{{- $ports = append $ports .name -}}{{- end -}}{{- end -}}
+{{- if and $values.config.proxy (not $ports) (not (include "pulsegate-lib.wraps" .)) -}}
+{{- $port := regexFind ":[0-9]+/?$" (regexFind "^[a-z0-9]+://(127\\.[0-9.]+|localhost|\\[::1\\]):[0-9]+/?$" (toString $values.config.proxy.upstream)) | trimPrefix ":" | trimSuffix "/" -}}
+{{- if and $port (ne (int $port) (int $values.app.port)) -}}
+{{- fail (printf "config.proxy.upstream leads to port %s, and the app has its PORT from app.port, which is %d: set app.port" $port (int $values.app.port)) -}}
+{{- end -}}
+{{- end -}}
+{{- range $name, $probe := $values.sidecar.probes -}}
+{{- $path := regexReplaceAll "\\?.*" $probe.path "" -}}
+{{- with get ($values.config.endpoints | default dict) $path -}}
+{{- if eq "off" (toString .dialect) -}}
+{{- fail (printf "config.endpoints has %s off, which sidecar.probes.%s.path asks: change one of the two" $path $name) -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
 {{- if $values.config.preset -}}{{- fail "config.preset is the chart's: set preset" -}}{{- end -}}
 {{- include "pulsegate-lib.checks" (dict "values" $values "preset" $preset "into" $settings) -}}
 {{- include "pulsegate-lib.access" (dict "values" $values "into" $settings) -}}
