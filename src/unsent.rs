@@ -59,7 +59,7 @@ const CLOSE_WAIT: u8 = 8;
 const LAST_ACK: u8 = 9;
 const CLOSING: u8 = 11;
 
-/// Has the kernel take no more of this socket than [`MOST`] that cannot leave yet. A connection takes after its listener.
+/// Has the kernel take no more than 256 KiB of this socket that cannot leave yet. A connection takes after its listener.
 ///
 /// Without it the kernel takes megabytes for whoever reads slowly, and asks for more only when a third of them has left:
 /// that is memory that nobody uses, and a client that reads 16 KiB a second would seem to take nothing for a minute.
