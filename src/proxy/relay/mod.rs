@@ -331,7 +331,9 @@ impl<L: Local, S: ClientStream> Relay<'_, L, S> {
             let end = self.course.up.pace.end();
             deadline = deadline.into_iter().chain(end).min();
         }
-        let half_closed = self.ended.map(|since| since.max(self.course.moved) + HALF_CLOSED);
+        // Who has to be sent something is found out by that.
+        let half_closed =
+            self.ended.filter(|_| !client_is_slow).map(|since| since.max(self.course.moved) + HALF_CLOSED);
         deadline = deadline.into_iter().chain(half_closed).min();
         let unread = !self.job.upload.is_done() && (app_takes_nothing || self.course.up.broken);
         let unwatched = unread || self.ahead.len() >= MOST_AHEAD;
