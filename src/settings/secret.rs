@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::node::quoted;
-use super::{Line, Node, Problems, Reader, Setting, Value, open_ordinary};
+use super::{Line, Node, Problems, Reader, Setting, Value, read_ordinary};
 
 /// The environment of the process, captured once by `config`: checks and secrets read it from here, never from the
 /// process, so tests need not change the process.
@@ -81,22 +81,14 @@ impl Secret {
     pub fn resolve(&self, environment: &Environment) -> Result<String, SecretError> {
         match self {
             Self::File(path) => {
-                use std::io::Read as _;
-                let mut text = String::new();
-                let file = open_ordinary(path).map_err(|error| SecretError::File(path.clone(), error))?;
-                let read = file.take(Self::LARGEST + 1).read_to_string(&mut text);
-                match read {
-                    Err(error) if error.kind() != std::io::ErrorKind::InvalidData => {
-                        return Err(SecretError::File(path.clone(), error));
-                    }
-                    Err(_) => return Err(SecretError::Content(path.clone())),
-                    Ok(_) => {}
-                }
+                let no_secret = || SecretError::Content(path.clone());
+                let bytes = read_ordinary(path, Self::LARGEST).map_err(|error| match error.kind() {
+                    std::io::ErrorKind::FileTooLarge => no_secret(),
+                    _ => SecretError::File(path.clone(), error),
+                })?;
+                let text = String::from_utf8(bytes).map_err(|_| no_secret())?;
                 let secret = text.trim_end();
-                if secret.is_empty() || text.len() as u64 > Self::LARGEST {
-                    return Err(SecretError::Content(path.clone()));
-                }
-                Ok(secret.to_owned())
+                if secret.is_empty() { Err(no_secret()) } else { Ok(secret.to_owned()) }
             }
             Self::Variable(name) => {
                 environment.get(name).map(str::to_owned).ok_or_else(|| SecretError::Variable(name.clone()))

@@ -1,4 +1,4 @@
-use std::io::Read as _;
+use std::io;
 use std::path::Path;
 
 use rustls::CertificateError;
@@ -7,7 +7,7 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer, SubjectPublicKeyInfoDer};
 use rustls::server::ParsedCertificate;
 
 use super::TlsError;
-use crate::settings::open_ordinary;
+use crate::settings::read_ordinary;
 
 /// A chain of certificates, or a bundle of authorities, is far smaller.
 const LARGEST_FILE: u64 = 1 << 20;
@@ -57,12 +57,8 @@ pub(super) fn public_key(path: &Path) -> Result<SubjectPublicKeyInfoDer<'static>
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, TlsError> {
-    let unreadable = |error| TlsError::Unreadable(path.to_owned(), error);
-    let mut text = Vec::new();
-    // One byte more than allowed, to know that there is one.
-    open_ordinary(path).map_err(unreadable)?.take(LARGEST_FILE + 1).read_to_end(&mut text).map_err(unreadable)?;
-    if text.len() as u64 > LARGEST_FILE {
-        return Err(TlsError::TooLarge(path.to_owned()));
-    }
-    Ok(text)
+    read_ordinary(path, LARGEST_FILE).map_err(|error| match error.kind() {
+        io::ErrorKind::FileTooLarge => TlsError::TooLarge(path.to_owned()),
+        _ => TlsError::Unreadable(path.to_owned(), error),
+    })
 }

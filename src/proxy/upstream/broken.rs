@@ -9,7 +9,7 @@ use crate::tls::Distrust;
 pub(in crate::proxy) enum Broken {
     /// It just ended.
     Ended,
-    /// The app has not begun with the request, and will not for now: it may be sent again, whatever it is.
+    /// The app has not begun with the request, and refuses to: it may be sent again, whatever it is.
     Refused,
     /// It ends the connection, and has not begun with the request: another connection is the place for it, whatever it is.
     LeftOut,

@@ -1,11 +1,11 @@
-use std::io::Read as _;
+use std::io;
 use std::path::Path;
 
 use data_encoding::BASE64URL_NOPAD;
 use serde::Deserialize;
 
 use super::{Algorithm, JwtError, Key};
-use crate::settings::open_ordinary;
+use crate::settings::read_ordinary;
 use crate::tls::PublicKey;
 
 /// The keys that a token may be signed with.
@@ -49,14 +49,10 @@ impl KeySet {
     /// Reads the keys of a file that belong to an algorithm; the others are for somebody else.
     pub(super) fn load(path: &Path, algorithm: Algorithm) -> Result<Self, JwtError> {
         let refused = |what| JwtError::KeySet(path.to_owned(), what);
-        let unreadable = |error| JwtError::Unreadable(path.to_owned(), error);
-        let mut text = Vec::new();
-        let file = open_ordinary(path).map_err(unreadable)?;
-        // One byte more than allowed, to know that there is one.
-        file.take(LARGEST_FILE + 1).read_to_end(&mut text).map_err(unreadable)?;
-        if text.len() as u64 > LARGEST_FILE {
-            return Err(refused("is larger than 256 KiB: it is no set of keys"));
-        }
+        let text = read_ordinary(path, LARGEST_FILE).map_err(|error| match error.kind() {
+            io::ErrorKind::FileTooLarge => refused("is larger than 256 KiB: it is no set of keys"),
+            _ => JwtError::Unreadable(path.to_owned(), error),
+        })?;
         // What the parser says of it could quote a key.
         let set: Jwks = serde_json::from_slice(&text)
             .map_err(|_| refused("is no set of keys: it must be JSON like {\"keys\": [{\"kty\": …}]}"))?;
