@@ -1,3 +1,5 @@
+use std::fmt;
+use std::io::Write as _;
 use std::net::IpAddr;
 
 use super::forwarded::{Forwarded, address, told_client};
@@ -6,21 +8,21 @@ use super::lines::write_field;
 
 /// What earlier proxies told of the client, to be told on by a trusted peer.
 #[derive(Default)]
-pub(super) struct Told {
+pub(super) struct Told<'b> {
     for_: Vec<u8>,
     forwarded: Vec<u8>,
-    proto: Option<Vec<u8>>,
+    proto: Option<&'b [u8]>,
     host: bool,
 }
 
-impl Told {
+impl<'b> Told<'b> {
     /// Takes in one more field; tells whether it is passed on as it is.
-    pub(super) fn take(&mut self, kind: Field, value: &[u8]) -> bool {
+    pub(super) fn take(&mut self, kind: Field, value: &'b [u8]) -> bool {
         match kind {
             Field::ForwardedFor => add_to_list(&mut self.for_, value),
             Field::Forwarded => add_to_list(&mut self.forwarded, value),
             Field::ForwardedProto => {
-                self.proto.get_or_insert_with(|| value.to_vec());
+                self.proto.get_or_insert(value);
                 return true;
             }
             Field::ForwardedHost => {
@@ -32,57 +34,91 @@ impl Told {
         false
     }
 
+    fn is_empty(&self) -> bool {
+        self.for_.is_empty() && self.forwarded.is_empty() && self.proto.is_none()
+    }
+
     /// Writes who the client is, after what earlier proxies told of it; tells its address. Where they told it in one family of
     /// fields only, the other says the same (RFC 7239 section 7.4): an app may read either, and must not find two truths.
-    pub(super) fn write(self, out: &mut Vec<u8>, forwarded: &Forwarded, host: &[u8]) -> Option<IpAddr> {
-        let Self { mut for_, forwarded: mut elements, proto, host: has_host } = self;
+    pub(super) fn write(&self, out: &mut Vec<u8>, forwarded: &Forwarded, host: &[u8]) -> Option<IpAddr> {
+        let first = self.forwarded.split(|byte| *byte == b',').next().unwrap_or_default();
         let mut client = forwarded.arrival.peer;
-        let mut told_host = None;
-        if for_.is_empty() && elements.is_empty() && proto.is_none() {
+        if self.is_empty() {
             out.extend_from_slice(forwarded.whole());
         } else {
-            client = told_client(&for_, &elements).or(client);
-            let first = Element::first(&elements);
-            let told_proto = proto.as_deref().or(first.proto).map(<[u8]>::to_vec);
-            told_host = first.host.filter(|_| for_.is_empty()).map(<[u8]>::to_vec);
-            match (for_.is_empty(), elements.is_empty()) {
-                (false, true) => {
-                    elements = elements_of(&for_, told_proto.as_deref());
-                    add_to_list(&mut elements, forwarded.node());
-                }
-                (true, true) => add_to_list(&mut elements, &with_proto(forwarded.node(), told_proto.as_deref())),
-                (is_empty, false) => {
-                    for_ = if is_empty { addresses_of(&elements) } else { for_ };
-                    add_to_list(&mut elements, forwarded.element());
-                }
-            }
-            add_to_list(&mut for_, forwarded.address());
-            write_field(out, "X-Forwarded-For", &for_);
-            write_field(out, "Forwarded", &elements);
-            if proto.is_none() {
+            client = told_client(&self.for_, &self.forwarded).or(client);
+            let proto = self.proto.or_else(|| parameter(first, b"proto")).filter(|proto| is_scheme(proto));
+            self.write_addresses(out, forwarded);
+            self.write_elements(out, forwarded, proto);
+            if self.proto.is_none() {
                 let scheme = forwarded.arrival.scheme().as_bytes();
-                write_field(out, "X-Forwarded-Proto", told_proto.as_deref().unwrap_or(scheme));
+                write_field(out, "X-Forwarded-Proto", proto.unwrap_or(scheme));
             }
         }
-        if !has_host {
-            write_field(out, "X-Forwarded-Host", told_host.as_deref().unwrap_or(host));
+        if !self.host {
+            let told = parameter(first, b"host").filter(|_| self.for_.is_empty());
+            write_field(out, "X-Forwarded-Host", told.unwrap_or(host));
         }
         client
     }
-}
 
-/// What the first proxy told of the client's own request.
-#[derive(Default)]
-struct Element<'a> {
-    proto: Option<&'a [u8]>,
-    host: Option<&'a [u8]>,
-}
-
-impl<'a> Element<'a> {
-    fn first(forwarded: &'a [u8]) -> Self {
-        let first = forwarded.split(|byte| *byte == b',').next().unwrap_or_default();
-        Self { proto: parameter(first, b"proto").filter(|proto| is_scheme(proto)), host: parameter(first, b"host") }
+    fn write_addresses(&self, out: &mut Vec<u8>, forwarded: &Forwarded) {
+        out.extend_from_slice(b"X-Forwarded-For: ");
+        if self.for_.is_empty() {
+            for node in self.forwarded.split(|byte| *byte == b',').filter_map(|element| parameter(element, b"for")) {
+                match address_of(node) {
+                    Some(address) => write(out, format_args!("{address}, ")),
+                    None => out.extend_from_slice(b"unknown, "),
+                }
+            }
+        } else {
+            out.extend_from_slice(&self.for_);
+            out.extend_from_slice(b", ");
+        }
+        out.extend_from_slice(forwarded.address());
+        out.extend_from_slice(b"\r\n");
     }
+
+    /// What is made of addresses has the scheme that was told with the first of them, which is the client's; of our own we say
+    /// none then, as some programs take the last one.
+    fn write_elements(&self, out: &mut Vec<u8>, forwarded: &Forwarded, proto: Option<&[u8]>) {
+        out.extend_from_slice(b"Forwarded: ");
+        if self.forwarded.is_empty() {
+            let mut proto = proto;
+            for node in self.for_.split(|byte| *byte == b',').map(trim).filter(|node| !node.is_empty()) {
+                match address_of(node) {
+                    Some(IpAddr::V4(address)) => write(out, format_args!("for={address}")),
+                    Some(IpAddr::V6(address)) => write(out, format_args!("for=\"[{address}]\"")),
+                    None => out.extend_from_slice(b"for=unknown"),
+                }
+                write_proto(out, proto.take());
+                out.extend_from_slice(b", ");
+            }
+            out.extend_from_slice(forwarded.node());
+            write_proto(out, proto);
+        } else {
+            out.extend_from_slice(&self.forwarded);
+            out.extend_from_slice(b", ");
+            out.extend_from_slice(forwarded.element());
+        }
+        out.extend_from_slice(b"\r\n");
+    }
+}
+
+fn write_proto(out: &mut Vec<u8>, proto: Option<&[u8]>) {
+    if let Some(proto) = proto {
+        out.extend_from_slice(b";proto=");
+        out.extend_from_slice(proto);
+    }
+}
+
+fn write(out: &mut Vec<u8>, text: fmt::Arguments<'_>) {
+    // Writing to memory cannot fail.
+    let _ = out.write_fmt(text);
+}
+
+fn address_of(node: &[u8]) -> Option<IpAddr> {
+    address(std::str::from_utf8(node).ok()?)
 }
 
 /// The value of a parameter of an element, without quotes (RFC 7239 section 4).
@@ -95,40 +131,6 @@ fn parameter<'a>(element: &'a [u8], name: &[u8]) -> Option<&'a [u8]> {
         let is_plain = !value.is_empty() && !value.iter().any(|byte| matches!(byte, b'"' | b'\\'));
         (is_plain && trim(&pair[..equals]).eq_ignore_ascii_case(name)).then_some(value)
     })
-}
-
-/// The list of `X-Forwarded-For` as elements of `Forwarded`; the first had the scheme that is told.
-fn elements_of(for_: &[u8], proto: Option<&[u8]>) -> Vec<u8> {
-    let mut elements = Vec::new();
-    let nodes = for_.split(|byte| *byte == b',').map(trim).filter(|node| !node.is_empty());
-    for (at, node) in nodes.enumerate() {
-        let node = match std::str::from_utf8(node).ok().and_then(address) {
-            Some(IpAddr::V4(address)) => format!("for={address}"),
-            Some(IpAddr::V6(address)) => format!("for=\"[{address}]\""),
-            None => "for=unknown".to_owned(),
-        };
-        let element = with_proto(node.as_bytes(), proto.filter(|_| at == 0));
-        add_to_list(&mut elements, &element);
-    }
-    elements
-}
-
-/// The elements of `Forwarded` as the list of `X-Forwarded-For`.
-fn addresses_of(elements: &[u8]) -> Vec<u8> {
-    let mut for_ = Vec::new();
-    for element in elements.split(|byte| *byte == b',') {
-        let node = parameter(element, b"for").and_then(|node| std::str::from_utf8(node).ok());
-        if let Some(node) = node {
-            let node = address(node).map_or_else(|| "unknown".to_owned(), |address| address.to_string());
-            add_to_list(&mut for_, node.as_bytes());
-        }
-    }
-    for_
-}
-
-fn with_proto(node: &[u8], proto: Option<&[u8]>) -> Vec<u8> {
-    let proto = proto.filter(|proto| is_scheme(proto));
-    proto.map_or_else(|| node.to_vec(), |proto| [node, b";proto=", proto].concat())
 }
 
 /// RFC 3986 section 3.1.

@@ -220,6 +220,7 @@ impl<L: Local, S: ClientStream> Connection<'_, L, S> {
             upload: BodyReader::new(head.framing, true).without(head.names_fields.then(|| head.fields.named())),
             out,
             share: None,
+            ended: None,
         }
     }
 

@@ -11,7 +11,7 @@ use super::super::relay::{self, Completed, Course, Ended, GLANCE, Relay};
 use super::super::tunnel::tunnel;
 use super::super::upstream::Lease;
 use super::{After, ClientStream, Connection, HALF_CLOSED, Job, Left, MOST_AHEAD, Slot, Step, watch};
-use crate::clock::back_off;
+use crate::clock::{self, back_off};
 use crate::traffic::Failure;
 
 /// Before a further attempt at an app that refuses.
@@ -21,8 +21,6 @@ const RETRY_PAUSE: Duration = Duration::from_millis(100);
 impl<L: Local, S: ClientStream> Connection<'_, L, S> {
     /// Has the app answer. What is rare is boxed, because this is a part of each connection, idle ones as well.
     pub(super) async fn forward(&mut self, mut slot: Box<Slot>) -> After {
-        // Of each request it is found out anew: several may have come before the end.
-        self.ended = None;
         let step = if self.begin_at_once(&mut slot) {
             match std::future::poll_fn(|cx| self.relay(&mut slot, cx)).await {
                 relay::Step::Complete => return self.complete(slot),
@@ -47,8 +45,8 @@ impl<L: Local, S: ClientStream> Connection<'_, L, S> {
     /// Moves the exchange on.
     fn relay(&mut self, slot: &mut Slot, cx: &mut Context<'_>) -> Poll<relay::Step> {
         let Slot { course: Some(course), job: Some(job) } = slot else { return Poll::Ready(relay::Step::ClientGone) };
-        let Self { proxy, stream: client, ahead, ended, timer, hub, .. } = self;
-        Relay { proxy, client, job, course, ahead, ended, timer, hub }.poll(cx)
+        let Self { proxy, stream: client, ahead, timer, hub, .. } = self;
+        Relay { proxy, client, job, course, ahead, timer, hub }.poll(cx)
     }
 
     /// The same with all that may be in the way. Tried again is only what the app has not seen, or may see twice. `step` is
@@ -244,7 +242,7 @@ impl<L: Local, S: ClientStream> Connection<'_, L, S> {
 
     /// Ready when the client has gone. With a body still to come, or enough behind its request, its bytes stay where they are
     /// until somebody can have them: then it is looked at now and then, `next` is when.
-    pub(super) fn poll_gone(&mut self, job: &Job, next: &mut Option<Instant>, cx: &mut Context<'_>) -> Poll<()> {
+    pub(super) fn poll_gone(&mut self, job: &mut Job, next: &mut Option<Instant>, cx: &mut Context<'_>) -> Poll<()> {
         if job.upload.is_done() {
             let mut scratch = self.proxy.scratch.borrow_mut();
             let watched = watch(Pin::new(&mut self.stream), cx, &mut scratch, &mut self.ahead);
@@ -252,7 +250,7 @@ impl<L: Local, S: ClientStream> Connection<'_, L, S> {
             match watched {
                 Poll::Ready(Left::Gone) => return Poll::Ready(()),
                 Poll::Ready(Left::Ended) => {
-                    let since = *self.ended.get_or_insert_with(Instant::now);
+                    let since = *job.ended.get_or_insert_with(clock::turn);
                     return self.timer.poll(cx, Some(since + HALF_CLOSED));
                 }
                 Poll::Pending if self.ahead.len() < MOST_AHEAD => return Poll::Pending,

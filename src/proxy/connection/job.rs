@@ -1,3 +1,5 @@
+use tokio::time::Instant;
+
 use super::super::at_hand::Share;
 use super::super::exchange::Exchange;
 use super::super::http1::{BodyReader, Malformed};
@@ -25,6 +27,8 @@ pub(in crate::proxy) struct Job {
     pub(in crate::proxy) out: Vec<u8>,
     /// For what of the body came later and is kept.
     pub(in crate::proxy) share: Option<Share>,
+    /// Since when the client's side is known to have ended.
+    pub(in crate::proxy) ended: Option<Instant>,
 }
 
 impl Job {

@@ -57,8 +57,6 @@ pub(in crate::proxy) struct Connection<'w, L, S> {
     fresh: bool,
     /// What came of the next request before its time.
     ahead: Vec<u8>,
-    /// Since when the client's side has ended.
-    ended: Option<Instant>,
     timer: Timer,
 }
 
@@ -118,18 +116,7 @@ impl<'w, L: Local, S: ClientStream> Connection<'w, L, S> {
     /// One stream of a connection of another protocol, whose client is known already.
     pub(in crate::proxy) fn stream(current: &'w Current<L>, stream: S, forwarded: Rc<Forwarded>, hub: &'w Hub) -> Self {
         let (proxy, timer) = (current.get(), Timer::default());
-        Self {
-            proxy,
-            current,
-            stream,
-            hub,
-            member: None,
-            forwarded,
-            fresh: false,
-            ahead: Vec::new(),
-            ended: None,
-            timer,
-        }
+        Self { proxy, current, stream, hub, member: None, forwarded, fresh: false, ahead: Vec::new(), timer }
     }
 
     /// Serves it to its end, or until it turns out to be HTTP/2: then what was read of it.

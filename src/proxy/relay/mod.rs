@@ -40,8 +40,6 @@ pub(super) struct Relay<'a, L, S> {
     pub(super) course: &'a mut Course,
     /// What the client sends beyond this request.
     pub(super) ahead: &'a mut Vec<u8>,
-    /// Since when the client's side has ended.
-    pub(super) ended: &'a mut Option<Instant>,
     pub(super) timer: &'a mut Timer,
     pub(super) hub: &'a Hub,
 }
@@ -333,7 +331,7 @@ impl<L: Local, S: ClientStream> Relay<'_, L, S> {
         }
         // Who has to be sent something is found out by that.
         let half_closed =
-            self.ended.filter(|_| !client_is_slow).map(|since| since.max(self.course.moved) + HALF_CLOSED);
+            self.job.ended.filter(|_| !client_is_slow).map(|since| since.max(self.course.moved) + HALF_CLOSED);
         deadline = deadline.into_iter().chain(half_closed).min();
         let unread = !self.job.upload.is_done() && (app_takes_nothing || self.course.up.broken);
         let unwatched = unread || self.ahead.len() >= MOST_AHEAD;

@@ -114,7 +114,7 @@ impl<L: Local, S: ClientStream> Relay<'_, L, S> {
         match watched {
             Poll::Ready(Left::Gone) => Err(Step::ClientGone),
             Poll::Ready(Left::Ended) => {
-                self.ended.get_or_insert_with(clock::turn);
+                self.job.ended.get_or_insert_with(clock::turn);
                 Ok(())
             }
             Poll::Pending => Ok(()),
