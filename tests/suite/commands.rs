@@ -4,6 +4,8 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
+use rustix::process::Signal;
+
 use crate::support::{
     AppCertificates, CLOSED_PORT, Ended, PATIENCE, PULSEGATE, Process, SYSTEM_PATH, Settings, Sidecar, Upstream,
     Validity, claude, eventually, home_with_login, run,
@@ -122,6 +124,29 @@ fn check_asks_each_check_once_and_prints_a_table() {
 
     let wrong = with(home.path(), &settings.text("checks.api_server.intervall", "1s"), &["check"]);
     assert_eq!(wrong.code, Some(2), "{wrong:?}");
+}
+
+/// What it has started is in a process group of its own, which Ctrl-C does not reach.
+#[test]
+fn a_check_that_is_interrupted_leaves_no_program_behind() {
+    let upstream = Upstream::hello();
+    for (signal, code) in [(Signal::INT, 130), (Signal::TERM, 143), (Signal::HUP, 129)] {
+        let home = home_with_login();
+        let number = home.path().join("number");
+        let line = format!("echo $$ > {}.new; mv {0}.new {0}; exec sleep 600", number.display());
+        let settings = Sidecar::bare(&upstream)
+            .raw("checks.slow.command.argv", &format!("[\"sh\", \"-c\", \"{line}\"]"))
+            .text("checks.slow.timeout", "600s")
+            .text("checks.slow.interval", "600s");
+        let mut checking = Process::start(Sidecar::command(home.path(), &settings).arg("check"));
+        eventually(PATIENCE, "the program runs", || number.exists());
+        let program = std::fs::read_to_string(&number).expect("its number");
+        let lives = || Path::new("/proc").join(program.trim()).join("cwd").exists();
+        assert!(lives());
+        checking.signal(signal);
+        assert_eq!(checking.wait(PATIENCE).code(), Some(code), "{signal:?}");
+        eventually(PATIENCE, "the program has ended, too", || !lives());
+    }
 }
 
 #[test]

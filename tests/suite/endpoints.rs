@@ -373,7 +373,9 @@ fn kubernetes_paths_answer_as_its_own_api_server_does() {
         assert!(verbose.text().ends_with("readyz check passed\n"), "{}", verbose.text());
         assert!(get(address, "/livez?verbose").text().contains("[+]event_loop ok\n"));
         assert!(!get(address, "/livez?verbose").text().contains("api_server"), "no dependency in liveness");
-        assert_eq!(get(address, "/readyz/api_server").text(), "ok");
+        for listed in ["/readyz/api_server", "/readyz/ping", "/readyz/engine", "/readyz/lifecycle", "/livez/ping"] {
+            assert_eq!(get(address, listed).text(), "ok", "{listed}");
+        }
     }
 
     upstream.set_probe(500);
