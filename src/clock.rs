@@ -55,10 +55,10 @@ pub fn wake_up() {
     AWAKE.set(None);
 }
 
-/// For how long this thread had not slept when the present turn began: what has happened meanwhile it may not have been told.
+/// Since when this thread has not slept: what has happened meanwhile it may not have been told.
 #[must_use]
-pub fn awake() -> Duration {
-    turn() - AWAKE.get().unwrap_or_else(turn)
+pub fn awake_since() -> Instant {
+    AWAKE.get().unwrap_or_else(turn)
 }
 
 /// When the present turn began: good to what can be done without waiting, and much cheaper than asking the clock for each

@@ -41,11 +41,12 @@ impl<'b> Told<'b> {
     /// Writes who the client is, after what earlier proxies told of it; tells its address. Where they told it in one family of
     /// fields only, the other says the same (RFC 7239 section 7.4): an app may read either, and must not find two truths.
     pub(super) fn write(&self, out: &mut Vec<u8>, forwarded: &Forwarded, host: &[u8]) -> Option<IpAddr> {
-        let first = self.forwarded.split(|byte| *byte == b',').next().unwrap_or_default();
+        let mut host_told = host;
         let mut client = forwarded.arrival.peer;
         if self.is_empty() {
             out.extend_from_slice(forwarded.whole());
         } else {
+            let first = self.forwarded.split(|byte| *byte == b',').next().unwrap_or_default();
             client = told_client(&self.for_, &self.forwarded).or(client);
             let proto = self.proto.or_else(|| parameter(first, b"proto")).filter(|proto| is_scheme(proto));
             self.write_addresses(out, forwarded);
@@ -54,10 +55,12 @@ impl<'b> Told<'b> {
                 let scheme = forwarded.arrival.scheme().as_bytes();
                 write_field(out, "X-Forwarded-Proto", proto.unwrap_or(scheme));
             }
+            if self.for_.is_empty() {
+                host_told = parameter(first, b"host").unwrap_or(host);
+            }
         }
         if !self.host {
-            let told = parameter(first, b"host").filter(|_| self.for_.is_empty());
-            write_field(out, "X-Forwarded-Host", told.unwrap_or(host));
+            write_field(out, "X-Forwarded-Host", host_told);
         }
         client
     }

@@ -91,8 +91,7 @@ impl Field {
     }
 
     fn spelled(name: &[u8], known: &[u8], field: Self) -> Option<Self> {
-        // All bytes at once: this is how almost every name comes that is known.
-        if known.iter().zip(name).fold(0, |other, (known, byte)| other | (known ^ (byte | LOWER))) == 0 {
+        if is_spelled(name, known) {
             return Some(field);
         }
         match (is_shadow(name, known), field) {
@@ -106,9 +105,27 @@ impl Field {
 /// How the names begin under which proxies tell of their clients.
 const FORWARDED: &[u8] = b"x-forwarded-";
 
-/// Makes a small letter of a large one. Of what else a name may consist of (RFC 9110 section 5.6.2), it makes nothing that
-/// a known name has, and leaves `-` and digits as they are.
+/// The bit that tells small letters from large ones. All bytes of known names have it, and of what else a name or a value may
+/// consist of (RFC 9110 sections 5.6.2 and 5.5), it makes none of them.
 const LOWER: u8 = 0x20;
+
+/// Whether it is the known name or option, in any case of its letters. Word by word, the last one with bytes of that before:
+/// this is asked of every field of every message.
+#[inline]
+pub(super) fn is_spelled(name: &[u8], known: &[u8]) -> bool {
+    fn is_same<const N: usize>(name: &[u8], known: &[u8], word: fn(&[u8; N]) -> u64) -> Option<bool> {
+        const CASE: u64 = u64::from_ne_bytes([LOWER; 8]);
+        let differ = |name: &[u8; N], known: &[u8; N]| (word(name) ^ word(known)) & !CASE;
+        let end = differ(name.last_chunk()?, known.last_chunk()?);
+        let words = name.as_chunks().0.iter().zip(known.as_chunks().0);
+        Some(words.fold(end, |other, (name, known)| other | differ(name, known)) == 0)
+    }
+    name.len() == known.len()
+        && is_same::<8>(name, known, |word| u64::from_ne_bytes(*word))
+            .or_else(|| is_same::<4>(name, known, |word| u32::from_ne_bytes(*word).into()))
+            .or_else(|| is_same::<1>(name, known, |word| word[0].into()))
+            .unwrap_or(true)
+}
 
 /// Whether it is the known one, but for an underscore, or another character that CGI makes one of (RFC 3875 section
 /// 4.1.18), in the place of a hyphen. Both are of the same length.
@@ -154,7 +171,7 @@ pub(in crate::proxy) fn trim(value: &[u8]) -> &[u8] {
 
 #[cfg(test)]
 mod tests {
-    use super::{Field, KNOWN, trim};
+    use super::{Field, KNOWN, is_spelled, trim};
 
     #[test]
     fn every_known_name_stands_at_its_length() {
@@ -175,6 +192,20 @@ mod tests {
         assert_eq!(Field::of("x-forwarded"), Field::Other);
         assert_eq!(Field::of("x-request-id"), Field::Other);
         assert_eq!(Field::of(&"x".repeat(5000)), Field::Other);
+    }
+
+    #[test]
+    fn a_name_is_spelled_by_all_of_its_bytes() {
+        for known in ["", "te", "via", "host", "close", "keep-alive", "content-length", "proxy-authentication-info"] {
+            let name = known.to_uppercase().into_bytes();
+            assert!(is_spelled(&name, known.as_bytes()), "{known}");
+            assert!(!is_spelled(format!("{known}x").as_bytes(), known.as_bytes()), "{known}");
+            for at in 0..name.len() {
+                let mut other = name.clone();
+                other[at] ^= 1;
+                assert!(!is_spelled(&other, known.as_bytes()), "{known} at {at}");
+            }
+        }
     }
 
     #[test]

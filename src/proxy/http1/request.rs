@@ -1,6 +1,6 @@
 use httparse::Header;
 
-use super::field::options;
+use super::field::{is_spelled, options};
 use super::fields::{look, withdraw};
 use super::host::is_host;
 use super::number::number;
@@ -136,7 +136,7 @@ impl<'b> Seen<'b> {
                 return Err(Malformed::ContentLength);
             }
             Field::TransferEncoding => {
-                if self.chunked || !trim(field.value).eq_ignore_ascii_case(b"chunked") {
+                if self.chunked || !is_spelled(trim(field.value), b"chunked") {
                     return Err(Malformed::TransferEncoding);
                 }
                 self.chunked = true;
@@ -144,14 +144,14 @@ impl<'b> Seen<'b> {
             Field::Connection => self.connection(field.value),
             Field::FramingShadow => return Err(Malformed::TransferEncoding),
             Field::Expect => {
-                let known = trim(field.value).eq_ignore_ascii_case(b"100-continue");
+                let known = is_spelled(trim(field.value), b"100-continue");
                 let first = self.expects == Expects::Nothing;
                 self.expects = if known && first { Expects::Continue } else { Expects::Other };
             }
             Field::MaxForwards => {
                 self.several_max_forwards |= self.max_forwards.replace(field.value).is_some();
             }
-            Field::Upgrade => self.websocket = trim(field.value).eq_ignore_ascii_case(b"websocket"),
+            Field::Upgrade => self.websocket = is_spelled(trim(field.value), b"websocket"),
             _ => {}
         }
         Ok(())
@@ -159,11 +159,11 @@ impl<'b> Seen<'b> {
 
     fn connection(&mut self, value: &[u8]) {
         for token in options(value) {
-            if token.eq_ignore_ascii_case(b"close") {
+            if is_spelled(token, b"close") {
                 self.close = true;
-            } else if token.eq_ignore_ascii_case(b"keep-alive") {
+            } else if is_spelled(token, b"keep-alive") {
                 self.keep_alive = true;
-            } else if token.eq_ignore_ascii_case(b"upgrade") {
+            } else if is_spelled(token, b"upgrade") {
                 self.upgrade = true;
             } else {
                 self.names_fields = true;

@@ -1,4 +1,4 @@
-use super::field::options;
+use super::field::{is_spelled, options};
 use super::fields::{look, withdraw};
 use super::request::{content_length, malformed};
 use super::{Field, Fields, Framing, Malformed, Parsed, Room, has_bare_line_ends, trim};
@@ -54,16 +54,16 @@ pub(in crate::proxy) fn parse_response<'h, 'b>(
                 return Err(Malformed::ContentLength);
             }
             Field::TransferEncoding => {
-                if chunked || !trim(field.value).eq_ignore_ascii_case(b"chunked") {
+                if chunked || !is_spelled(trim(field.value), b"chunked") {
                     return Err(Malformed::TransferEncoding);
                 }
                 chunked = true;
             }
             Field::Connection => {
                 for token in options(field.value) {
-                    if token.eq_ignore_ascii_case(b"close") {
+                    if is_spelled(token, b"close") {
                         close = true;
-                    } else if token.eq_ignore_ascii_case(b"keep-alive") {
+                    } else if is_spelled(token, b"keep-alive") {
                         keep = true;
                     } else {
                         names_fields = true;
@@ -72,7 +72,7 @@ pub(in crate::proxy) fn parse_response<'h, 'b>(
             }
             Field::ContentEncoding => {
                 let coding = trim(field.value);
-                is_encoded |= !coding.is_empty() && !coding.eq_ignore_ascii_case(b"identity");
+                is_encoded |= !coding.is_empty() && !is_spelled(coding, b"identity");
             }
             _ => {}
         }

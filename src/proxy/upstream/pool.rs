@@ -113,7 +113,7 @@ impl Pool {
             && let Some(Idle { mut stream, since, rests }) = idle.pop_back()
         {
             self.shard.upstream_idle.sub(1);
-            let unseen = clock::awake().min(clock::turn() - since);
+            let unseen = clock::turn() - since.max(clock::awake_since());
             let closely = needs.surely || rests || unseen >= UNSEEN;
             if stream.is_quiet() && !(closely && stream.has_ended()) {
                 return Some(self.lease(stream, true));
@@ -359,7 +359,7 @@ mod tests {
             // Nothing is awaited from here on: the loop has no turn.
             clock::wake_up();
             clock::begin_turn();
-            while !has_slept && clock::awake() < UNSEEN {
+            while !has_slept && clock::turn() - clock::awake_since() < UNSEEN {
                 clock::begin_turn();
             }
             lease.give_back(false);
