@@ -55,9 +55,6 @@ struct CommandCheck {
 impl Check for CommandCheck {
     fn run(&mut self) -> BoxFuture<'_, Finding> {
         Box::pin(async {
-            let Ok(_place) = self.resources.processes.acquire().await else {
-                return Finding::inconclusive(Reason::new("stopping", "is stopping"), Facts::default());
-            };
             let (program, arguments) = self.settings.argv.split_at(1);
             let environment = &self.resources.environment;
             let mut process = Subprocess::new(PathBuf::from(&program[0]), self.settings.directory.clone(), environment);
@@ -65,7 +62,7 @@ impl Check for CommandCheck {
             for name in &self.settings.environment {
                 process.environment.extend(environment.get(name).map(|value| (name.clone(), value.to_owned())));
             }
-            match process.run().await {
+            match self.resources.processes.run(Box::pin(process.run())).await {
                 Ok(output) => self.judge(&output),
                 Err(error) => {
                     let reason = Reason::new("spawn_failed", "cannot be started").with_private(error.to_string());

@@ -21,6 +21,7 @@ mod integrity;
 mod kind;
 mod preset;
 mod process;
+mod processes;
 mod procfs;
 mod pulse;
 mod regular;
@@ -41,6 +42,7 @@ use futures_util::future::BoxFuture;
 pub use self::heartbeat::Heartbeats;
 pub use self::http::Headers;
 pub use self::kind::{Defaults, Kind};
+pub use self::processes::{CONCURRENT_PROCESSES, Processes};
 pub use self::pulse::Pulse;
 pub use self::subprocess::{Group, an_orphan_lives, reap_orphans, spawn};
 pub use self::threads::{MOST_THREADS, ask};
@@ -77,9 +79,6 @@ pub const KINDS: &[Kind] = &[
     integrity::KIND,
     system::KIND,
 ];
-
-/// How many checks may run a process of their own at the same time: each costs memory of the sidecar's limit.
-pub const CONCURRENT_PROCESSES: usize = 2;
 
 /// A question that can be asked again and again. Never twice at once: the monitor waits for one run to end.
 pub trait Check: Send {
@@ -148,8 +147,8 @@ pub struct Resources {
     pub upstream_tls: Option<Arc<Client>>,
     /// The environment of the process.
     pub environment: Environment,
-    /// A place for each process that a check runs.
-    pub processes: Arc<tokio::sync::Semaphore>,
+    /// Whose turn it is to run a program.
+    pub processes: Processes,
     /// Where the app's heartbeats come in.
     pub heartbeats: Arc<Heartbeats>,
     /// The name of the check that is made.
@@ -167,7 +166,7 @@ impl Resources {
         upstream_tls: Option<Arc<Client>>,
         environment: Environment,
     ) -> Self {
-        let processes = Arc::new(tokio::sync::Semaphore::new(CONCURRENT_PROCESSES));
+        let processes = Processes::default();
         let (heartbeats, check, timeout) = (Arc::default(), Arc::from(""), Duration::MAX);
         Self { traffic, upstream, upstream_tls, environment, processes, heartbeats, check, timeout }
     }

@@ -20,8 +20,8 @@ pub const MOST_THREADS: usize = MOST_AT_ONCE + MOST_HUNG + 8;
 static THREADS: Threads = Threads::new(MOST_AT_ONCE, MOST_HUNG);
 
 tokio::task_local! {
-    /// Whether the check that is asked waits for its turn.
-    static WAITS: Cell<bool>;
+    /// Why the check that is asked has not been asked yet, if it waits for its turn.
+    static WAITS: Cell<Option<fn() -> Reason>>;
 }
 
 /// Asks a check once, for so long and no longer.
@@ -29,14 +29,25 @@ pub async fn ask(check: &mut dyn Check, timeout: Duration) -> Finding {
     let asked = async {
         match tokio::time::timeout(timeout, async { check.run().await }).await {
             Ok(finding) => finding,
-            Err(_) if WAITS.with(Cell::get) => {
-                let public = "was not looked at: too many others wait for file systems that do not answer";
-                Finding::inconclusive(Reason::new("no_thread_free", public), Facts::default())
-            }
-            Err(_) => check.timed_out(),
+            Err(_) => match WAITS.with(Cell::get) {
+                Some(why) => Finding::inconclusive(why(), Facts::default()),
+                None => check.timed_out(),
+            },
         }
     };
-    WAITS.scope(Cell::new(false), asked).await
+    WAITS.scope(Cell::new(None), asked).await
+}
+
+/// Waits for a check's turn: one whose time is over meanwhile has not been asked, and this is why.
+pub(super) async fn waiting<T>(why: fn() -> Reason, turn: impl Future<Output = T>) -> T {
+    let _ = WAITS.try_with(|waits| waits.set(Some(why)));
+    let come = turn.await;
+    let _ = WAITS.try_with(|waits| waits.set(None));
+    come
+}
+
+fn none_free() -> Reason {
+    Reason::new("no_thread_free", "was not looked at: too many others wait for file systems that do not answer")
 }
 
 /// Whose turn it is to block a thread.
@@ -51,9 +62,7 @@ impl Threads {
     }
 
     async fn start<T: Send + 'static>(&'static self, work: impl FnOnce() -> T + Send + 'static) -> Running<T> {
-        let _ = WAITS.try_with(|waits| waits.set(true));
-        let permit = self.turns.acquire().await.ok();
-        let _ = WAITS.try_with(|waits| waits.set(false));
+        let permit = waiting(none_free, self.turns.acquire()).await.ok();
         let turn = Arc::new(Turn {
             threads: self,
             held: Mutex::new(permit.map(|permit| Held { _permit: permit, hung: false })),

@@ -150,6 +150,28 @@ fn a_directory_is_counted_and_a_very_large_one_delays_nobody() {
 }
 
 #[test]
+fn programs_that_hang_hold_up_themselves_alone() {
+    let upstream = Upstream::hello();
+    let home = home_with_login();
+    let mut settings = quick(telling(&upstream, &home.path().join("key")), "quick")
+        .raw("checks.quick.command.argv", "[\"/bin/true\"]");
+    for name in ["one", "two"] {
+        settings = settings
+            .text(&format!("checks.{name}.interval"), "1h")
+            .text(&format!("checks.{name}.timeout"), "1h")
+            .text(&format!("checks.{name}.on_failure"), "ignore")
+            .raw(&format!("checks.{name}.command.argv"), "[\"/bin/sleep\", \"1000\"]");
+    }
+    let sidecar = Sidecar::start_in(home, &settings.text("checks.quick.timeout", "100ms"), |_| {});
+    let runs = |outcome: &str| {
+        let labels = ["check=\"quick\"", &format!("outcome=\"{outcome}\"")];
+        sidecar.metric("pulsegate_check_runs_total", &labels)
+    };
+    eventually(PATIENCE, "it runs beside those that hang", || runs("pass") > 5.0);
+    assert_eq!(runs("fail"), 0.0, "what waited for its turn has not been asked");
+}
+
+#[test]
 fn a_program_is_found_on_its_path() {
     let upstream = Upstream::hello();
     let home = home_with_login();

@@ -241,9 +241,6 @@ pub(crate) async fn run_version(
     resources: &Resources,
 ) -> Result<Version, Reason> {
     let broken = |what: &str| Reason::new("cli_broken", format!("{} not available: {what}", preset.label));
-    let Ok(_place) = resources.processes.acquire().await else {
-        return Err(broken("we are stopping"));
-    };
     // Without a writable directory of its own the CLI gets a home that does not exist; it can still tell its version.
     let scratch = tempfile::Builder::new().prefix("pulsegate-").tempdir().ok();
     let home = scratch.as_ref().map_or(std::path::Path::new("/nonexistent"), tempfile::TempDir::path);
@@ -252,7 +249,7 @@ pub(crate) async fn run_version(
     process.arguments.push("--version".into());
     process.environment.push(("HOME".into(), home.display().to_string()));
     process.environment.extend(preset.quiet.iter().map(|(name, value)| ((*name).into(), (*value).into())));
-    match process.run().await {
+    match resources.processes.run(Box::pin(process.run())).await {
         Ok(output) => version_of(&output).map_err(broken),
         Err(error) if is_ours(&error) => Err(not_asked(Some(error.to_string()))),
         Err(error) => Err(match error.kind() {

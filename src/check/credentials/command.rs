@@ -77,9 +77,6 @@ async fn auth_status(resources: &Resources, settings: &Credentials) -> Reading {
         }
         Err(reason) => return unknown(reason.public.into_owned()),
     }
-    let Ok(_place) = resources.processes.acquire().await else {
-        return unknown("we are stopping".into());
-    };
     let mut process = Subprocess::new(path, "/".into(), &resources.environment);
     process.arguments.extend(["auth", "status", "--json"].map(Into::into));
     for name in ["HOME", "CLAUDE_CONFIG_DIR"] {
@@ -94,7 +91,7 @@ async fn auth_status(resources: &Resources, settings: &Credentials) -> Reading {
         process.environment.push((name.into(), "http://127.0.0.1:9".into()));
     }
     process.environment.extend(["NO_PROXY", "no_proxy"].map(|name| (name.into(), String::new())));
-    match tokio::time::timeout(PATIENCE, process.run()).await {
+    match resources.processes.run(Box::pin(tokio::time::timeout(PATIENCE, process.run()))).await {
         Ok(Ok(output)) => match serde_json::from_slice::<Status>(&output.stdout) {
             Ok(Status { logged_in: true }) => Reading { method: Some("command"), ..Reading::of(LoginState::Valid) },
             Ok(Status { logged_in: false }) => Reading::of(LoginState::LoggedOut),
