@@ -8,9 +8,7 @@ use crate::proxy::ProxySettings;
 pub(super) fn connections(settings: &ProxySettings) -> u32 {
     let asked = settings.limits.connections;
     let files = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
-    // One for each listener, which holds it while it waits.
-    let least = u32::try_from(settings.listen.len()).unwrap_or(u32::MAX).max(1);
-    asked.min(that_fit(files).max(least))
+    asked.min(that_fit(files).max(1))
 }
 
 /// The same, with a warning where the limit of open files is by far the lower one.

@@ -32,15 +32,10 @@ pub(super) fn validate(config: &Config, tree: &Table, problems: &Problems, notes
             "`proxy.limits.header_bytes` must be from 8KiB to 1MiB",
         );
     }
-    // Each listener waits for its next connection with a permit in hand.
-    if (config.proxy.limits.connections as usize) < config.proxy.listen.len().max(1) {
-        problems.add(
-            &origin(&["proxy", "limits", "connections"]),
-            "`proxy.limits.connections` must be at least 1 for each address of `proxy.listen`",
-        );
-    }
-    if config.proxy.limits.streams == 0 {
-        problems.add(&origin(&["proxy", "limits", "streams"]), "`proxy.limits.streams` must be at least 1");
+    for (name, limit) in [("connections", config.proxy.limits.connections), ("streams", config.proxy.limits.streams)] {
+        if limit == 0 {
+            problems.add(&origin(&["proxy", "limits", name]), format!("`proxy.limits.{name}` must be at least 1"));
+        }
     }
     if config.proxy.listen.is_empty() {
         problems.add(&origin(&["proxy", "listen"]), "`proxy.listen` must name at least one address");

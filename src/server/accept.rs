@@ -98,18 +98,23 @@ impl<S: Serve> Acceptor<S> {
             if let Some(crowd) = &self.crowd {
                 crowd.make_room(self.permits.available_permits());
             }
+            // Who listens where nobody comes keeps no permit from those who listen elsewhere.
+            let Ok(somebody) = listener.somebody().await else {
+                return;
+            };
             // Closed never: the semaphore lives as long as the process.
             let Ok(permit) = self.permits.clone().acquire_owned().await else {
                 return;
             };
-            match listener.accept().await {
-                Ok(accepted) => {
+            match somebody.accept() {
+                Some(Ok(accepted)) => {
                     exhausted = false;
                     self.serve(accepted, permit);
                 }
+                None => {}
                 // The client has gone again, or the network had a hiccup: nothing is wrong with us.
-                Err(error) if is_the_connections_own(&error) => {}
-                Err(error) => {
+                Some(Err(error)) if is_the_connections_own(&error) => {}
+                Some(Err(error)) => {
                     self.shard.accept_failures.add(1);
                     if !exhausted {
                         tracing::error!(%error, "cannot accept connections: raise the limit of open files");

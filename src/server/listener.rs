@@ -1,14 +1,18 @@
 use std::fmt;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::FileTypeExt as _;
 use std::os::unix::net::UnixListener as StdUnixListener;
 use std::path::Path;
 use std::sync::Arc;
 
 use rustix::event::PollFlags;
+use rustix::net::{SocketFlags, accept_with, acceptfrom_with};
 use socket2::{Domain, SockAddr, SockFilter, SockRef, Socket, Type};
-use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
+use tokio::io::Interest;
+use tokio::io::unix::{AsyncFd, AsyncFdReadyGuard};
+use tokio::net::{TcpStream, UnixStream};
 
 use super::deferred::defer_accept;
 use super::io::{Stream, shows};
@@ -136,10 +140,14 @@ impl Bound {
 
     /// Makes it a part of the runtime that this is called on.
     pub(super) fn listen(self) -> io::Result<Listener> {
-        Ok(match self.socket {
-            BoundSocket::Tcp(listener) => Listener::Tcp(TcpListener::from_std(listener)?),
-            BoundSocket::Unix(file, listener) => Listener::Unix(file, UnixListener::from_std(listener)?),
-        })
+        let is_tcp = matches!(self.address, Address::Ip(_));
+        let (file, socket) = match self.socket {
+            BoundSocket::Tcp(listener) => (None, listener.into()),
+            BoundSocket::Unix(file, listener) => (file, listener.into()),
+        };
+        #[expect(deprecated, reason = "an owned descriptor stays what it is, and what replaces this is forbidden here")]
+        let socket = AsyncFd::with_interest(socket, Interest::READABLE)?;
+        Ok(Listener { is_tcp, file, socket })
     }
 }
 
@@ -177,9 +185,10 @@ fn bind_tcp(address: SocketAddr) -> io::Result<std::net::TcpListener> {
 
 /// A listening socket of one runtime.
 #[derive(Debug)]
-pub(super) enum Listener {
-    Tcp(TcpListener),
-    Unix(Option<Arc<SocketFile>>, UnixListener),
+pub(super) struct Listener {
+    is_tcp: bool,
+    file: Option<Arc<SocketFile>>,
+    socket: AsyncFd<OwnedFd>,
 }
 
 /// A filter, in the instructions of the kernel's packet filter, that takes no SYN without ACK: the TCP header's flags are
@@ -198,59 +207,55 @@ impl Listener {
     /// Without this, a client whose connection the kernel makes between our last look and the close would have it reset,
     /// with its request. A client that comes now hears nothing, asks again after a second, and is refused.
     pub(super) fn take_no_new_ones(&self) {
-        match self {
+        if self.is_tcp {
             // Where the kernel knows no such filters the gap is a few microseconds.
-            Self::Tcp(listener) => {
-                let _ = SockRef::from(listener).attach_filter(&NO_NEW_ONES);
-            }
-            Self::Unix(file, _) => {
-                if let Some(file) = file {
-                    file.remove();
-                }
-            }
+            let _ = SockRef::from(self.socket.get_ref()).attach_filter(&NO_NEW_ONES);
+        }
+        if let Some(file) = &self.file {
+            file.remove();
         }
     }
 
-    pub(super) async fn accept(&self) -> io::Result<Accepted> {
-        match self {
-            Self::Tcp(listener) => {
-                let (stream, peer) = listener.accept().await?;
-                Ok(accepted(stream, peer))
-            }
-            Self::Unix(_, listener) => Ok((Stream::Unix(listener.accept().await?.0), None)),
-        }
+    /// Waits for somebody, without accepting.
+    ///
+    /// # Errors
+    /// The runtime ends.
+    pub(super) async fn somebody(&self) -> io::Result<Somebody<'_>> {
+        Ok(Somebody { listener: self, ready: self.socket.readable().await? })
     }
 
     /// Whether somebody waits to be accepted.
     pub(super) fn has_queue(&self) -> bool {
-        match self {
-            Self::Tcp(listener) => shows(listener, PollFlags::IN),
-            Self::Unix(_, listener) => shows(listener, PollFlags::IN),
-        }
+        shows(self.socket.get_ref(), PollFlags::IN)
     }
 
     /// A connection that waits already, by asking the kernel: what the runtime knows of the socket may be old.
     pub(super) fn accept_now(&self) -> io::Result<Accepted> {
-        match self {
-            Self::Tcp(listener) => {
-                let (socket, _) = SockRef::from(listener).accept()?;
-                socket.set_nonblocking(true)?;
-                let stream = TcpStream::from_std(socket.into())?;
-                let peer = stream.peer_addr()?;
-                Ok(accepted(stream, peer))
-            }
-            Self::Unix(_, listener) => {
-                let (socket, _) = SockRef::from(listener).accept()?;
-                socket.set_nonblocking(true)?;
-                Ok((Stream::Unix(UnixStream::from_std(socket.into())?), None))
-            }
+        let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
+        if !self.is_tcp {
+            let socket = accept_with(self.socket.get_ref(), flags)?;
+            return Ok((Stream::Unix(UnixStream::from_std(socket.into())?), None));
         }
+        let (socket, peer) = acceptfrom_with(self.socket.get_ref(), flags)?;
+        let stream = TcpStream::from_std(socket.into())?;
+        let peer = peer.and_then(|peer| SocketAddr::try_from(peer).ok());
+        Ok((Stream::Tcp(stream), peer.map(|peer| peer.ip().to_canonical())))
+    }
+}
+
+/// Somebody who waits to be accepted, unless another worker is quicker.
+pub(super) struct Somebody<'l> {
+    listener: &'l Listener,
+    ready: AsyncFdReadyGuard<'l, OwnedFd>,
+}
+
+impl Somebody<'_> {
+    /// `None`: another worker was.
+    pub(super) fn accept(mut self) -> Option<io::Result<Accepted>> {
+        let listener = self.listener;
+        self.ready.try_io(|_| listener.accept_now()).ok()
     }
 }
 
 /// A client's byte stream and its address.
 pub(super) type Accepted = (Stream, Option<IpAddr>);
-
-fn accepted(stream: TcpStream, peer: SocketAddr) -> Accepted {
-    (Stream::Tcp(stream), Some(peer.ip().to_canonical()))
-}

@@ -8,7 +8,9 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, Resource, Rlimit, getrlimit, prlimit};
 
 use crate::failures::{assert_own, await_error, holding};
-use crate::support::{Client, HttpError, Next, PATIENCE, Response, Sidecar, Upstream, always, eventually, get, local};
+use crate::support::{
+    Client, HttpError, Next, PATIENCE, Process, Response, Sidecar, Upstream, always, eventually, free_port, get, local,
+};
 
 fn app() -> Upstream {
     Upstream::start(|exchange| if exchange.read_body() { exchange.answer(200, &[], b"ok") } else { Next::Close })
@@ -293,6 +295,28 @@ fn without_file_descriptors_it_refuses_and_recovers() {
         assert_eq!(client.ask("GET", "/", &[], b"").expect("an answer").status, 200, "who waited is served");
     }
     assert!(sidecar.log().contains("raise the limit of open files"));
+}
+
+#[test]
+fn each_address_has_all_of_the_connections() {
+    let upstream = app();
+    let home = tempfile::tempdir().expect("a home");
+    let address = local(free_port());
+    let nobody_comes = format!("unix:{}", home.path().join("socket").display());
+    let settings = Sidecar::bare(&upstream)
+        .raw("proxy.listen", &format!("[\"{address}\", {nobody_comes:?}]"))
+        .raw("proxy.threads", "4")
+        .raw("proxy.defer_accept", "false")
+        .raw("proxy.limits.connections", "3");
+    let _process = Process::start(&mut Sidecar::command(home.path(), &settings));
+    eventually(PATIENCE, "it listens", || TcpStream::connect(address).is_ok());
+    for _ in 0..10 {
+        assert_eq!(get(address, "/").status, 200, "one after the other");
+    }
+    let mut clients: Vec<Client> = (0..3).map(|_| Client::connect(address)).collect();
+    for client in &mut clients {
+        assert_eq!(client.ask("GET", "/", &[], b"").expect("an answer").status, 200, "three at once");
+    }
 }
 
 #[test]
