@@ -147,7 +147,12 @@ impl Supervisor {
         let Some(mut running) = self.running.take() else { return };
         self.status.change(|known| known.phase = Phase::Down);
         let signal = self.settings.stop_signal.0;
-        let told = running.group.pid().map(|pid| kill_process_group(pid, signal));
+        let told = running.group.pid().map(|pid| {
+            let told = kill_process_group(pid, signal);
+            // One that stands still hears of it only when it goes on.
+            let _ = kill_process_group(pid, Signal::CONT);
+            told
+        });
         tracing::info!(told = told.is_some_and(|told| told.is_ok()), "stopping the app");
         let ended = timeout(patience, running.end()).await;
         match ended {

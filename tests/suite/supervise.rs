@@ -181,6 +181,15 @@ fn an_app_that_does_not_stop_is_killed_within_the_grace() {
 }
 
 #[test]
+fn an_app_that_stands_still_is_told_to_stop_all_the_same() {
+    let mut pair = Pair::start(|settings| settings.text("shutdown.grace", "60s").text("app.stop_timeout", "30s"));
+    kill_process(pair.pid(), Signal::STOP).expect("it is stopped");
+    pair.sidecar.terminate();
+    assert_eq!(pair.sidecar.wait(PATIENCE).code(), Some(0));
+    assert!(pair.log().contains(&"ended".to_owned()), "it had the time to end properly: {:?}", pair.log());
+}
+
+#[test]
 fn a_signal_that_comes_doubled_leaves_the_app_its_time() {
     let mut pair = Pair::start(|settings| settings.text("shutdown.lame_duck", "300ms").text("shutdown.grace", "20s"));
     let mut client = Client::connect(pair.sidecar.traffic);
