@@ -219,13 +219,14 @@ fn an_answer_whose_end_is_late_holds_up_no_other_request() {
 }
 
 #[test]
-fn connections_on_which_an_app_allows_nothing_are_not_kept() {
+fn connections_on_which_an_app_allows_nothing_do_not_add_up() {
     let app = H2App::start_with(H2Rules { most_streams: Some(0), ..H2Rules::default() }, |_| async {});
-    let sidecar = Sidecar::start(&settings(&app));
+    let sidecar = Sidecar::start(&settings(&app).text("proxy.timeouts.connect", "100ms"));
     for _ in 0..3 {
         assert_eq!(sidecar.get("/").status, 503);
     }
-    sidecar.assert_metric("pulsegate_upstream_connections", &[], 0.0);
+    assert_eq!(app.connections(), 1);
+    sidecar.assert_metric("pulsegate_upstream_connections", &["state=\"idle\""], 1.0);
 }
 
 #[test]

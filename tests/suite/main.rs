@@ -82,6 +82,7 @@ mod tls;
 mod tracing;
 mod upstream_faults;
 mod upstream_h2;
+mod upstream_h2_pauses;
 mod transparent;
 mod upstream_tls;
 mod watchers;

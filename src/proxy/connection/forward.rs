@@ -187,15 +187,23 @@ impl<L: Local, S: ClientStream> Connection<'_, L, S> {
         }
     }
 
-    /// A new connection that ends with the app, and not with its listener, where that makes a difference.
+    /// A new connection that ends with the app, and not with its listener, where that makes a difference. What was not seen
+    /// by any app waits for the next one, however often that happens.
     async fn connect_surely(&mut self, job: &mut Job) -> Option<Result<Lease, Rejection>> {
-        let connected = self.connect(job).await?;
-        let Ok(lease) = &connected else { return Some(connected) };
-        if !job.idempotent
-            && !self.proxy.settings.retry.hold_on_restart.is_zero()
-            && let Err(rejection) = self.until_accepted(job, lease).await?
-        {
-            return Some(Err(rejection));
+        let mut connected = self.connect(job).await?;
+        let may_be_lost = job.idempotent && !job.tries.needs_new;
+        if may_be_lost || self.proxy.settings.retry.hold_on_restart.is_zero() {
+            return Some(connected);
+        }
+        while let Ok(lease) = &connected {
+            match self.until_accepted(job, lease).await? {
+                Ok(true) => {}
+                Ok(false) => break,
+                Err(rejection) => return Some(Err(rejection)),
+            }
+            let Some(until) = job.tries.hold_until().filter(|until| Instant::now() < *until) else { break };
+            job.exchange.retries += 1;
+            connected = self.hold(job, Rejection::ConnectRefused, until).await?;
         }
         Some(connected)
     }

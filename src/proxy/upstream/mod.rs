@@ -2,6 +2,7 @@
 
 mod broken;
 mod connect;
+mod connecting;
 mod http2;
 mod pool;
 mod queue;

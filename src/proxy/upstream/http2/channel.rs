@@ -66,6 +66,8 @@ pub(in super::super) struct Channel {
     served: Cell<bool>,
     idle_since: Cell<Instant>,
     ended: Cell<bool>,
+    /// The app has not answered when it was asked whether it is still there.
+    silent: Cell<bool>,
     counted: Cell<Counted>,
     shard: Arc<Shard>,
     task: AbortHandle,
@@ -137,6 +139,7 @@ impl Channel {
                 served: Cell::new(false),
                 idle_since: Cell::new(now),
                 ended: Cell::new(false),
+                silent: Cell::new(false),
                 counted: Cell::new(Counted::No),
                 shard,
                 task: task.abort_handle(),
@@ -170,6 +173,11 @@ impl Channel {
         Some(Place(self.clone()))
     }
 
+    /// Whether the app allows no streams on it for now.
+    pub(super) fn takes_none(&self) -> bool {
+        self.sender.borrow().as_ref().is_some_and(|sender| sender.current_max_send_streams() == 0)
+    }
+
     /// Whether it has served before.
     pub(super) fn has_served(&self) -> bool {
         self.served.get()
@@ -199,7 +207,7 @@ impl Channel {
         if error.is_go_away() {
             *self.sender.borrow_mut() = None;
         }
-        Broken::of(error)
+        if self.silent.get() { Broken::Rejected(Rejection::ResponseTimeout) } else { Broken::of(error) }
     }
 
     /// Keeps an answer of which all was passed on, until its end has come: dropping it would tell the app that nobody
@@ -218,6 +226,12 @@ impl Channel {
             return !self.ended.get() && now - self.idle_since.get() <= LONGEST_IDLE;
         }
         if !self.pulse.borrow_mut().beats(self.seen.reads(), now) {
+            let streams = self.streams.get();
+            tracing::warn!(
+                streams,
+                "the app has answered no ping: its connection is given up, with the requests on it"
+            );
+            self.silent.set(true);
             self.task.abort();
             self.end();
         }

@@ -1,4 +1,4 @@
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
 use tokio::sync::{Semaphore, SemaphorePermit};
@@ -13,11 +13,13 @@ pub(in super::super) struct Channels {
     open: RefCell<Vec<Rc<Channel>>>,
     /// Who connects; the others wait for what comes of it.
     turn: Semaphore,
+    /// So many have connected, and wait for the app's greeting.
+    greeting: Cell<usize>,
 }
 
 impl Default for Channels {
     fn default() -> Self {
-        Self { open: RefCell::default(), turn: Semaphore::new(1) }
+        Self { open: RefCell::default(), turn: Semaphore::new(1), greeting: Cell::new(0) }
     }
 }
 
@@ -37,11 +39,27 @@ impl Channels {
         self.turn.acquire().await.ok()
     }
 
-    /// One more connection, with a stream on it; `None` if the app allows no streams.
+    /// One more connection, with a stream on it; `None` if the app allows no streams for now.
     pub(in super::super) fn add(&self, channel: Rc<Channel>) -> Option<Http2Stream> {
-        let stream = Http2Stream::new(channel.place()?);
+        let stream = channel.place().map(Http2Stream::new);
         self.open.borrow_mut().push(channel);
-        Some(stream)
+        stream
+    }
+
+    /// Whether the app takes no more streams for now on a connection that lives on.
+    pub(in super::super) fn takes_none(&self) -> bool {
+        self.open.borrow().iter().any(|channel| channel.takes_none())
+    }
+
+    /// A connection has been made; until this is dropped, the app's greeting is waited for.
+    pub(in super::super) fn greeting(&self) -> impl Drop {
+        self.greeting.update(|count| count + 1);
+        Greeted(&self.greeting)
+    }
+
+    /// Whether the app's greeting is waited for.
+    pub(in super::super) fn is_greeting(&self) -> bool {
+        self.greeting.get() > 0
     }
 
     /// Closes what is too old, and asks the others whether they are still there.
@@ -53,5 +71,13 @@ impl Channels {
     pub(in super::super) fn clear(&self) {
         let forgotten = std::mem::take(&mut *self.open.borrow_mut());
         drop(forgotten);
+    }
+}
+
+struct Greeted<'a>(&'a Cell<usize>);
+
+impl Drop for Greeted<'_> {
+    fn drop(&mut self) {
+        self.0.update(|count| count - 1);
     }
 }

@@ -46,6 +46,8 @@ async fn an_app_that_owes_answers_and_is_dead_is_given_up() {
             assert!(!channel.is_useless(), "a pause of half a minute is none");
             channel.sweep(begun + PING_AFTER + PONG_WITHIN);
             assert!(channel.is_useless());
+            let broken = channel.broke(&h2::Reason::CANCEL.into());
+            assert_eq!(broken, Broken::Rejected(Rejection::ResponseTimeout), "it is the app that was silent");
             assert_eq!(app.read_to_end(&mut Vec::new()).await.expect("the end"), 0);
             drop(place);
             let counted = (&channel.shard.upstream_idle, &channel.shard.upstream_active);
