@@ -54,7 +54,7 @@ macro_rules! metrics {
 
 metrics! {
     REQUESTS: Counter "requests_total" [METHOD, CODE]
-        "Proxied requests, counted at their end; 499: the client left";
+        "Proxied requests, counted at their end; 499: the client left, also within a head";
     DURATION: Histogram "request_duration_seconds" []
         "From a request's head to the end of its answer";
     FIRST_BYTE: Histogram "time_to_first_byte_seconds" []
