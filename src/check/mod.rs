@@ -4,6 +4,7 @@
 //! they implement [`Prepare`], which makes the running [`Check`]. The configuration, its documentation and the tests walk
 //! the table, so a new kind needs nothing else.
 
+mod asking;
 mod cli;
 mod command;
 mod count_match;
@@ -39,13 +40,14 @@ use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 
+pub use self::asking::ask;
 pub use self::heartbeat::Heartbeats;
 pub use self::http::Headers;
 pub use self::kind::{Defaults, Kind};
-pub use self::processes::{CONCURRENT_PROCESSES, Processes};
+pub use self::processes::Processes;
 pub use self::pulse::Pulse;
 pub use self::subprocess::{Group, an_orphan_lives, reap_orphans, spawn};
-pub use self::threads::{MOST_THREADS, ask};
+pub use self::threads::MOST_THREADS;
 use crate::health::{Fact, Facts, Finding, Reason};
 use crate::settings::{Environment, Url};
 use crate::shortage::is_ours;

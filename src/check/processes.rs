@@ -4,11 +4,11 @@ use std::time::Duration;
 
 use tokio::sync::Semaphore;
 
-use super::threads::waiting;
+use super::asking::waiting;
 use crate::health::Reason;
 
-/// How many checks may run a program of their own at the same time: each costs memory of the sidecar's limit.
-pub const CONCURRENT_PROCESSES: usize = 2;
+/// So many checks may run a program of their own at a time: each costs memory of the sidecar's limit.
+const AT_ONCE: usize = 2;
 
 /// A program that runs for longer than this gives its turn to others, so that those that hang hold up nobody; so many of them.
 /// Beyond that, they keep their turns.
@@ -24,7 +24,7 @@ pub struct Processes {
 
 impl Default for Processes {
     fn default() -> Self {
-        Self { turns: Arc::new(Semaphore::new(CONCURRENT_PROCESSES)), slow: Arc::new(Semaphore::new(MOST_SLOW)) }
+        Self { turns: Arc::new(Semaphore::new(AT_ONCE)), slow: Arc::new(Semaphore::new(MOST_SLOW)) }
     }
 }
 
@@ -36,13 +36,8 @@ impl Processes {
         if let Ok(ended) = tokio::time::timeout(SLOW, &mut program).await {
             return ended;
         }
-        let slow = self.slow.try_acquire();
-        let _held = if slow.is_ok() {
-            drop(turn);
-            slow.ok()
-        } else {
-            turn.ok()
-        };
+        let slow = self.slow.try_acquire().ok();
+        let _turn = turn.ok().filter(|_| slow.is_none());
         program.await
     }
 }
@@ -74,15 +69,12 @@ mod tests {
         let begun = tokio::time::Instant::now();
         assert_eq!(processes.run(async { 7 }).await, 7);
         assert_eq!(begun.elapsed(), SLOW * 2, "each two of them have had their time");
-        hang(CONCURRENT_PROCESSES);
+        hang(AT_ONCE);
         tokio::time::sleep(SLOW * 2).await;
         let beyond = tokio::time::timeout(SLOW * 10, processes.run(async {})).await;
         assert!(beyond.is_err(), "nobody's turn");
         // Whatever is stopped gives back what it had.
         hung.shutdown().await;
-        assert_eq!(
-            (processes.turns.available_permits(), processes.slow.available_permits()),
-            (CONCURRENT_PROCESSES, MOST_SLOW)
-        );
+        assert_eq!((processes.turns.available_permits(), processes.slow.available_permits()), (AT_ONCE, MOST_SLOW));
     }
 }

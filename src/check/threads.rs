@@ -1,12 +1,10 @@
-use std::cell::Cell;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 
 use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::task::{JoinError, JoinHandle};
 
-use super::Check;
-use crate::health::{Facts, Finding, Reason};
+use super::asking::waiting;
+use crate::health::Reason;
 
 /// So much work on file systems and the like runs at a time: more would only make threads.
 const MOST_AT_ONCE: usize = 8;
@@ -18,33 +16,6 @@ const MOST_HUNG: usize = 56;
 pub const MOST_THREADS: usize = MOST_AT_ONCE + MOST_HUNG + 8;
 
 static THREADS: Threads = Threads::new(MOST_AT_ONCE, MOST_HUNG);
-
-tokio::task_local! {
-    /// Why the check that is asked has not been asked yet, if it waits for its turn.
-    static WAITS: Cell<Option<fn() -> Reason>>;
-}
-
-/// Asks a check once, for so long and no longer.
-pub async fn ask(check: &mut dyn Check, timeout: Duration) -> Finding {
-    let asked = async {
-        match tokio::time::timeout(timeout, async { check.run().await }).await {
-            Ok(finding) => finding,
-            Err(_) => match WAITS.with(Cell::get) {
-                Some(why) => Finding::inconclusive(why(), Facts::default()),
-                None => check.timed_out(),
-            },
-        }
-    };
-    WAITS.scope(Cell::new(None), asked).await
-}
-
-/// Waits for a check's turn: one whose time is over meanwhile has not been asked, and this is why.
-pub(super) async fn waiting<T>(why: fn() -> Reason, turn: impl Future<Output = T>) -> T {
-    let _ = WAITS.try_with(|waits| waits.set(Some(why)));
-    let come = turn.await;
-    let _ = WAITS.try_with(|waits| waits.set(None));
-    come
-}
 
 fn none_free() -> Reason {
     Reason::new("no_thread_free", "was not looked at: too many others wait for file systems that do not answer")

@@ -191,8 +191,8 @@ impl<L: Local, S: ClientStream> Connection<'_, L, S> {
     /// by any app waits for the next one, however often that happens.
     async fn connect_surely(&mut self, job: &mut Job) -> Option<Result<Lease, Rejection>> {
         let mut connected = self.connect(job).await?;
-        let may_be_lost = job.idempotent && !job.tries.needs_new;
-        if may_be_lost || self.proxy.settings.retry.hold_on_restart.is_zero() {
+        let may_be_sent_again = job.idempotent && !job.tries.needs_new;
+        if may_be_sent_again || self.proxy.settings.retry.hold_on_restart.is_zero() {
             return Some(connected);
         }
         while let Ok(lease) = &connected {

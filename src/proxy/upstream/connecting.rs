@@ -18,7 +18,7 @@ use crate::tls::Distrust;
 /// there. As long as it may be silent later ([`Channel::sweep`]).
 const GREETING: Duration = Duration::from_secs(60);
 
-/// Between two glances at a connection on which the app takes no stream for now.
+/// Between two glances at a connection on which the app takes no stream at present.
 const GLANCE: Duration = Duration::from_millis(20);
 
 impl Pool {

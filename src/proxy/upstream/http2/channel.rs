@@ -173,7 +173,7 @@ impl Channel {
         Some(Place(self.clone()))
     }
 
-    /// Whether the app allows no streams on it for now.
+    /// Whether the app allows no streams on it at present.
     pub(super) fn takes_none(&self) -> bool {
         self.sender.borrow().as_ref().is_some_and(|sender| sender.current_max_send_streams() == 0)
     }

@@ -39,14 +39,14 @@ impl Channels {
         self.turn.acquire().await.ok()
     }
 
-    /// One more connection, with a stream on it; `None` if the app allows no streams for now.
+    /// One more connection, with a stream on it; `None` if the app allows none at present.
     pub(in super::super) fn add(&self, channel: Rc<Channel>) -> Option<Http2Stream> {
         let stream = channel.place().map(Http2Stream::new);
         self.open.borrow_mut().push(channel);
         stream
     }
 
-    /// Whether the app takes no more streams for now on a connection that lives on.
+    /// Whether the app takes no streams at present on a connection that lives on.
     pub(in super::super) fn takes_none(&self) -> bool {
         self.open.borrow().iter().any(|channel| channel.takes_none())
     }
