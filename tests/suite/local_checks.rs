@@ -153,7 +153,10 @@ fn a_directory_is_counted_and_a_very_large_one_delays_nobody() {
 fn programs_that_hang_hold_up_themselves_alone() {
     let upstream = Upstream::hello();
     let home = home_with_login();
-    let mut settings = quick(telling(&upstream, &home.path().join("key")), "quick")
+    // It waits for its turn, and not for long: two seconds are what a program has for itself.
+    let mut settings = telling(&upstream, &home.path().join("key"))
+        .text("checks.quick.interval", "4s")
+        .text("checks.quick.timeout", "4s")
         .raw("checks.quick.command.argv", "[\"/bin/true\"]");
     for name in ["one", "two"] {
         settings = settings
@@ -162,13 +165,13 @@ fn programs_that_hang_hold_up_themselves_alone() {
             .text(&format!("checks.{name}.on_failure"), "ignore")
             .raw(&format!("checks.{name}.command.argv"), "[\"/bin/sleep\", \"1000\"]");
     }
-    let sidecar = Sidecar::start_in(home, &settings.text("checks.quick.timeout", "100ms"), |_| {});
+    let sidecar = Sidecar::start_in(home, &settings, |_| {});
     let runs = |outcome: &str| {
         let labels = ["check=\"quick\"", &format!("outcome=\"{outcome}\"")];
         sidecar.metric("pulsegate_check_runs_total", &labels)
     };
-    eventually(PATIENCE, "it runs beside those that hang", || runs("pass") > 5.0);
-    assert_eq!(runs("fail"), 0.0, "what waited for its turn has not been asked");
+    eventually(PATIENCE, "it runs beside those that hang", || runs("pass") > 1.0);
+    assert_eq!(runs("fail"), 0.0, "and has never been out of time");
 }
 
 #[test]

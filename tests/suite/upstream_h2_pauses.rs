@@ -6,12 +6,12 @@ use std::time::Duration;
 
 use crate::support::{Client, H2App, PATIENCE, Sidecar, always, eventually, local};
 
-/// A sidecar for an app at this listener, and how many requests it has in flight.
-fn sidecar(listener: &TcpListener) -> Sidecar {
+/// A sidecar for an app at this listener, and how long connecting may take.
+fn sidecar(listener: &TcpListener, connect: &str) -> Sidecar {
     let address = listener.local_addr().expect("an address");
     let settings = Sidecar::bare_for(address.port())
         .text("proxy.upstream", &format!("h2c://{address}"))
-        .text("proxy.timeouts.connect", "300ms")
+        .text("proxy.timeouts.connect", connect)
         .raw("proxy.threads", "1");
     Sidecar::start(&settings)
 }
@@ -27,7 +27,7 @@ fn wait_on(sidecar: &Sidecar, clients: usize) {
 fn one_that_greets_late_is_waited_for() {
     let app = H2App::echo();
     let front = TcpListener::bind(local(0)).expect("a port");
-    let sidecar = sidecar(&front);
+    let sidecar = sidecar(&front, "300ms");
     let mut clients: Vec<Client> = (0..3).map(|_| Client::connect(sidecar.traffic)).collect();
     for client in &mut clients {
         client.write("POST", "/", &[], b"here").expect("a request");
@@ -69,7 +69,7 @@ fn answer(app: &mut TcpStream) {
 #[test]
 fn one_that_takes_no_streams_for_a_moment_is_not_stormed() {
     let listener = TcpListener::bind(local(0)).expect("a port");
-    let sidecar = sidecar(&listener);
+    let sidecar = sidecar(&listener, "2s");
     let mut client = Client::connect(sidecar.traffic);
     client.write("GET", "/", &[], b"").expect("a request");
     let (mut app, _) = listener.accept().expect("a connection");
