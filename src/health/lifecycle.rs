@@ -1,7 +1,7 @@
 /// The process's own phase: an input to readiness, not a check.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Lifecycle {
-    /// Until every readiness check has given its first conclusive answer, or its start period is over.
+    /// Until every readiness check that counts has given its first conclusive answer, or its start period is over.
     Starting,
     /// Normal work.
     Serving,

@@ -9,7 +9,8 @@ use super::handle::{Inbox, Replan, Wishes};
 use super::{Board, Identity, MonitorHandle, Plan, PlannedCheck, Schedule};
 use crate::clock::Clock;
 use crate::health::{
-    CheckReport, Chronicle, Group, Lifecycle, Moment, Observation, Outcome, Policy, Report, State, Status, Transition,
+    CheckReport, Chronicle, Group, Lifecycle, Moment, Observation, OnFailure, Outcome, Policy, Report, State, Status,
+    Transition,
 };
 
 /// Results that wait for the keeper. It only computes, so a few are enough; askers wait when there are more.
@@ -120,7 +121,7 @@ struct Keeper {
     board: Arc<Board>,
     groups: Vec<Group>,
     unready_when_draining: bool,
-    /// Whether every readiness check has answered once, or had its time.
+    /// Whether every readiness check that counts has answered once, or had its time.
     started: bool,
     wishes: Wishes,
     number: u64,
@@ -267,8 +268,13 @@ impl Keeper {
     }
 
     fn has_started(&self, now: Moment) -> bool {
-        let waited_for = self.checks.iter().filter(|kept| kept.report.groups.contains(&Group::Readiness));
-        waited_for.into_iter().all(|kept| !kept.report.enabled || kept.report.state.has_started(&kept.policy, now))
+        self.checks
+            .iter()
+            .map(|kept| (&kept.report, &kept.policy))
+            .filter(|(report, _)| report.enabled && report.groups.contains(&Group::Readiness))
+            // Nobody waits for what changes nothing.
+            .filter(|(report, _)| report.on_failure != OnFailure::Ignore)
+            .all(|(report, policy)| report.state.has_started(policy, now))
     }
 }
 
