@@ -4,7 +4,9 @@ use std::os::fd::AsFd;
 
 use nix::sys::socket::sockopt::{GetStruct, SetStruct};
 use nix::sys::socket::{GetSockOpt, SetSockOpt};
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::event::PollFlags;
+
+use crate::signs::shows;
 
 /// So many bytes may wait in the kernel, besides those that are on their way: enough to keep a fast line busy until we are
 /// asked for more, when half of it has left.
@@ -48,8 +50,7 @@ pub fn has_arrived(socket: &impl AsFd) -> bool {
 /// Whether nothing waits for its turn: the socket can be written to, then.
 fn is_sent(socket: &impl AsFd) -> bool {
     let _ = NotSent.set(&socket.as_fd(), &1);
-    let mut look = [PollFd::new(socket, PollFlags::OUT)];
-    poll(&mut look, Some(&Timespec::default())).is_ok_and(|ready| ready > 0)
+    shows(socket, PollFlags::OUT | PollFlags::ERR | PollFlags::HUP)
 }
 
 // From the kernel's `tcp_states.h`; the states are those of RFC 9293 section 3.3.2.
@@ -72,6 +73,8 @@ pub fn bound(socket: &impl AsFd) {
 mod tests {
     use std::io::{Read as _, Write as _};
     use std::net::{Shutdown, TcpListener, TcpStream};
+
+    use rustix::event::{PollFd, Timespec, poll};
 
     use super::*;
 

@@ -7,12 +7,13 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Lowest first: a module uses only those before it. `src/lib.rs` lists them in the same order.
-const ORDER: [&str; 23] = [
+const ORDER: [&str; 24] = [
     "settings",
     "health",
     "clock",
     "journal",
     "loopback",
+    "signs",
     "unsent",
     "shortage",
     "llm",

@@ -43,7 +43,7 @@ impl Processes {
 }
 
 fn none_free() -> Reason {
-    Reason::new("no_process_free", "was not asked: too many programs of other checks run, or hang")
+    Reason::new("no_process_free", "was not asked in time: too many programs of other checks run, or hang")
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::event::PollFlags;
 use rustix::net::{RecvFlags, recv};
 use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
@@ -16,6 +16,7 @@ use super::crowd::Guest;
 use super::held::Work;
 use super::secure::Secure;
 use crate::drain::Seat;
+use crate::signs::shows;
 use crate::traffic::Shard;
 use crate::unsent;
 
@@ -71,12 +72,6 @@ impl Stream {
 
 fn peek(stream: impl AsFd, buffer: &mut [u8]) -> io::Result<usize> {
     Ok(recv(stream, buffer, RecvFlags::PEEK)?.1)
-}
-
-/// Whether a socket shows any of these signs at this moment.
-pub(super) fn shows(socket: &impl AsFd, signs: PollFlags) -> bool {
-    let mut look = [PollFd::new(socket, signs)];
-    poll(&mut look, Some(&Timespec::default())).is_ok() && look[0].revents().intersects(signs)
 }
 
 /// A client's byte stream with everything that must be given back when it closes.

@@ -15,10 +15,11 @@ use tokio::io::unix::{AsyncFd, AsyncFdReadyGuard};
 use tokio::net::{TcpStream, UnixStream};
 
 use super::deferred::defer_accept;
-use super::io::{Stream, shows};
+use super::io::Stream;
 use super::socket_file::SocketFile;
 use crate::loopback;
 use crate::settings::Address;
+use crate::signs::shows;
 use crate::unsent;
 
 /// Connections that the kernel holds until we accept them.

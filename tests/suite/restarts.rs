@@ -405,3 +405,40 @@ fn an_app_that_resets_what_it_accepts_is_not_asked_for_free() {
     assert!(sidecar.metric("pulsegate_retries_denied_total", &[]) > 0.0);
     sidecar.assert_metric("pulsegate_requests_held", &[], 0.0);
 }
+
+/// Its listener stays: whatever it ends was accepted, however late.
+#[test]
+fn an_app_that_is_late_to_reset_what_it_accepts_is_not_asked_for_free() {
+    const REQUESTS: usize = 20;
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let port = listener.local_addr().expect("an address").port();
+    let accepted = Arc::new(AtomicUsize::new(0));
+    let count = accepted.clone();
+    std::thread::spawn(move || {
+        let mut pending = [rustix::event::PollFd::new(&listener, rustix::event::PollFlags::IN)];
+        while rustix::event::poll(&mut pending, None).is_ok() {
+            // Long enough to be seen in the queue more than once.
+            std::thread::sleep(Duration::from_millis(20));
+            let Ok((stream, _)) = listener.accept() else { return };
+            let _ = SockRef::from(&stream).set_linger(Some(Duration::ZERO));
+            count.fetch_add(1, SeqCst);
+        }
+    });
+    let sidecar = Sidecar::start(&holding(port, "60s").raw("proxy.threads", "1"));
+    let begun = Instant::now();
+    let mut clients: Vec<Client> = (0..REQUESTS).map(|_| Client::connect(sidecar.traffic)).collect();
+    for client in &mut clients {
+        client.write("POST", "/", &[], b"once").expect("a request");
+    }
+    for client in &mut clients {
+        let answer = client.read().expect("an answer");
+        assert_eq!((answer.status, answer.json()["error"]["code"].as_str()), (502, Some("upstream_closed")));
+    }
+    let further = sidecar.metric("pulsegate_retries_total", &[]) as usize;
+    assert!(further <= 3 * REQUESTS, "{further}");
+    sidecar.assert_metric("pulsegate_requests_held", &[], 0.0);
+    // Beside that it is looked now and then whether the app has gone.
+    let looks = accepted.load(SeqCst).saturating_sub(REQUESTS + further);
+    let seconds = begun.elapsed().as_secs() as usize + 1;
+    assert!(looks <= 100 * seconds, "{looks} in {seconds} s");
+}

@@ -51,8 +51,8 @@ fn most_streams(most: u8) -> [u8; 15] {
     [0, 0, 6, 4, 0, 0, 0, 0, 0, 0, 3, 0, 0, 0, most]
 }
 
-/// Waits for a request on the first stream, and answers 204.
-fn answer(app: &mut TcpStream) {
+/// Waits for a request.
+fn await_request(app: &mut TcpStream) {
     loop {
         let mut head = [0; 9];
         app.read_exact(&mut head).expect("a frame");
@@ -62,8 +62,12 @@ fn answer(app: &mut TcpStream) {
             break;
         }
     }
+}
+
+/// Answers 204 on a stream.
+fn answer(app: &mut TcpStream, stream: u8) {
     // HEADERS that end the stream, with `:status: 204` of HPACK's table.
-    app.write_all(&[0, 0, 1, 1, 5, 0, 0, 0, 1, 0x89]).expect("an answer");
+    app.write_all(&[0, 0, 1, 1, 5, 0, 0, 0, stream, 0x89]).expect("an answer");
 }
 
 #[test]
@@ -81,9 +85,36 @@ fn one_that_takes_no_streams_for_a_moment_is_not_stormed() {
     client.write("GET", "/", &[], b"").expect("a request");
     eventually(PATIENCE, "it waits", || sidecar.metric("pulsegate_requests_in_flight", &[]) == 1.0);
     app.write_all(&most_streams(1)).expect("settings");
-    answer(&mut app);
+    await_request(&mut app);
+    answer(&mut app, 1);
     assert_eq!(client.read().expect("an answer").status, 204);
     listener.set_nonblocking(true).expect("a listener");
     let another = listener.accept().expect_err("no other connection");
     assert_eq!(another.kind(), ErrorKind::WouldBlock);
+}
+
+/// As a hung process does behind a port that it shares with one that is well.
+#[test]
+fn a_further_connection_that_is_not_greeted_keeps_nobody_from_the_one_that_is() {
+    let listener = TcpListener::bind(local(0)).expect("a port");
+    let sidecar = sidecar(&listener, "300ms");
+    let mut clients: Vec<Client> = (0..4).map(|_| Client::connect(sidecar.traffic)).collect();
+    let ask = |client: &mut Client| client.write("POST", "/", &[], b"").expect("a request");
+    ask(&mut clients[0]);
+    let (mut app, _) = listener.accept().expect("a connection");
+    app.read_exact(&mut [0; 24]).expect("a preface");
+    app.write_all(&most_streams(1)).expect("a greeting");
+    await_request(&mut app);
+    clients[1..].iter_mut().for_each(ask);
+    let (_silent, _) = listener.accept().expect("another connection");
+    eventually(PATIENCE, "they wait", || sidecar.metric("pulsegate_requests_in_flight", &[]) == 4.0);
+    for stream in [1, 3, 5, 7] {
+        if stream > 1 {
+            await_request(&mut app);
+        }
+        answer(&mut app, stream);
+    }
+    for client in &mut clients {
+        assert_eq!(client.read().expect("an answer").status, 204);
+    }
 }

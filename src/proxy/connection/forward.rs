@@ -202,6 +202,11 @@ impl<L: Local, S: ClientStream> Connection<'_, L, S> {
                 Err(rejection) => return Some(Err(rejection)),
             }
             let Some(until) = job.tries.hold_until().filter(|until| Instant::now() < *until) else { break };
+            // An app that resets what it accepts is there, and can be asked too much.
+            let proxy = self.proxy.clone();
+            if !self.unless_gone(job, proxy.hold.has_gone(&proxy.pool, job.needs(), until)).await? {
+                break;
+            }
             job.exchange.retries += 1;
             connected = self.hold(job, Rejection::ConnectRefused, until).await?;
         }

@@ -54,10 +54,6 @@ const LONGEST_PAUSE: Duration = Duration::from_millis(100);
 const FIRST_GLANCE: Duration = Duration::from_millis(1);
 const LONGEST_GLANCE: Duration = Duration::from_millis(100);
 
-/// A connection that was in the queue so often when it was looked at, and has ended then, was never accepted. One that an app
-/// accepts and ends at once may have been there at the first look.
-const SURE_LOOKS: u32 = 2;
-
 impl Default for Hold {
     fn default() -> Self {
         let looks = Looks { turn: Semaphore::new(1), looked: Cell::default(), away: Cell::default() };
@@ -217,18 +213,17 @@ impl<L: Local, S: ClientStream> Connection<'_, L, S> {
     }
 
     /// Has what could not be sent twice wait until the app itself has accepted a new connection: one that is only in its
-    /// queue ends with its listener, unseen, and by then nobody can prove that. Tells whether it has.
+    /// queue ends with its listener, unseen, and by then nobody can prove that. Tells whether it was reset, as it is then.
     pub(super) async fn until_accepted(&mut self, job: &mut Job, lease: &Lease) -> Option<Result<bool, Rejection>> {
         let longest = self.proxy.settings.retry.hold_on_restart;
-        let unseen = async {
-            let (begun, mut looks) = (Instant::now(), 0);
+        let reset = async {
+            let begun = Instant::now();
             while lease.is_queued() && begun.elapsed() < longest {
-                looks += 1;
                 sleep((begun.elapsed() / 8).clamp(FIRST_GLANCE, LONGEST_GLANCE)).await;
             }
-            looks >= SURE_LOOKS && lease.has_ended()
+            lease.was_reset()
         };
-        self.meanwhile(job, unseen).await
+        self.meanwhile(job, reset).await
     }
 
     /// Waits for something, while some of the body is taken in; `None`: the client did not.

@@ -4,7 +4,7 @@ use std::pin::pin;
 use std::rc::Rc;
 use std::time::Duration;
 
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
 
 use super::super::rejection::Rejection;
 use super::connect::{Connected, connect};
@@ -18,8 +18,9 @@ use crate::tls::Distrust;
 /// there. As long as it may be silent later ([`Channel::sweep`]).
 const GREETING: Duration = Duration::from_secs(60);
 
-/// Between two glances at a connection on which the app takes no stream at present.
+/// Between two glances at connections whose streams are all taken, or on which the app takes none at present.
 const GLANCE: Duration = Duration::from_millis(20);
+const LONGEST_GLANCE: Duration = Duration::from_millis(200);
 
 impl Pool {
     /// A new connection, or a stream on one that another request has made meanwhile.
@@ -27,8 +28,15 @@ impl Pool {
         let shaking = Cell::new(false);
         let mut connecting = pin!(self.connect_in_turn(needs, &shaking));
         let mut connected = within(self.target.connect_timeout, connecting.as_mut()).await;
-        if connected.is_none() && self.channels.is_greeting() {
-            connected = within(GREETING, connecting).await;
+        let is_late = connected.is_none() && !needs.http1 && self.channels.is_greeting();
+        if is_late {
+            connected = tokio::select! {
+                // First, so that nobody connects for a request whose time is over.
+                biased;
+                () = sleep(GREETING) => None,
+                connected = connecting => Some(connected),
+                stream = self.stream_elsewhere() => Some(stream),
+            };
         }
         match connected {
             Some(Ok(lease)) => {
@@ -43,7 +51,7 @@ impl Pool {
                 }
                 Err(rejection)
             }
-            None if self.channels.is_greeting() => Err(Rejection::ResponseTimeout),
+            None if is_late => Err(Rejection::ResponseTimeout),
             None if shaking.get() => Err(Rejection::Tls(Distrust::TooSlow)),
             None if self.channels.takes_none() => Err(Rejection::StreamRefused),
             None => Err(Rejection::ConnectTimeout),
@@ -56,7 +64,15 @@ impl Pool {
         shaking: &Cell<bool>,
     ) -> Result<Lease, (Rejection, io::Error)> {
         let one_by_one = !needs.http1 && (self.target.http2 == Http2::Always || self.takes_http2.get());
-        let turn = if one_by_one { self.channels.turn().await } else { None };
+        let turn = if one_by_one {
+            tokio::select! {
+                biased;
+                turn = self.channels.turn() => turn,
+                stream = self.stream_elsewhere() => return stream,
+            }
+        } else {
+            None
+        };
         loop {
             if turn.is_some() {
                 if let Some((stream, reused)) = self.channels.stream() {
@@ -86,6 +102,22 @@ impl Pool {
                 None if turn.is_some() && self.channels.takes_none() => {}
                 None => return Err((Rejection::StreamRefused, io::ErrorKind::ConnectionRefused.into())),
             }
+        }
+    }
+
+    /// A stream that comes free on another connection, while one more is being made or greeted. Where the app takes none, as
+    /// long as connecting may take.
+    async fn stream_elsewhere(self: &Rc<Self>) -> Result<Lease, (Rejection, io::Error)> {
+        let (limit, begun, mut none_since) = (self.target.connect_timeout, Instant::now(), None);
+        loop {
+            if let Some((stream, reused)) = self.channels.stream() {
+                return Ok(self.lease(AppStream::Http2(Box::new(stream)), reused));
+            }
+            none_since = self.channels.takes_none().then(|| none_since.unwrap_or_else(Instant::now));
+            if !limit.is_zero() && none_since.is_some_and(|since| since.elapsed() >= limit) {
+                return Err((Rejection::StreamRefused, io::ErrorKind::TimedOut.into()));
+            }
+            sleep((begun.elapsed() / 8).clamp(GLANCE, LONGEST_GLANCE)).await;
         }
     }
 }

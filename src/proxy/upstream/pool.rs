@@ -190,9 +190,9 @@ impl Lease {
         self.stream.as_ref().is_some_and(|stream| self.pool.queue.holds(stream))
     }
 
-    /// Whether the app has ended it, or its listener.
-    pub(in crate::proxy) fn has_ended(&self) -> bool {
-        self.stream.as_ref().is_none_or(AppStream::has_ended)
+    /// Whether it was reset, by the app or by its listener.
+    pub(in crate::proxy) fn was_reset(&self) -> bool {
+        self.stream.as_ref().is_some_and(AppStream::was_reset)
     }
 
     /// Its exchange is over in both directions: the next one may have it. `rests`: the answer ended with its head, and not

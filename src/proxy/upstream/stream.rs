@@ -3,12 +3,14 @@ use std::mem::MaybeUninit;
 use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
 
+use rustix::event::PollFlags;
 use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 use tokio_rustls::client::TlsStream;
 
 use super::http2::Http2Stream;
+use crate::signs::shows;
 
 /// A byte stream to the app.
 #[derive(Debug)]
@@ -64,6 +66,28 @@ impl AppStream {
         };
         // Bytes that nobody asked for are no better than an end.
         !peeked.is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock)
+    }
+}
+
+impl AppStream {
+    /// Whether the other side has reset it; whoever reads learns that afterwards all the same.
+    pub(super) fn was_reset(&self) -> bool {
+        self.shows(PollFlags::ERR)
+    }
+
+    /// Whether anything has come, an end or a reset as well.
+    pub(super) fn has_news(&self) -> bool {
+        self.shows(PollFlags::IN | PollFlags::RDHUP | PollFlags::HUP | PollFlags::ERR)
+    }
+
+    fn shows(&self, signs: PollFlags) -> bool {
+        match self {
+            Self::Tcp(stream) => shows(stream, signs),
+            Self::Unix(stream) => shows(stream, signs),
+            Self::Tls(stream) => shows(stream.get_ref().0, signs),
+            // Its connection is shared, and looked after elsewhere.
+            Self::Http2(_) => false,
+        }
     }
 }
 
