@@ -233,7 +233,7 @@ impl Keeper {
     fn publish(&mut self, now: Moment) {
         if !self.started && !self.wishes.draining && self.has_started(now) {
             self.started = true;
-            tracing::info!("serving: every readiness check has answered, or its start period is over");
+            tracing::info!("serving: every readiness check that counts has answered, or its start period is over");
         }
         self.number += 1;
         let checks: Vec<_> = self.checks.iter().map(|kept| kept.report.clone()).collect();

@@ -35,7 +35,7 @@ impl Pool {
                 biased;
                 () = sleep(GREETING) => None,
                 connected = connecting => Some(connected),
-                stream = self.stream_elsewhere() => Some(stream),
+                lease = self.stream_elsewhere() => Some(lease),
             };
         }
         match connected {
@@ -68,15 +68,15 @@ impl Pool {
             tokio::select! {
                 biased;
                 turn = self.channels.turn() => turn,
-                stream = self.stream_elsewhere() => return stream,
+                lease = self.stream_elsewhere() => return lease,
             }
         } else {
             None
         };
         loop {
             if turn.is_some() {
-                if let Some((stream, reused)) = self.channels.stream() {
-                    return Ok(self.lease(AppStream::Http2(Box::new(stream)), reused));
+                if let Some(lease) = self.stream() {
+                    return Ok(lease);
                 }
                 // For short durations (RFC 9113 section 6.5.2). More connections are not what it asks for.
                 if self.channels.takes_none() {
@@ -110,8 +110,8 @@ impl Pool {
     async fn stream_elsewhere(self: &Rc<Self>) -> Result<Lease, (Rejection, io::Error)> {
         let (limit, begun, mut none_since) = (self.target.connect_timeout, Instant::now(), None);
         loop {
-            if let Some((stream, reused)) = self.channels.stream() {
-                return Ok(self.lease(AppStream::Http2(Box::new(stream)), reused));
+            if let Some(lease) = self.stream() {
+                return Ok(lease);
             }
             none_since = self.channels.takes_none().then(|| none_since.unwrap_or_else(Instant::now));
             if !limit.is_zero() && none_since.is_some_and(|since| since.elapsed() >= limit) {

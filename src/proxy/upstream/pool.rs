@@ -100,9 +100,9 @@ impl Pool {
     pub(in crate::proxy) fn reuse(self: &Rc<Self>, needs: Needs) -> Option<Lease> {
         if self.target.http2 != Http2::Never
             && !needs.http1
-            && let Some((stream, reused)) = self.channels.stream()
+            && let Some(lease) = self.stream()
         {
-            return Some(self.lease(AppStream::Http2(Box::new(stream)), reused));
+            return Some(lease);
         }
         let mut idle = self.idle.borrow_mut();
         // Of those that rest the longest comes first: where that is not over, no other is.
@@ -117,6 +117,12 @@ impl Pool {
             }
         }
         None
+    }
+
+    /// A stream on a connection of HTTP/2 that is there.
+    pub(super) fn stream(self: &Rc<Self>) -> Option<Lease> {
+        let (stream, reused) = self.channels.stream()?;
+        Some(self.lease(AppStream::Http2(Box::new(stream)), reused))
     }
 
     /// Closes what the app has closed, and what is too old. Called now and then.

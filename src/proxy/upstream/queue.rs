@@ -36,7 +36,7 @@ impl Queue {
         };
         // The kernel remembers no end of a Unix socket's queue: our own end knows.
         asked.is_ok_and(|(question, waits)| self.ask(&question).is_ok_and(|answer| waits(&answer)))
-            && !connection.has_news()
+            && !connection.has_ended()
     }
 
     /// What the kernel answers; without the header.

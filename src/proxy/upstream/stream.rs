@@ -1,10 +1,8 @@
 use std::io;
-use std::mem::MaybeUninit;
 use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
 
 use rustix::event::PollFlags;
-use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 use tokio_rustls::client::TlsStream;
@@ -54,30 +52,15 @@ impl AppStream {
         Pin::new(self).poll_read(&mut Context::from_waker(Waker::noop()), &mut buffer).is_pending()
     }
 
-    /// Whether the app has closed an idle connection, as the kernel knows it at this moment.
+    /// Whether the app has closed an idle connection, as the kernel knows it at this moment. Bytes that nobody asked for are no
+    /// better than an end.
     pub(super) fn has_ended(&self) -> bool {
-        let mut byte = [MaybeUninit::uninit()];
-        let peeked = match self {
-            Self::Tcp(stream) => SockRef::from(stream).peek(&mut byte),
-            Self::Unix(stream) => SockRef::from(stream).peek(&mut byte),
-            Self::Tls(stream) => SockRef::from(stream.get_ref().0).peek(&mut byte),
-            // Never kept.
-            Self::Http2(_) => return true,
-        };
-        // Bytes that nobody asked for are no better than an end.
-        !peeked.is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock)
+        self.shows(PollFlags::IN | PollFlags::RDHUP | PollFlags::HUP | PollFlags::ERR)
     }
-}
 
-impl AppStream {
     /// Whether the other side has reset it; whoever reads learns that afterwards all the same.
     pub(super) fn was_reset(&self) -> bool {
         self.shows(PollFlags::ERR)
-    }
-
-    /// Whether anything has come, an end or a reset as well.
-    pub(super) fn has_news(&self) -> bool {
-        self.shows(PollFlags::IN | PollFlags::RDHUP | PollFlags::HUP | PollFlags::ERR)
     }
 
     fn shows(&self, signs: PollFlags) -> bool {
@@ -85,7 +68,7 @@ impl AppStream {
             Self::Tcp(stream) => shows(stream, signs),
             Self::Unix(stream) => shows(stream, signs),
             Self::Tls(stream) => shows(stream.get_ref().0, signs),
-            // Its connection is shared, and looked after elsewhere.
+            // Never kept; its connection is looked after elsewhere.
             Self::Http2(_) => false,
         }
     }
