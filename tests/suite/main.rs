@@ -83,6 +83,7 @@ mod tracing;
 mod upstream_faults;
 mod upstream_h2;
 mod upstream_h2_pauses;
+mod upstream_h2_windows;
 mod transparent;
 mod upstream_tls;
 mod watchers;

@@ -183,6 +183,8 @@ impl Course {
             } else {
                 self.lease.close();
             }
+        } else {
+            self.lease.leave();
         }
         Completed { keep: whole && !download.close, whole }
     }

@@ -231,6 +231,13 @@ impl Lease {
         }
     }
 
+    /// The app has answered before it had the whole request.
+    pub(in crate::proxy) fn leave(&mut self) {
+        if let Some(AppStream::Http2(stream)) = self.stream.take() {
+            stream.leave();
+        }
+    }
+
     fn uncount(&mut self) {
         if std::mem::take(&mut self.is_counted) {
             self.pool.shard.upstream_active.sub(1);

@@ -20,6 +20,7 @@ use super::super::broken::Broken;
 use super::super::pool::LONGEST_IDLE;
 use super::super::stream::AppStream;
 use super::greeting::{Greeting, Seen};
+use crate::clock;
 use crate::traffic::Shard;
 
 /// At most so many exchanges share a connection, however many the app allows.
@@ -48,6 +49,10 @@ const PONG_WITHIN: Duration = Duration::from_secs(40);
 /// Not more often: gRPC's servers take more than one ping in five minutes for an attack, if they have nothing to send.
 const PING_AGAIN: Duration = Duration::from_secs(330);
 
+/// So long bodies may wait in vain for the connection's window (RFC 9113 section 5.2) before others are sent elsewhere. Some
+/// servers never give back what streams took that have ended.
+const STARVED: Duration = Duration::from_secs(1);
+
 /// A connection that is not needed any more has so long to say good-bye.
 const CLOSING: Duration = Duration::from_secs(1);
 
@@ -68,6 +73,8 @@ pub(in super::super) struct Channel {
     ended: Cell<bool>,
     /// The app has not answered when it was asked whether it is still there.
     silent: Cell<bool>,
+    /// Since when bodies wait for the connection's window, and none has got any of it.
+    starving: Cell<Option<Instant>>,
     counted: Cell<Counted>,
     shard: Arc<Shard>,
     task: AbortHandle,
@@ -140,6 +147,7 @@ impl Channel {
                 idle_since: Cell::new(now),
                 ended: Cell::new(false),
                 silent: Cell::new(false),
+                starving: Cell::new(None),
                 counted: Cell::new(Counted::No),
                 shard,
                 task: task.abort_handle(),
@@ -152,6 +160,12 @@ impl Channel {
 
     /// A place for one more stream.
     pub(super) fn place(self: &Rc<Self>) -> Option<Place> {
+        self.sender.borrow().as_ref()?;
+        if self.starving.get().is_some_and(|since| clock::turn() - since > STARVED) {
+            let streams = self.streams.get();
+            tracing::warn!(streams, "the app takes in no body on a connection of HTTP/2: further requests get another");
+            self.retire();
+        }
         let mut sender = self.sender.borrow_mut();
         // A sender's own question would take the place of the waker of the stream that it has begun last.
         let ready = sender.as_ref()?.clone().poll_ready(&mut Context::from_waker(Waker::noop()));
@@ -201,11 +215,28 @@ impl Channel {
         })
     }
 
+    /// No more streams begin on it. Those that have begun go on.
+    pub(super) fn retire(&self) {
+        *self.sender.borrow_mut() = None;
+    }
+
+    /// A body cannot begin. A stream that is new has a window of its own: what is used up is the connection's.
+    pub(super) fn starves(&self) {
+        if self.starving.get().is_none() {
+            self.starving.set(Some(clock::turn()));
+        }
+    }
+
+    /// Some of a body went out.
+    pub(super) fn is_fed(&self) {
+        self.starving.set(None);
+    }
+
     /// What an error of one of its streams means. After a GOAWAY no other begins here: the next attempt would end as this one
     /// did.
     pub(super) fn broke(&self, error: &h2::Error) -> Broken {
         if error.is_go_away() {
-            *self.sender.borrow_mut() = None;
+            self.retire();
         }
         if self.silent.get() { Broken::Rejected(Rejection::ResponseTimeout) } else { Broken::of(error) }
     }
@@ -223,7 +254,7 @@ impl Channel {
     pub(super) fn sweep(&self, now: Instant) -> bool {
         self.ending.borrow_mut().clear();
         if self.streams.get() == 0 {
-            return !self.ended.get() && now - self.idle_since.get() <= LONGEST_IDLE;
+            return !self.is_useless() && now - self.idle_since.get() <= LONGEST_IDLE;
         }
         if !self.pulse.borrow_mut().beats(self.seen.reads(), now) {
             let streams = self.streams.get();
@@ -244,7 +275,7 @@ impl Channel {
     }
 
     fn end(&self) {
-        *self.sender.borrow_mut() = None;
+        self.retire();
         self.ended.set(true);
         self.recount();
     }

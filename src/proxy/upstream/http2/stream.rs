@@ -1,7 +1,7 @@
 use std::collections::VecDeque;
 use std::io;
 use std::pin::Pin;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll, Waker, ready};
 
 use bytes::{Buf as _, Bytes};
 use h2::client::ResponseFuture;
@@ -49,6 +49,8 @@ struct Upload {
     reader: BodyReader,
     /// Accepted, and waiting for the app's window.
     pending: Bytes,
+    /// Some of it has gone out.
+    begun: bool,
     trailer: Option<HeaderMap>,
 }
 
@@ -82,6 +84,17 @@ impl Http2Stream {
         }
     }
 
+    /// All of the answer was passed on, and some of the request has not been sent. Some servers never give back what of the
+    /// connection's window such a body took: as with HTTP/1.1, nothing else begins on that connection, unless the app itself
+    /// ended the stream.
+    pub(in super::super) fn leave(mut self) {
+        if let Up::Body(upload) = &mut self.up
+            && upload.send.poll_reset(&mut Context::from_waker(Waker::noop())).is_pending()
+        {
+            self.place.retire();
+        }
+    }
+
     /// Takes in bytes of the head; tells how many.
     fn take_head(&mut self, bytes: &[u8]) -> usize {
         let Up::Head(partial) = &mut self.up else { return 0 };
@@ -107,7 +120,7 @@ impl Http2Stream {
                 self.up = if reader.is_done() {
                     Up::Done
                 } else {
-                    Up::Body(Box::new(Upload { send, reader, pending: Bytes::new(), trailer: None }))
+                    Up::Body(Box::new(Upload { send, reader, pending: Bytes::new(), begun: false, trailer: None }))
                 };
                 asked.length - before
             }
@@ -127,7 +140,7 @@ impl Http2Stream {
     /// Sends what was accepted, as far as the app's window goes.
     fn poll_send(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let Up::Body(upload) = &mut self.up else { return Poll::Ready(()) };
-        match ready!(upload.poll(cx)) {
+        match ready!(upload.poll(&self.place, cx)) {
             Ok(false) => {}
             Ok(true) => self.up = Up::Done,
             Err(()) => self.up = Up::Broken,
@@ -259,15 +272,23 @@ impl Upload {
     }
 
     /// Sends; true when all was sent. An error: the app takes no more.
-    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<bool, ()>> {
+    fn poll(&mut self, place: &Place, cx: &mut Context<'_>) -> Poll<Result<bool, ()>> {
         while !self.pending.is_empty() {
             if self.send.capacity() == 0 {
                 self.send.reserve_capacity(self.pending.len());
-                match ready!(self.send.poll_capacity(cx)) {
-                    Some(Ok(_)) => continue,
-                    Some(Err(_)) | None => return Poll::Ready(Err(())),
+                match self.send.poll_capacity(cx) {
+                    Poll::Ready(Some(Ok(_))) => continue,
+                    Poll::Ready(Some(Err(_)) | None) => return Poll::Ready(Err(())),
+                    Poll::Pending => {
+                        if !self.begun {
+                            place.starves();
+                        }
+                        return Poll::Pending;
+                    }
                 }
             }
+            self.begun = true;
+            place.is_fed();
             let data = self.pending.split_to(self.send.capacity().min(self.pending.len()));
             let last = self.pending.is_empty() && self.reader.is_done() && self.trailer.is_none();
             self.send.send_data(data, last).map_err(drop)?;
