@@ -10,7 +10,7 @@ use std::time::Duration;
 use crate::support::{Client, PATIENCE, Sidecar, eventually, local};
 
 /// An app that never gives back what of its windows was used, as some do for streams that have ended. It answers 204 to a
-/// small body, to a large one 413 before it has come whole, or nothing.
+/// small body and to none, to a large one 413 before it has come whole, or nothing.
 struct Miser {
     port: u16,
     seen: Arc<Seen>,
@@ -57,14 +57,17 @@ fn converse(mut stream: TcpStream, refuses_large: bool, seen: &Seen) -> Option<(
         stream.read_exact(&mut head).ok()?;
         let mut payload = vec![0; usize::from(head[1]) << 8 | usize::from(head[2])];
         stream.read_exact(&mut payload).ok()?;
-        let [_, _, _, 0, flags, id @ ..] = head else { continue };
-        let before =
-            *come.entry(id).and_modify(|length| *length += payload.len()).or_insert(payload.len()) - payload.len();
-        seen.bytes.fetch_add(payload.len(), SeqCst);
+        // Of DATA, or HEADERS.
+        let [_, _, _, kind @ 0..=1, flags, id @ ..] = head else { continue };
+        let length = if kind == 0 { payload.len() } else { 0 };
+        seen.bytes.fetch_add(length, SeqCst);
+        let all = come.entry(id).or_default();
+        let before = *all;
+        *all += length;
         // HEADERS that end the stream, with `:status` of HPACK's table: 204, or 413 in words.
-        if before + payload.len() < LARGE && flags & 1 == 1 {
+        if *all < LARGE && flags & 1 == 1 {
             stream.write_all(&[b"\0\0\x01\x01\x05", &id[..], b"\x89"].concat()).ok()?;
-        } else if before < LARGE && before + payload.len() >= LARGE && refuses_large {
+        } else if before < LARGE && *all >= LARGE && refuses_large {
             stream.write_all(&[b"\0\0\x05\x01\x05", &id[..], b"\x08\x03413"].concat()).ok()?;
         }
     }
@@ -93,7 +96,9 @@ fn one_that_lets_no_body_in_holds_up_those_that_are_with_it() {
     let mut stuck = Client::connect(sidecar.traffic);
     stuck.write("POST", "/", &[], &vec![b'x'; 100_000]).expect("sent");
     eventually(PATIENCE, "the window is used up", || app.seen.bytes.load(SeqCst) == 65_535);
-    // Those that come within a second wait with it; what has no body does not.
+    assert_eq!(sidecar.get("/").status, 204, "what has no body needs no window");
+    assert_eq!(app.seen.connections.load(SeqCst), 1);
+    // Those that come within a second wait with it.
     let mut waiting = Vec::new();
     eventually(PATIENCE, "others are served", || {
         let mut client = Client::connect(sidecar.traffic);

@@ -231,7 +231,8 @@ impl Lease {
         }
     }
 
-    /// The app has answered before it had the whole request.
+    /// The app has answered before it had the whole request: its connection has no other exchange, and ends, or goes on for
+    /// those who share it.
     pub(in crate::proxy) fn leave(&mut self) {
         if let Some(AppStream::Http2(stream)) = self.stream.take() {
             stream.leave();

@@ -160,17 +160,16 @@ impl Channel {
 
     /// A place for one more stream.
     pub(super) fn place(self: &Rc<Self>) -> Option<Place> {
-        self.sender.borrow().as_ref()?;
-        if self.starving.get().is_some_and(|since| clock::turn() - since > STARVED) {
-            let streams = self.streams.get();
-            tracing::warn!(streams, "the app takes in no body on a connection of HTTP/2: further requests get another");
-            self.retire();
-        }
         let mut sender = self.sender.borrow_mut();
         // A sender's own question would take the place of the waker of the stream that it has begun last.
         let ready = sender.as_ref()?.clone().poll_ready(&mut Context::from_waker(Waker::noop()));
-        if matches!(ready, Poll::Ready(Err(_))) {
-            // The app has said that it takes no more.
+        let starved = self.starving.get().is_some_and(|since| clock::turn() - since > STARVED);
+        if starved {
+            let streams = self.streams.get();
+            tracing::warn!(streams, "the app takes in no body on a connection of HTTP/2: further requests get another");
+        }
+        // The app has said that it takes no more, or lets nothing in.
+        if starved || matches!(ready, Poll::Ready(Err(_))) {
             *sender = None;
         }
         let most = sender.as_ref()?.current_max_send_streams().min(MOST_STREAMS);
