@@ -109,7 +109,8 @@ fn one_that_lets_no_body_in_holds_up_those_that_are_with_it() {
         served
     });
     assert_eq!(app.seen.connections.load(SeqCst), 2);
-    assert!(waiting.len() > 1, "the first of them found the window used up");
+    // The first of them found the window used up; and it was not that a connection has so many streams.
+    assert!((2..100).contains(&waiting.len()), "{} came before one was served", waiting.len());
     eventually(PATIENCE, "the log says so", || {
         sidecar.log().contains("the app takes in no body on a connection of HTTP/2")
     });
