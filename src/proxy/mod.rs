@@ -23,6 +23,7 @@ mod http1;
 mod http2;
 mod kept;
 mod lines;
+mod linger;
 mod local;
 mod pipes;
 mod reading;

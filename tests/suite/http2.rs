@@ -8,7 +8,7 @@ use h2::{Reason, RecvStream};
 use hyper::header::HeaderValue;
 use hyper::{HeaderMap, Method, Request, Response};
 
-use crate::support::http2::{DATA, Frames, GOAWAY, HEADERS, RST_STREAM, WINDOW_UPDATE, block, with_http2};
+use crate::support::http2::{DATA, Frames, GOAWAY, HEADERS, RST_STREAM, block, with_http2};
 use crate::support::{Authority, Next, PATIENCE, Sidecar, Upstream, eventually, run};
 
 fn request(method: &str, target: &str) -> Request<()> {
@@ -284,34 +284,6 @@ fn an_app_that_is_not_there_is_a_502() {
         assert!(fields.contains_key("proxy-status"));
         assert!(String::from_utf8_lossy(&body).contains("upstream_connect_refused"));
     });
-}
-
-#[test]
-fn an_early_answer_stops_the_upload() {
-    let upstream = Upstream::hello();
-    let sidecar = Sidecar::start(&Sidecar::bare(&upstream).text("proxy.limits.body_bytes", "100KiB"));
-    let mut frames = Frames::connect(sidecar.traffic);
-    frames.post(1, "/").expect("a request");
-    // The window for all of it is there only as the engine takes it.
-    let mut window = 65_535;
-    for _ in 0..7 {
-        while window < 16_000 {
-            let update = frames.wait_for(WINDOW_UPDATE).expect("a window");
-            if update.stream == 1 {
-                window += u32::from_be_bytes(update.payload.try_into().expect("a number"));
-            }
-        }
-        frames.send(DATA, 0, 1, &[b'x'; 16_000]).expect("data");
-        window -= 16_000;
-    }
-    let head = frames.wait_for(HEADERS).expect("an answer");
-    assert_eq!((head.stream, head.ends()), (1, false));
-    let body = frames.wait_for(DATA).expect("its body");
-    assert!(body.ends() && String::from_utf8_lossy(&body.payload).contains("body_too_large"), "{body:?}");
-    assert_eq!(frames.wait_for(RST_STREAM).expect("no more of it").code(), 0, "NO_ERROR");
-    frames.get(3, "/").expect("the connection goes on");
-    assert_eq!(frames.wait_for(HEADERS).expect("an answer").stream, 3);
-    sidecar.assert_metric("pulsegate_requests_total", &["code=\"413\""], 1.0);
 }
 
 #[test]

@@ -46,6 +46,7 @@ mod http2_fairness;
 mod http2_hostile;
 mod http2_malformed;
 mod http2_memory;
+mod http2_uploads;
 mod lifecycle;
 mod limits;
 mod litellm;

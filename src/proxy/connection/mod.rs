@@ -36,6 +36,7 @@ use super::arrival::Arrival;
 use super::current::Current;
 use super::exchange::{Asked, Exchange};
 use super::forwarded::Forwarded;
+use super::linger::Linger;
 use super::local::Local;
 use super::rejection::Rejection;
 use super::timer::Timer;
@@ -100,11 +101,9 @@ enum Read {
     Renewed,
 }
 
-/// How long a closing connection is still read from, in all and while nothing comes, and how much, so that the client can
-/// read our last answer before the kernel resets the connection for what it sent too much.
-const LINGER: Duration = Duration::from_secs(30);
-const LINGER_SILENCE: Duration = Duration::from_secs(5);
-const LINGER_BYTES: usize = 64 * 1024 * 1024;
+/// How long a client that has its last answer may say nothing until its connection is closed. A kernel that has something
+/// from it then takes back what of the answer has not arrived.
+const SILENCE: Duration = Duration::from_secs(5);
 
 impl<'w, L: Local, S: ClientStream> Connection<'w, L, S> {
     pub(in crate::proxy) fn new(current: &'w Current<L>, stream: S, arrival: Arrival, hub: &'w Hub) -> Self {
@@ -256,18 +255,23 @@ impl<'w, L: Local, S: ClientStream> Connection<'w, L, S> {
 
     /// Ends our side and reads on for a moment.
     async fn linger(&mut self) {
-        let deadline = clock::turn() + LINGER;
-        let mut left = LINGER_BYTES;
-        let ended = std::future::poll_fn(|cx| Pin::new(&mut self.stream).poll_shutdown(cx)).await;
-        while ended.is_ok() && left > 0 {
-            // Nobody who says nothing holds up the end of the process.
-            let is_stopping = self.hub.phase() != Phase::Serving;
-            let silent = clock::turn() + if is_stopping { CLOSING_PAUSE } else { LINGER_SILENCE };
-            match self.read(Some(deadline.min(silent)), None).await {
-                Read::Bytes(length) => left = left.saturating_sub(length),
-                _ => return,
-            }
+        if std::future::poll_fn(|cx| Pin::new(&mut self.stream).poll_shutdown(cx)).await.is_err() {
+            return;
         }
+        let mut linger = Linger::new(SILENCE);
+        std::future::poll_fn(|cx| {
+            self.join(cx);
+            let mut scratch = self.proxy.scratch.borrow_mut();
+            loop {
+                let mut buffer = ReadBuf::new(&mut scratch);
+                match Pin::new(&mut self.stream).poll_read(cx, &mut buffer) {
+                    Poll::Ready(Ok(())) if !buffer.filled().is_empty() && linger.take(buffer.filled().len()) => {}
+                    Poll::Ready(_) => return Poll::Ready(()),
+                    Poll::Pending => return self.timer.poll(cx, Some(linger.until(self.hub.phase()))),
+                }
+            }
+        })
+        .await;
     }
 }
 

@@ -204,12 +204,14 @@ impl<'w, L: Local, S: ClientStream> Session<'w, L, S> {
         let in_hand = OfStream::new(self.in_hand.clone());
         let stream = Stream::new(request, respond, self.departures.clone(), in_hand);
         let mut connection = Connection::stream(self.current, stream, self.forwarded.clone(), self.hub);
-        let seen = self.seen.clone();
+        let (seen, hub) = (self.seen.clone(), self.hub);
         self.running.push(Box::pin(async move {
             // A stream cannot become another protocol.
             let _ = connection.run().await;
-            let stream = connection.into_stream();
-            if stream.breaks_off() {
+            let mut stream = connection.into_stream();
+            if stream.has_more_to_say() {
+                stream.discard(hub).await;
+            } else if stream.breaks_off() {
                 let _ = tokio::time::timeout(CUT_PATIENCE, all_left(&seen)).await;
             }
         }));

@@ -2,6 +2,7 @@ use std::io;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use bytes::{Buf as _, Bytes};
 use h2::RecvStream;
@@ -11,11 +12,14 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Instant;
 
 use super::super::connection::ClientStream;
+use super::super::linger::Linger;
+use super::super::timer::Timer;
 use super::answer::Answer;
 use super::departures::Departures;
 use super::in_hand::{Held, OfStream};
 use super::request::{Carried, write_head, write_trailer};
 use crate::clock;
+use crate::drain::Hub;
 
 /// One stream of HTTP/2 as a client connection of HTTP/1.1 that asks one thing and ends.
 pub(super) struct Stream {
@@ -48,6 +52,9 @@ enum Stage {
     Trailer,
     Over,
 }
+
+/// How long a client that has its answer may say nothing more of its request until the stream is reset.
+const SILENCE: Duration = Duration::from_secs(1);
 
 /// What most heads fit into.
 const USUAL_HEAD: usize = 512;
@@ -95,9 +102,39 @@ impl Stream {
         }
     }
 
+    /// Whether the client is still there, has its whole answer, and has not sent all of its request.
+    pub(super) fn has_more_to_say(&self) -> bool {
+        !self.is_gone && self.answer.is_done() && !self.body.is_end_stream()
+    }
+
     /// Whether the client is still there, and will be told that no more comes of an incomplete answer.
     pub(super) fn breaks_off(&self) -> bool {
         !self.is_gone && !self.answer.is_done()
+    }
+
+    /// Reads and throws away what the client still sends of a request that has its whole answer. Once this is dropped the
+    /// stream is reset (RFC 9113 section 8.1), and there are clients that lose the answer to that (curl before 8, httpx).
+    pub(super) async fn discard(&mut self, hub: &Hub) {
+        self.data.clear();
+        self.absorbed = Vec::new();
+        let flow = self.body.flow_control();
+        // Fails only for a stream that is over.
+        let _ = flow.release_capacity(flow.used_capacity());
+        self.in_hand.give_away(usize::MAX);
+        let (mut linger, mut timer, mut member) = (Linger::new(SILENCE), Timer::default(), None);
+        std::future::poll_fn(|cx| {
+            member.get_or_insert_with(|| hub.join(cx.waker()));
+            loop {
+                match self.body.poll_data(cx) {
+                    Poll::Ready(Some(Ok(data))) if linger.take(data.len()) => {
+                        let _ = self.body.flow_control().release_capacity(data.len());
+                    }
+                    Poll::Ready(_) => return Poll::Ready(()),
+                    Poll::Pending => return timer.poll(cx, Some(linger.until(hub.phase()))),
+                }
+            }
+        })
+        .await;
     }
 
     /// Gives the buffer what is there already. What the engine has not taken stays in the client's window.
@@ -224,7 +261,7 @@ impl AsyncWrite for Stream {
         Poll::Ready(Ok(()))
     }
 
-    /// What the client still sends is refused when this is dropped (RFC 9113 section 8.1).
+    /// What the client still sends is for [`Stream::discard`].
     fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
         Poll::Ready(Ok(()))
     }
