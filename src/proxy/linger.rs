@@ -9,7 +9,7 @@ use crate::drain::{CLOSING_PAUSE, Phase};
 /// an answer only when they have sent all, and lose it to a connection or a stream that ends before.
 #[derive(Debug)]
 pub(super) struct Linger {
-    deadline: Instant,
+    begun: Instant,
     /// How long nothing may come, and since when nothing does.
     silence: Duration,
     silent_since: Instant,
@@ -19,29 +19,43 @@ pub(super) struct Linger {
 const LONGEST: Duration = Duration::from_secs(30);
 const MOST_BYTES: usize = 64 * 1024 * 1024;
 
+/// Nobody holds up the end of the process for longer.
+const LONGEST_AT_THE_END: Duration = Duration::from_secs(5);
+
+/// So often at most it is read at once: a client that sends without end would leave no time to look at the clock.
+pub(super) const READS_AT_ONCE: usize = 32;
+
 impl Linger {
     pub(super) fn new(silence: Duration) -> Self {
         let now = clock::turn();
-        Self { deadline: now + LONGEST, silence, silent_since: now, left: MOST_BYTES }
+        Self { begun: now, silence, silent_since: now, left: MOST_BYTES }
     }
 
     /// So much has come. Tells whether more may.
     pub(super) fn take(&mut self, length: usize) -> bool {
-        self.silent_since = clock::turn();
+        self.excuse();
         self.left = self.left.saturating_sub(length);
         self.left > 0
     }
 
-    /// When it is over if nothing else comes. Nobody who says nothing holds up the end of the process.
+    /// That nothing comes is not the client's doing.
+    pub(super) fn excuse(&mut self) {
+        self.silent_since = clock::turn();
+    }
+
+    /// When it is over if nothing else comes.
     pub(super) fn until(&self, phase: Phase) -> Instant {
-        let silence = if phase == Phase::Serving { self.silence } else { CLOSING_PAUSE.min(self.silence) };
-        self.deadline.min(self.silent_since + silence)
+        let (longest, silence) = match phase {
+            Phase::Serving => (LONGEST, self.silence),
+            _ => (LONGEST_AT_THE_END, CLOSING_PAUSE.min(self.silence)),
+        };
+        (self.begun + longest).min(self.silent_since + silence)
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{CLOSING_PAUSE, Duration, LONGEST, Linger, MOST_BYTES, Phase};
+    use super::{CLOSING_PAUSE, Duration, LONGEST, LONGEST_AT_THE_END, Linger, MOST_BYTES, Phase};
 
     const SILENCE: Duration = Duration::from_secs(5);
 
@@ -54,6 +68,7 @@ mod tests {
         tokio::time::advance(LONGEST - Duration::from_secs(1)).await;
         assert!(linger.take(MOST_BYTES - 1));
         assert_eq!(linger.until(Phase::Serving) - begun, LONGEST);
+        assert_eq!(linger.until(Phase::Closing) - begun, LONGEST_AT_THE_END);
         assert!(!linger.take(1));
     }
 }

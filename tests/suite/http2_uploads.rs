@@ -3,6 +3,10 @@
 use crate::support::http2::{DATA, END_HEADERS, END_STREAM, Frames, HEADERS, RST_STREAM, WINDOW_UPDATE, block};
 use crate::support::{Sidecar, Upstream};
 
+/// A request that is refused for its length, of which nothing has come yet.
+const LONG: [(&str, &str); 5] =
+    [(":method", "POST"), (":scheme", "http"), (":authority", "a"), (":path", "/"), ("content-length", "200000")];
+
 /// A request's body, as far as the stream's window lets it go.
 struct Upload<'a> {
     frames: &'a mut Frames,
@@ -84,6 +88,23 @@ fn who_says_nothing_after_an_early_answer_is_told_to_stop() {
     assert_eq!(frames.wait_for(HEADERS).expect("an answer").stream, 3);
 }
 
+/// Streams that have their answers count for the limit until they end (RFC 9113 section 5.1.2); the client need not end them.
+#[test]
+fn uploads_that_have_their_answers_make_way_for_who_has_none() {
+    let upstream = Upstream::hello();
+    let settings = Sidecar::bare(&upstream).text("proxy.limits.body_bytes", "100KiB").raw("proxy.limits.streams", "8");
+    let sidecar = Sidecar::start(&settings);
+    let mut frames = Frames::connect(sidecar.traffic);
+    for stream in (1..).step_by(2).take(40) {
+        frames.send(HEADERS, END_HEADERS, stream, &block(&LONG)).expect("a request");
+        while !frames.wait_for(DATA).expect("an answer").ends() {}
+    }
+    frames.get(81, "/").expect("a request");
+    assert_eq!(frames.wait_for(HEADERS).expect("an answer").stream, 81);
+    sidecar.assert_metric("pulsegate_requests_total", &["code=\"413\""], 40.0);
+    sidecar.assert_metric("pulsegate_requests_total", &["code=\"429\""], 0.0);
+}
+
 /// A client that ends its uploads with a reset once it has the answer does as it should, however often.
 #[test]
 fn uploads_that_end_with_their_answer_are_no_flood() {
@@ -91,10 +112,8 @@ fn uploads_that_end_with_their_answer_are_no_flood() {
     let upstream = Upstream::hello();
     let sidecar = Sidecar::start(&Sidecar::bare(&upstream).text("proxy.limits.body_bytes", "100KiB"));
     let mut frames = Frames::connect(sidecar.traffic);
-    let long =
-        [(":method", "POST"), (":scheme", "http"), (":authority", "a"), (":path", "/"), ("content-length", "200000")];
     for stream in (1..).step_by(2).take(500) {
-        frames.send(HEADERS, END_HEADERS, stream, &block(&long)).expect("a request");
+        frames.send(HEADERS, END_HEADERS, stream, &block(&LONG)).expect("a request");
         while !frames.wait_for(DATA).expect("an answer").ends() {}
         frames.send(RST_STREAM, 0, stream, &CANCEL).expect("a reset");
     }

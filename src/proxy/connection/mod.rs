@@ -36,7 +36,7 @@ use super::arrival::Arrival;
 use super::current::Current;
 use super::exchange::{Asked, Exchange};
 use super::forwarded::Forwarded;
-use super::linger::Linger;
+use super::linger::{Linger, READS_AT_ONCE};
 use super::local::Local;
 use super::rejection::Rejection;
 use super::timer::Timer;
@@ -262,7 +262,7 @@ impl<'w, L: Local, S: ClientStream> Connection<'w, L, S> {
         std::future::poll_fn(|cx| {
             self.join(cx);
             let mut scratch = self.proxy.scratch.borrow_mut();
-            loop {
+            for _ in 0..READS_AT_ONCE {
                 let mut buffer = ReadBuf::new(&mut scratch);
                 match Pin::new(&mut self.stream).poll_read(cx, &mut buffer) {
                     Poll::Ready(Ok(())) if !buffer.filled().is_empty() && linger.take(buffer.filled().len()) => {}
@@ -270,6 +270,8 @@ impl<'w, L: Local, S: ClientStream> Connection<'w, L, S> {
                     Poll::Pending => return self.timer.poll(cx, Some(linger.until(self.hub.phase()))),
                 }
             }
+            cx.waker().wake_by_ref();
+            self.timer.poll(cx, Some(linger.until(self.hub.phase())))
         })
         .await;
     }

@@ -12,6 +12,9 @@ pub(super) struct Seen {
     pub(super) ended: Cell<bool>,
     /// The library may know of the end: it forgets what it has not handed out by then.
     pub(super) told: Cell<bool>,
+    /// So often the library may still read before it is another's turn: what it has to write, and what has its time, must not
+    /// wait for a client that sends without end.
+    pub(super) reads_left: Cell<usize>,
     /// How often the library was asked to read and write.
     pub(super) turns: Cell<u32>,
     /// The socket takes no more at present.
@@ -25,6 +28,7 @@ impl Default for Seen {
             refusals: RefCell::default(),
             ended: Cell::new(false),
             told: Cell::new(true),
+            reads_left: Cell::new(usize::MAX),
             turns: Cell::default(),
             held_up: Cell::default(),
         }
@@ -60,15 +64,23 @@ pub(super) struct Refusals {
     count: u64,
     /// Resets for what the client did wrong.
     faults: u64,
+    /// So many frames may still come for streams that were told to stop and are forgotten by now.
+    late: u64,
 }
 
 const HEAD: usize = 9;
 const CODE: usize = 4;
 const RST_STREAM: u8 = 3;
+const NO_ERROR: u32 = 0;
 const REFUSED_STREAM: u32 = 7;
 const PROTOCOL_ERROR: u32 = 1;
 const FLOW_CONTROL_ERROR: u32 = 3;
 const STREAM_CLOSED: u32 = 5;
+
+/// What a client may have sent of a request when it learns that no more of it is wanted: a window in frames of 4 KiB. And the
+/// most that is left to it at any time.
+const LATE: u64 = 16;
+const MOST_LATE: u64 = 100 * LATE;
 const HEADERS: u8 = 1;
 const CONTINUATION: u8 = 9;
 const END_HEADERS: u8 = 4;
@@ -146,6 +158,8 @@ impl Refusals {
                 }
                 (have, [.., a, b, c, d]) if have == HEAD + CODE => {
                     match u32::from_be_bytes([a, b, c, d]) {
+                        NO_ERROR => self.late = (self.late + LATE).min(MOST_LATE),
+                        STREAM_CLOSED if self.late > 0 => self.late -= 1,
                         REFUSED_STREAM => self.count += 1,
                         PROTOCOL_ERROR | FLOW_CONTROL_ERROR | STREAM_CLOSED => self.faults += 1,
                         _ => {}
@@ -165,7 +179,7 @@ impl Refusals {
 
 #[cfg(test)]
 mod tests {
-    use super::{CONTINUATION, END_HEADERS, Frames, HEADERS, PREFACE, RST_STREAM, Refusals};
+    use super::{CONTINUATION, END_HEADERS, Frames, HEADERS, LATE, MOST_LATE, PREFACE, RST_STREAM, Refusals};
 
     fn frame(kind: u8, flags: u8, stream: u8, payload: &[u8]) -> Vec<u8> {
         [&[0, 0, payload.len() as u8, kind, flags, 0, 0, 0, stream], payload].concat()
@@ -189,6 +203,22 @@ mod tests {
             all.chunks(piece).for_each(|bytes| refusals.read(bytes));
             assert_eq!((refusals.take(), refusals.take(), refusals.have), ((2, 1), (0, 0), 0), "pieces of {piece}");
         }
+    }
+
+    #[test]
+    fn what_was_on_its_way_to_a_stream_that_we_ended_is_no_fault() {
+        let mut refusals = Refusals::default();
+        let mut faults = |code: u8| {
+            refusals.read(&frame(RST_STREAM, 0, 1, &[0, 0, 0, code]));
+            refusals.take().1
+        };
+        let (no_error, stream_closed) = (0, 5);
+        assert_eq!(faults(stream_closed), 1);
+        assert_eq!(faults(no_error), 0);
+        assert_eq!((0..LATE).map(|_| faults(stream_closed)).sum::<u64>(), 0);
+        assert_eq!(faults(stream_closed), 1);
+        (0..2 * MOST_LATE).for_each(|_| assert_eq!(faults(no_error), 0));
+        assert_eq!((0..2 * MOST_LATE).map(|_| faults(stream_closed)).sum::<u64>(), MOST_LATE);
     }
 
     #[test]

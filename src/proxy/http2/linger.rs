@@ -7,6 +7,7 @@ use tokio::io::ReadBuf;
 use tokio::time::Instant;
 
 use super::super::connection::{ClientStream, TICK, longest_write};
+use super::super::linger::READS_AT_ONCE;
 use super::super::timer::Timer;
 use super::super::worker::Proxy;
 use crate::clock;
@@ -47,7 +48,7 @@ impl<L, S: ClientStream> End<'_, L, S> {
                 return Poll::Ready(false);
             }
             let mut scratch = self.proxy.scratch.borrow_mut();
-            loop {
+            for _ in 0..READS_AT_ONCE {
                 let mut buffer = ReadBuf::new(&mut scratch);
                 match Pin::new(&mut *stream).poll_read(cx, &mut buffer) {
                     Poll::Ready(Ok(())) if !buffer.filled().is_empty() && self.left > 0 => {
@@ -57,6 +58,8 @@ impl<L, S: ClientStream> End<'_, L, S> {
                     Poll::Pending => return self.timer.poll(cx, Some(deadline)).map(|()| true),
                 }
             }
+            cx.waker().wake_by_ref();
+            self.timer.poll(cx, Some(deadline)).map(|()| true)
         })
         .await
     }

@@ -9,6 +9,7 @@ mod chunks;
 mod departures;
 mod frames;
 mod in_hand;
+mod leftovers;
 mod limits;
 mod linger;
 mod request;

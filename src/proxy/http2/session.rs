@@ -17,6 +17,7 @@ use super::super::current::Current;
 use super::super::exchange::{Asked, Exchange};
 use super::super::forwarded::Forwarded;
 use super::super::http1::Malformed;
+use super::super::linger::READS_AT_ONCE;
 use super::super::local::Local;
 use super::super::rejection::Rejection;
 use super::super::timer::Timer;
@@ -24,6 +25,7 @@ use super::super::worker::Proxy;
 use super::departures::Departures;
 use super::frames::Seen;
 use super::in_hand::{Held, OfConnection, OfStream};
+use super::leftovers::Leftovers;
 use super::limits::builder;
 use super::linger::linger;
 use super::shared::Shared;
@@ -65,6 +67,7 @@ pub(in crate::proxy) struct Session<'w, L, S> {
     leaving_since: Option<Instant>,
     in_hand: Rc<OfConnection>,
     departures: Rc<Departures>,
+    leftovers: Rc<Leftovers>,
 }
 
 /// A client that was told to go elsewhere and has nothing running may take so long to close.
@@ -127,6 +130,7 @@ impl<'w, L: Local, S: ClientStream> Session<'w, L, S> {
             is_flood: false,
             leaving_since: None,
             departures: Rc::default(),
+            leftovers: Rc::default(),
         };
         let is_orderly = std::future::poll_fn(|cx| {
             let polled = session.poll(cx);
@@ -147,6 +151,7 @@ impl<'w, L: Local, S: ClientStream> Session<'w, L, S> {
         if self.member.is_none() {
             self.member = Some(self.hub.join(cx.waker()));
         }
+        self.seen.reads_left.set(READS_AT_ONCE);
         loop {
             self.take_leave();
             self.seen.turns.set(self.seen.turns.get().wrapping_add(1));
@@ -169,6 +174,7 @@ impl<'w, L: Local, S: ClientStream> Session<'w, L, S> {
             }
             match self.running.poll_next_unpin(cx) {
                 Poll::Ready(Some(())) => self.ended(),
+                Poll::Ready(None) | Poll::Pending if self.leftovers.give_way(self.open(), self.most) => {}
                 // Those that were just given up made room, and their wake-up may have been taken for another.
                 Poll::Ready(None) | Poll::Pending if !has_room && self.has_room() => {}
                 Poll::Ready(None) | Poll::Pending if self.seen.ended.get() && !self.seen.told.get() => {
@@ -180,11 +186,14 @@ impl<'w, L: Local, S: ClientStream> Session<'w, L, S> {
         self.poll_deadline(cx)
     }
 
-    /// Whether another request may run. Those that the client has given up do not count (RFC 9113 section 5.1.2), as long as
-    /// they are not more than those that it may have.
+    /// Whether another request may run, as long as those that the client has given up are not more than those that it may have.
     fn has_room(&self) -> bool {
-        let all = self.running.len();
-        all.saturating_sub(self.departures.running()) < self.most && all < 2 * self.most
+        self.open() < self.most && self.running.len() < 2 * self.most
+    }
+
+    /// How many streams the client has. Those that it has given up do not count (RFC 9113 section 5.1.2).
+    fn open(&self) -> usize {
+        self.running.len().saturating_sub(self.departures.running())
     }
 
     /// Notes how the connection ended; never in order.
@@ -204,13 +213,13 @@ impl<'w, L: Local, S: ClientStream> Session<'w, L, S> {
         let in_hand = OfStream::new(self.in_hand.clone());
         let stream = Stream::new(request, respond, self.departures.clone(), in_hand);
         let mut connection = Connection::stream(self.current, stream, self.forwarded.clone(), self.hub);
-        let (seen, hub) = (self.seen.clone(), self.hub);
+        let (seen, hub, leftovers) = (self.seen.clone(), self.hub, self.leftovers.clone());
         self.running.push(Box::pin(async move {
             // A stream cannot become another protocol.
             let _ = connection.run().await;
             let mut stream = connection.into_stream();
             if stream.has_more_to_say() {
-                stream.discard(hub).await;
+                stream.discard(hub, &leftovers).await;
             } else if stream.breaks_off() {
                 let _ = tokio::time::timeout(CUT_PATIENCE, all_left(&seen)).await;
             }

@@ -42,6 +42,11 @@ impl<S: AsyncRead + Unpin> AsyncRead for Shared<S> {
         let rest = &this.first[this.read..];
         if rest.is_empty() {
             if !this.seen.ended.get() {
+                let Some(reads_left) = this.seen.reads_left.get().checked_sub(1) else {
+                    cx.waker().wake_by_ref();
+                    return Poll::Pending;
+                };
+                this.seen.reads_left.set(reads_left);
                 let before = buffer.filled().len();
                 let polled = Pin::new(&mut *this.stream.borrow_mut()).poll_read(cx, buffer);
                 let came = &buffer.filled()[before..];
@@ -95,5 +100,40 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Shared<S> {
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut *self.stream.borrow_mut()).poll_shutdown(cx)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::task::{Wake, Waker};
+
+    use super::{AsyncRead as _, Context, Pin, Rc, ReadBuf, RefCell, Seen, Shared};
+
+    #[derive(Default)]
+    struct Wakes(AtomicUsize);
+
+    impl Wake for Wakes {
+        fn wake(self: Arc<Self>) {
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    #[test]
+    fn a_client_that_sends_without_end_has_its_turns() {
+        let (seen, endless) = (Rc::<Seen>::default(), Rc::new(RefCell::new(tokio::io::repeat(0))));
+        let mut shared = Shared::new(endless, Vec::new(), seen.clone());
+        let wakes = Arc::new(Wakes::default());
+        let waker = Waker::from(wakes.clone());
+        let mut cx = Context::from_waker(&waker);
+        let mut reads = |turn: usize| {
+            seen.reads_left.set(turn);
+            let mut bytes = [0; 64];
+            let mut read = || Pin::new(&mut shared).poll_read(&mut cx, &mut ReadBuf::new(&mut bytes));
+            std::iter::repeat_with(|| read().is_ready()).take_while(|is_ready| *is_ready).count()
+        };
+        assert_eq!((reads(2), reads(3)), (2, 3));
+        assert_eq!(wakes.0.load(Ordering::Relaxed), 2, "it comes again by itself");
     }
 }

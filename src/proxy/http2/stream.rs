@@ -12,11 +12,12 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Instant;
 
 use super::super::connection::ClientStream;
-use super::super::linger::Linger;
+use super::super::linger::{Linger, READS_AT_ONCE};
 use super::super::timer::Timer;
 use super::answer::Answer;
 use super::departures::Departures;
 use super::in_hand::{Held, OfStream};
+use super::leftovers::Leftovers;
 use super::request::{Carried, write_head, write_trailer};
 use crate::clock;
 use crate::drain::Hub;
@@ -114,25 +115,35 @@ impl Stream {
 
     /// Reads and throws away what the client still sends of a request that has its whole answer. Once this is dropped the
     /// stream is reset (RFC 9113 section 8.1), and there are clients that lose the answer to that (curl before 8, httpx).
-    pub(super) async fn discard(&mut self, hub: &Hub) {
+    pub(super) async fn discard(&mut self, hub: &Hub, leftovers: &Rc<Leftovers>) {
         self.data.clear();
         self.absorbed = Vec::new();
         let flow = self.body.flow_control();
         // Fails only for a stream that is over.
         let _ = flow.release_capacity(flow.used_capacity());
         self.in_hand.give_away(usize::MAX);
-        let (mut linger, mut timer, mut member) = (Linger::new(SILENCE), Timer::default(), None);
+        let (mut linger, mut timer, mut joined) = (Linger::new(SILENCE), Timer::default(), None);
         std::future::poll_fn(|cx| {
-            member.get_or_insert_with(|| hub.join(cx.waker()));
-            loop {
+            let (leftover, _) = joined.get_or_insert_with(|| (leftovers.join(cx.waker()), hub.join(cx.waker())));
+            if leftover.must_end() {
+                return Poll::Ready(());
+            }
+            for _ in 0..READS_AT_ONCE {
                 match self.body.poll_data(cx) {
                     Poll::Ready(Some(Ok(data))) if linger.take(data.len()) => {
                         let _ = self.body.flow_control().release_capacity(data.len());
                     }
                     Poll::Ready(_) => return Poll::Ready(()),
-                    Poll::Pending => return timer.poll(cx, Some(linger.until(hub.phase()))),
+                    Poll::Pending => {
+                        if !self.in_hand.connection.may_send() {
+                            linger.excuse();
+                        }
+                        return timer.poll(cx, Some(linger.until(hub.phase())));
+                    }
                 }
             }
+            cx.waker().wake_by_ref();
+            timer.poll(cx, Some(linger.until(hub.phase())))
         })
         .await;
     }
