@@ -64,14 +64,13 @@ pub(super) struct Refusals {
     count: u64,
     /// Resets for what the client did wrong.
     faults: u64,
-    /// So many frames may still come for streams that were told to stop and are forgotten by now.
+    /// So many frames may still come for streams that we have ended, and that are forgotten by now.
     late: u64,
 }
 
 const HEAD: usize = 9;
 const CODE: usize = 4;
 const RST_STREAM: u8 = 3;
-const NO_ERROR: u32 = 0;
 const REFUSED_STREAM: u32 = 7;
 const PROTOCOL_ERROR: u32 = 1;
 const FLOW_CONTROL_ERROR: u32 = 3;
@@ -157,16 +156,22 @@ impl Refusals {
                     self.have = 0;
                 }
                 (have, [.., a, b, c, d]) if have == HEAD + CODE => {
-                    match u32::from_be_bytes([a, b, c, d]) {
-                        NO_ERROR => self.late = (self.late + LATE).min(MOST_LATE),
-                        STREAM_CLOSED if self.late > 0 => self.late -= 1,
-                        REFUSED_STREAM => self.count += 1,
-                        PROTOCOL_ERROR | FLOW_CONTROL_ERROR | STREAM_CLOSED => self.faults += 1,
-                        _ => {}
-                    }
+                    self.note(u32::from_be_bytes([a, b, c, d]));
                     self.have = 0;
                 }
                 _ => {}
+            }
+        }
+    }
+
+    /// A stream was reset with this code.
+    fn note(&mut self, code: u32) {
+        match code {
+            STREAM_CLOSED if self.late > 0 => self.late -= 1,
+            PROTOCOL_ERROR | FLOW_CONTROL_ERROR | STREAM_CLOSED => self.faults += 1,
+            _ => {
+                self.count += u64::from(code == REFUSED_STREAM);
+                self.late = (self.late + LATE).min(MOST_LATE);
             }
         }
     }
@@ -212,8 +217,8 @@ mod tests {
             refusals.read(&frame(RST_STREAM, 0, 1, &[0, 0, 0, code]));
             refusals.take().1
         };
-        let (no_error, stream_closed) = (0, 5);
-        assert_eq!(faults(stream_closed), 1);
+        let (no_error, protocol_error, stream_closed) = (0, 1, 5);
+        assert_eq!((faults(stream_closed), faults(protocol_error), faults(stream_closed)), (1, 1, 1));
         assert_eq!(faults(no_error), 0);
         assert_eq!((0..LATE).map(|_| faults(stream_closed)).sum::<u64>(), 0);
         assert_eq!(faults(stream_closed), 1);
