@@ -64,7 +64,14 @@ impl Drop for Secure {
 
 impl AsyncRead for Secure {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().stream).poll_read(cx, buffer)
+        let stream = &mut self.get_mut().stream;
+        let polled = Pin::new(&mut *stream).poll_read(cx, buffer);
+        // What was read may want an answer of the session itself, such as the alert that refuses a renegotiation (RFC 5246
+        // section 7.2.2): nobody else comes to write it. Whoever reads again learns of an error.
+        if stream.get_ref().1.wants_write() {
+            let _ = Pin::new(stream).poll_flush(cx);
+        }
+        polled
     }
 }
 

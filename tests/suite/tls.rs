@@ -1,11 +1,12 @@
 //! TLS on the traffic port: ALPN, client certificates, damaged files, and what a cut looks like.
 
 use std::io::{Read as _, Write as _};
+use std::process::Command;
 
 use rustix::process::Signal;
 
 use crate::support::{
-    Authority, Client, Next, PATIENCE, Settings, Sidecar, Upstream, eventually, home_with_login, run,
+    Authority, Client, Next, PATIENCE, SYSTEM_PATH, Settings, Sidecar, Upstream, eventually, home_with_login, run,
 };
 
 fn secured(upstream: &Upstream, authority: &Authority) -> Settings {
@@ -90,6 +91,27 @@ fn clients_need_a_certificate_of_the_authority() {
         assert!(ask(Some(&unknown)).is_err(), "{mode}: of another authority");
         assert_eq!(ask(None).is_ok(), mode == "optional", "{mode}: without one");
     }
+}
+
+/// Whoever wants to renegotiate is told at once that we do not (RFC 5246 section 7.2.2); TLS 1.3 knows no such thing.
+#[test]
+fn a_renegotiation_is_refused_and_not_waited_for() {
+    const CLIENT: &str = "
+        const [, port] = process.argv, only = { minVersion: 'TLSv1.2', maxVersion: 'TLSv1.2' };
+        const client = require('tls').connect({ port, host: '127.0.0.1', rejectUnauthorized: false, ...only }, () => {
+            client.resume();
+            client.renegotiate({}, () => {});
+        });
+        const end = (said) => { console.log(said); process.exit(); };
+        client.on('error', (error) => end(error.code));
+        client.on('close', () => end('closed'));
+        setTimeout(() => end('nothing'), 20_000);";
+    let (upstream, authority) = (Upstream::hello(), with_certificate());
+    let sidecar = Sidecar::start(&secured(&upstream, &authority));
+    let mut node = Command::new("node");
+    node.env_clear().env("PATH", SYSTEM_PATH).args(["-e", CLIENT]).arg(sidecar.traffic.port().to_string());
+    let ended = run(&mut node);
+    assert_eq!(ended.stdout.trim_end(), "ERR_SSL_NO_RENEGOTIATION", "{}", ended.stderr);
 }
 
 #[test]
