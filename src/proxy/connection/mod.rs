@@ -101,8 +101,8 @@ enum Read {
     Renewed,
 }
 
-/// How long a client that has its last answer may say nothing until its connection is closed. A kernel that has something
-/// from it then takes back what of the answer has not arrived.
+/// How long a client that has its last answer may say nothing until its connection is closed. What comes after that makes the
+/// kernel take back what of the answer has not arrived.
 const SILENCE: Duration = Duration::from_secs(5);
 
 impl<'w, L: Local, S: ClientStream> Connection<'w, L, S> {

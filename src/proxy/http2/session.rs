@@ -186,7 +186,7 @@ impl<'w, L: Local, S: ClientStream> Session<'w, L, S> {
         self.poll_deadline(cx)
     }
 
-    /// Whether another request may run, as long as those that the client has given up are not more than those that it may have.
+    /// Whether another request may run. Those that the client has given up may be as many as those that it may have, no more.
     fn has_room(&self) -> bool {
         self.open() < self.most && self.running.len() < 2 * self.most
     }

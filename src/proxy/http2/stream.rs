@@ -116,8 +116,8 @@ impl Stream {
     /// Reads and throws away what the client still sends of a request that has its whole answer. Once this is dropped the
     /// stream is reset (RFC 9113 section 8.1), and there are clients that lose the answer to that (curl before 8, httpx).
     pub(super) async fn discard(&mut self, hub: &Hub, leftovers: &Rc<Leftovers>) {
-        self.data.clear();
-        self.absorbed = Vec::new();
+        (self.text, self.absorbed, self.data) = Default::default();
+        self.text_read = 0;
         let flow = self.body.flow_control();
         // Fails only for a stream that is over.
         let _ = flow.release_capacity(flow.used_capacity());
