@@ -1,7 +1,9 @@
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use tokio::time::Instant;
 
+use super::timer::Timer;
 use crate::clock;
 use crate::drain::{CLOSING_PAUSE, Phase};
 
@@ -31,8 +33,27 @@ impl Linger {
         Self { begun: now, silence, silent_since: now, left: MOST_BYTES }
     }
 
+    /// Reads on with `read`, which tells how much has come, and of the end. Ready when it is over.
+    pub(super) fn poll(
+        &mut self,
+        cx: &mut Context<'_>,
+        timer: &mut Timer,
+        phase: Phase,
+        mut read: impl FnMut(&mut Context<'_>) -> Poll<Option<usize>>,
+    ) -> Poll<()> {
+        for _ in 0..READS_AT_ONCE {
+            match read(cx) {
+                Poll::Ready(Some(length)) if self.take(length) => {}
+                Poll::Ready(_) => return Poll::Ready(()),
+                Poll::Pending => return timer.poll(cx, Some(self.until(phase))),
+            }
+        }
+        cx.waker().wake_by_ref();
+        timer.poll(cx, Some(self.until(phase)))
+    }
+
     /// So much has come. Tells whether more may.
-    pub(super) fn take(&mut self, length: usize) -> bool {
+    fn take(&mut self, length: usize) -> bool {
         self.excuse();
         self.left = self.left.saturating_sub(length);
         self.left > 0
@@ -44,7 +65,7 @@ impl Linger {
     }
 
     /// When it is over if nothing else comes.
-    pub(super) fn until(&self, phase: Phase) -> Instant {
+    fn until(&self, phase: Phase) -> Instant {
         let (longest, silence) = match phase {
             Phase::Serving => (LONGEST, self.silence),
             _ => (LONGEST_AT_THE_END, CLOSING_PAUSE.min(self.silence)),

@@ -1,7 +1,12 @@
 //! Answers that come before the request is whole.
 
 use crate::support::http2::{DATA, END_HEADERS, END_STREAM, Frames, HEADERS, RST_STREAM, WINDOW_UPDATE, block};
-use crate::support::{Sidecar, Upstream};
+use crate::support::{Settings, Sidecar, Upstream};
+
+/// What is longer is refused.
+fn limited(upstream: &Upstream) -> Settings {
+    Sidecar::bare(upstream).text("proxy.limits.body_bytes", "100KiB")
+}
 
 /// A request that is refused for its length, of which nothing has come yet.
 const LONG: [(&str, &str); 5] =
@@ -60,7 +65,7 @@ impl<'a> Upload<'a> {
 #[test]
 fn who_sends_all_before_looking_gets_an_early_answer() {
     let upstream = Upstream::hello();
-    let sidecar = Sidecar::start(&Sidecar::bare(&upstream).text("proxy.limits.body_bytes", "100KiB"));
+    let sidecar = Sidecar::start(&limited(&upstream));
     let mut frames = Frames::connect(sidecar.traffic);
     let mut upload = Upload::begin(&mut frames);
     (0..100).for_each(|_| upload.send(0));
@@ -75,7 +80,7 @@ fn who_sends_all_before_looking_gets_an_early_answer() {
 #[test]
 fn who_says_nothing_after_an_early_answer_is_told_to_stop() {
     let upstream = Upstream::hello();
-    let sidecar = Sidecar::start(&Sidecar::bare(&upstream).text("proxy.limits.body_bytes", "100KiB"));
+    let sidecar = Sidecar::start(&limited(&upstream));
     let mut frames = Frames::connect(sidecar.traffic);
     let mut upload = Upload::begin(&mut frames);
     (0..8).for_each(|_| upload.send(0));
@@ -92,7 +97,7 @@ fn who_says_nothing_after_an_early_answer_is_told_to_stop() {
 #[test]
 fn uploads_that_have_their_answers_make_way_for_who_has_none() {
     let upstream = Upstream::hello();
-    let settings = Sidecar::bare(&upstream).text("proxy.limits.body_bytes", "100KiB").raw("proxy.limits.streams", "8");
+    let settings = limited(&upstream).raw("proxy.limits.streams", "8");
     let sidecar = Sidecar::start(&settings);
     let mut frames = Frames::connect(sidecar.traffic);
     for stream in (1..).step_by(2).take(40) {
@@ -110,7 +115,7 @@ fn uploads_that_have_their_answers_make_way_for_who_has_none() {
 fn uploads_that_end_with_their_answer_are_no_flood() {
     const CANCEL: [u8; 4] = [0, 0, 0, 8];
     let upstream = Upstream::hello();
-    let sidecar = Sidecar::start(&Sidecar::bare(&upstream).text("proxy.limits.body_bytes", "100KiB"));
+    let sidecar = Sidecar::start(&limited(&upstream));
     let mut frames = Frames::connect(sidecar.traffic);
     for stream in (1..).step_by(2).take(500) {
         frames.send(HEADERS, END_HEADERS, stream, &block(&LONG)).expect("a request");

@@ -36,7 +36,7 @@ use super::arrival::Arrival;
 use super::current::Current;
 use super::exchange::{Asked, Exchange};
 use super::forwarded::Forwarded;
-use super::linger::{Linger, READS_AT_ONCE};
+use super::linger::Linger;
 use super::local::Local;
 use super::rejection::Rejection;
 use super::timer::Timer;
@@ -262,16 +262,11 @@ impl<'w, L: Local, S: ClientStream> Connection<'w, L, S> {
         std::future::poll_fn(|cx| {
             self.join(cx);
             let mut scratch = self.proxy.scratch.borrow_mut();
-            for _ in 0..READS_AT_ONCE {
+            linger.poll(cx, &mut self.timer, self.hub.phase(), |cx| {
                 let mut buffer = ReadBuf::new(&mut scratch);
-                match Pin::new(&mut self.stream).poll_read(cx, &mut buffer) {
-                    Poll::Ready(Ok(())) if !buffer.filled().is_empty() && linger.take(buffer.filled().len()) => {}
-                    Poll::Ready(_) => return Poll::Ready(()),
-                    Poll::Pending => return self.timer.poll(cx, Some(linger.until(self.hub.phase()))),
-                }
-            }
-            cx.waker().wake_by_ref();
-            self.timer.poll(cx, Some(linger.until(self.hub.phase())))
+                let polled = Pin::new(&mut self.stream).poll_read(cx, &mut buffer);
+                polled.map(|read| read.ok().map(|()| buffer.filled().len()).filter(|length| *length > 0))
+            })
         })
         .await;
     }

@@ -1,7 +1,7 @@
 use std::io;
 use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::{Buf as _, Bytes};
@@ -12,7 +12,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Instant;
 
 use super::super::connection::ClientStream;
-use super::super::linger::{Linger, READS_AT_ONCE};
+use super::super::linger::Linger;
 use super::super::timer::Timer;
 use super::answer::Answer;
 use super::departures::Departures;
@@ -128,22 +128,14 @@ impl Stream {
             if leftover.must_end() {
                 return Poll::Ready(());
             }
-            for _ in 0..READS_AT_ONCE {
-                match self.body.poll_data(cx) {
-                    Poll::Ready(Some(Ok(data))) if linger.take(data.len()) => {
-                        let _ = self.body.flow_control().release_capacity(data.len());
-                    }
-                    Poll::Ready(_) => return Poll::Ready(()),
-                    Poll::Pending => {
-                        if !self.in_hand.connection.may_send() {
-                            linger.excuse();
-                        }
-                        return timer.poll(cx, Some(linger.until(hub.phase())));
-                    }
-                }
+            if !self.in_hand.connection.may_send() {
+                linger.excuse();
             }
-            cx.waker().wake_by_ref();
-            timer.poll(cx, Some(linger.until(hub.phase())))
+            linger.poll(cx, &mut timer, hub.phase(), |cx| {
+                let length = ready!(self.body.poll_data(cx)).and_then(Result::ok).map(|data| data.len());
+                let _ = self.body.flow_control().release_capacity(length.unwrap_or(0));
+                Poll::Ready(length)
+            })
         })
         .await;
     }
@@ -239,7 +231,7 @@ impl AsyncRead for Stream {
                     return Poll::Ready(Ok(()));
                 }
                 // All that can still happen is that the client gives up.
-                std::task::ready!(this.answer.poll_reset(cx));
+                ready!(this.answer.poll_reset(cx));
                 this.leave();
                 this.is_malformed = matches!(this.body.poll_data(cx), Poll::Ready(Some(Err(error))) if is_ours(&error));
                 break;
