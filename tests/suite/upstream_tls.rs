@@ -3,11 +3,12 @@
 use std::io::{Read as _, Write as _};
 use std::net::TcpListener;
 use std::path::Path;
+use std::process::Command;
 use std::sync::Arc;
 
 use crate::support::{
-    AppCertificates, CertificateFiles, Client, PATIENCE, Random, Response, Settings, Sidecar, TlsFront, Upstream,
-    Validity, ask, eventually, home_with_login, tls_config,
+    AppCertificates, CertificateFiles, Client, PATIENCE, Process, Random, Response, SYSTEM_PATH, Settings, Sidecar,
+    TlsFront, Upstream, Validity, ask, eventually, home_with_login, tls_config,
 };
 
 fn settings(port: u16, ca: &Path) -> Settings {
@@ -230,6 +231,28 @@ fn an_app_that_refuses_a_body_and_closes_is_heard() {
         });
     }
     app.join().expect("the app");
+}
+
+/// An app that wants to renegotiate is told at once that we do not, before it says another word (RFC 5246 section 7.2.2).
+#[test]
+fn an_app_that_wants_to_renegotiate_is_refused_and_not_waited_for() {
+    const APP: &str = "
+        const [, cert, key] = process.argv, { readFileSync } = require('fs'), only = { minVersion: 'TLSv1.2', maxVersion: 'TLSv1.2' };
+        const app = require('tls').createServer({ cert: readFileSync(cert), key: readFileSync(key), ...only }, (connection) => {
+            connection.on('error', (error) => console.error(error.code));
+            connection.once('data', () => connection.renegotiate({}, () => {}));
+        });
+        app.listen(0, '127.0.0.1', () => console.error(app.address().port));";
+    let authority = AppCertificates::new();
+    let issued = authority.issue("localhost", Validity::Now);
+    let mut node = Command::new("node");
+    node.env_clear().env("PATH", SYSTEM_PATH).args(["-e", APP]).args([&issued.cert, &issued.key]);
+    let node = Process::start(&mut node);
+    eventually(PATIENCE, "the app listens", || !node.said().is_empty());
+    let port = node.said()[0].parse().expect("a port");
+    let sidecar = Sidecar::start(&settings(port, &authority.file()));
+    assert_eq!(sidecar.get("/").status, 502, "such an app gives up");
+    eventually(PATIENCE, "it was told", || node.said().iter().any(|line| line == "ERR_SSL_NO_RENEGOTIATION"));
 }
 
 /// RFC 8446 section 6.1: else the app could not tell an end from a cut.

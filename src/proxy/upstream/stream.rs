@@ -80,12 +80,14 @@ impl AsyncRead for AppStream {
             Self::Tcp(stream) => Pin::new(stream).poll_read(cx, buffer),
             Self::Unix(stream) => Pin::new(stream).poll_read(cx, buffer),
             Self::Tls(stream) => {
-                // What was written may still be in the session: nobody else comes back for it. An app that takes no more may have
-                // said why, and that is there to be read; if not, reading fails as well.
+                let polled = Pin::new(&mut *stream).poll_read(cx, buffer);
+                // What was written may still be in the session, and what was read may want an answer of its own, such as the
+                // alert that refuses a renegotiation (RFC 5246 section 7.2.2): nobody else comes back for it. Where the app
+                // takes no more, reading fails as well, after what it may have said before.
                 if stream.get_ref().1.wants_write() {
-                    let _ = Pin::new(&mut *stream).poll_flush(cx);
+                    let _ = Pin::new(stream).poll_flush(cx);
                 }
-                Pin::new(stream).poll_read(cx, buffer)
+                polled
             }
             Self::Http2(stream) => Pin::new(stream).poll_read(cx, buffer),
         }
