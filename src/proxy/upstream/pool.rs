@@ -31,6 +31,10 @@ const REST: Duration = Duration::from_millis(10);
 /// this, a connection that was idle for as long is looked at closely; the others are spared the system call.
 const UNSEEN: Duration = Duration::from_millis(1);
 
+/// Once an app has closed a connection that was kept, it may be about to close others: for so long what cannot be sent twice
+/// looks closely at each.
+const WARY: Duration = Duration::from_secs(10);
+
 /// One worker's connections to the app.
 #[derive(Debug)]
 pub(in crate::proxy) struct Pool {
@@ -41,6 +45,8 @@ pub(in crate::proxy) struct Pool {
     pub(super) channels: Channels,
     queue: Queue,
     pub(super) resolver: Resolver,
+    /// When a kept connection was last found ended.
+    lost: Cell<Option<Instant>>,
     /// Whether the app took HTTP/2 the last time that it was offered.
     pub(super) takes_http2: Cell<bool>,
     /// Nothing is kept any more: the app is elsewhere now.
@@ -52,7 +58,7 @@ pub(in crate::proxy) struct Pool {
 /// What a request needs of its connection.
 #[derive(Clone, Copy, Debug)]
 pub(in crate::proxy) struct Needs {
-    /// It could not be sent twice: whether a kept connection has ended is worth a system call.
+    /// It could not be sent twice: whether a kept connection has ended is worth a system call, unless it was just in use.
     pub(in crate::proxy) surely: bool,
     /// It wants to speak another protocol afterwards, which HTTP/2 cannot.
     pub(in crate::proxy) http1: bool,
@@ -90,6 +96,7 @@ impl Pool {
             channels: Channels::default(),
             queue: Queue::default(),
             resolver,
+            lost: Cell::default(),
             takes_http2: Cell::default(),
             retired: Cell::default(),
             told: Cell::default(),
@@ -110,13 +117,21 @@ impl Pool {
             && let Some(Idle { mut stream, since, rests }) = idle.pop_back()
         {
             self.shard.upstream_idle.sub(1);
-            let unseen = clock::turn() - since.max(clock::awake_since());
-            let closely = needs.surely || rests || unseen >= UNSEEN;
+            let closely = rests || self.looks_closely(since, needs.surely);
             if stream.is_quiet() && !(closely && stream.has_ended()) {
                 return Some(self.lease(stream, true));
             }
+            self.lost.set(Some(clock::turn()));
         }
         None
+    }
+
+    /// Whether to ask the kernel about a connection that was idle since then.
+    fn looks_closely(&self, since: Instant, surely: bool) -> bool {
+        let now = clock::turn();
+        let unseen = now - since.max(clock::awake_since());
+        let is_wary = || self.lost.get().is_some_and(|lost| now - lost < WARY);
+        unseen >= UNSEEN || surely && (now - since >= UNSEEN || is_wary())
     }
 
     /// A stream on a connection of HTTP/2 that is there.

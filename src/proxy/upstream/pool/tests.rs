@@ -46,11 +46,22 @@ async fn an_app_that_moves_is_found_and_connections_to_its_old_place_grow_old() 
 
 #[tokio::test]
 async fn what_came_on_an_idle_connection_is_seen_before_the_loop_turns() {
-    for (idle, has_slept, is_seen) in [(UNSEEN, false, true), (Duration::ZERO, false, false), (UNSEEN, true, false)] {
+    const SURELY: Needs = Needs { surely: true, http1: false };
+    const MOMENT: Duration = Duration::ZERO;
+    for (needs, idle, has_slept, was_lost, is_seen) in [
+        (NEEDS, UNSEEN, false, None, true),
+        (NEEDS, MOMENT, false, None, false),
+        (NEEDS, UNSEEN, true, None, false),
+        (SURELY, UNSEEN, true, None, true),
+        (SURELY, MOMENT, false, None, false),
+        (SURELY, MOMENT, false, Some(MOMENT), true),
+        (SURELY, MOMENT, false, Some(WARY), false),
+        (NEEDS, MOMENT, false, Some(MOMENT), false),
+    ] {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let address = listener.local_addr().expect("an address");
         let pool = pool(Resolver::by(move |_, _| Ok(vec![address])), Duration::ZERO);
-        let mut lease = pool.connect(NEEDS).await.expect("a connection");
+        let mut lease = pool.connect(needs).await.expect("a connection");
         let (app, _) = listener.accept().await.expect("a client");
         // Nothing is awaited from here on: the loop has no turn.
         clock::wake_up();
@@ -60,9 +71,12 @@ async fn what_came_on_an_idle_connection_is_seen_before_the_loop_turns() {
         }
         lease.give_back(false);
         pool.idle.borrow_mut()[0].since -= idle;
+        pool.lost.set(was_lost.map(|ago| clock::turn() - ago));
         let mut app = app.into_std().expect("a socket");
         std::io::Write::write_all(&mut app, b"HTTP/1.1 200 OK\r\n\r\n").expect("an answer to nothing");
-        assert_eq!(pool.reuse(NEEDS).is_none(), is_seen, "idle for {idle:?}, has slept: {has_slept}");
+        let case = format!("{needs:?}, idle for {idle:?}, has slept: {has_slept}, lost one: {was_lost:?}");
+        assert_eq!(pool.reuse(needs).is_none(), is_seen, "{case}");
+        assert!(!is_seen || pool.lost.get() == Some(clock::turn()), "{case}: whoever comes next is wary");
     }
 }
 
