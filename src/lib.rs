@@ -23,6 +23,7 @@
 //! | [`journal`] | standard error as a queue: whoever logs waits for nobody | know what is logged |
 //! | [`loopback`] | what a connection that never leaves the machine can do without | know what it carries |
 //! | [`signs`] | what a socket shows at this moment | take anything off it |
+//! | [`tcp`] | bytes from and to a TCP socket, by the kernel's own calls | know what they say |
 //! | [`unsent`] | how much the kernel takes for a connection that it cannot send yet | know what it carries |
 //! | [`shortage`] | errors that say nothing of what was asked for, or pass by themselves | do I/O |
 //! | [`llm`] | what a model's answer says of itself, read as it passes | do I/O |
@@ -48,6 +49,7 @@ pub mod clock;
 pub mod journal;
 pub mod loopback;
 pub mod signs;
+pub mod tcp;
 pub mod unsent;
 pub mod shortage;
 pub mod llm;

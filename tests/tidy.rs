@@ -7,13 +7,14 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Lowest first: a module uses only those before it. `src/lib.rs` lists them in the same order.
-const ORDER: [&str; 24] = [
+const ORDER: [&str; 25] = [
     "settings",
     "health",
     "clock",
     "journal",
     "loopback",
     "signs",
+    "tcp",
     "unsent",
     "shortage",
     "llm",

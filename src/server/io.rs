@@ -17,6 +17,7 @@ use super::held::Work;
 use super::secure::Secure;
 use crate::drain::Seat;
 use crate::signs::shows;
+use crate::tcp;
 use crate::traffic::Shard;
 use crate::unsent;
 
@@ -205,13 +206,21 @@ macro_rules! either {
 
 impl AsyncRead for Stream {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        either!(self, stream => Pin::new(stream).poll_read(cx, buffer))
+        match self.get_mut() {
+            Self::Tcp(stream) => tcp::poll_read(stream, cx, buffer),
+            Self::Unix(stream) => Pin::new(stream).poll_read(cx, buffer),
+            Self::Tls(stream) => Pin::new(stream).poll_read(cx, buffer),
+        }
     }
 }
 
 impl AsyncWrite for Stream {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        either!(self, stream => Pin::new(stream).poll_write(cx, bytes))
+        match self.get_mut() {
+            Self::Tcp(stream) => tcp::poll_write(stream, cx, bytes),
+            Self::Unix(stream) => Pin::new(stream).poll_write(cx, bytes),
+            Self::Tls(stream) => Pin::new(stream).poll_write(cx, bytes),
+        }
     }
 
     fn poll_write_vectored(

@@ -9,6 +9,7 @@ use tokio_rustls::client::TlsStream;
 
 use super::http2::Http2Stream;
 use crate::signs::shows;
+use crate::tcp;
 
 /// A byte stream to the app.
 #[derive(Debug)]
@@ -77,7 +78,7 @@ impl AppStream {
 impl AsyncRead for AppStream {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         match self.get_mut() {
-            Self::Tcp(stream) => Pin::new(stream).poll_read(cx, buffer),
+            Self::Tcp(stream) => tcp::poll_read(stream, cx, buffer),
             Self::Unix(stream) => Pin::new(stream).poll_read(cx, buffer),
             Self::Tls(stream) => {
                 let polled = Pin::new(&mut *stream).poll_read(cx, buffer);
@@ -97,7 +98,7 @@ impl AsyncRead for AppStream {
 impl AsyncWrite for AppStream {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         match self.get_mut() {
-            Self::Tcp(stream) => Pin::new(stream).poll_write(cx, bytes),
+            Self::Tcp(stream) => tcp::poll_write(stream, cx, bytes),
             Self::Unix(stream) => Pin::new(stream).poll_write(cx, bytes),
             Self::Tls(stream) => Pin::new(stream).poll_write(cx, bytes),
             Self::Http2(stream) => Pin::new(stream).poll_write(cx, bytes),
