@@ -10,7 +10,7 @@ use tokio::time::{Instant, sleep, sleep_until, timeout_at};
 
 use super::super::local::Local;
 use super::super::rejection::Rejection;
-use super::super::upstream::{Lease, Needs, Pool};
+use super::super::upstream::{AppsEnd, Lease, Needs, Pool};
 use super::retry::Budget;
 use super::{ClientStream, Connection, Job};
 use crate::clock::back_off;
@@ -53,6 +53,10 @@ const LONGEST_PAUSE: Duration = Duration::from_millis(100);
 /// Between two glances at the queue of an app that is slow to accept; an eighth of the time that has gone by, in between.
 const FIRST_GLANCE: Duration = Duration::from_millis(1);
 const LONGEST_GLANCE: Duration = Duration::from_millis(100);
+
+/// So long it can take, on a machine that has other things to do, until the kernel has put a new connection into the queue,
+/// or has reset one that it has just taken out.
+const LONGEST_UNCLEAR: Duration = Duration::from_millis(5);
 
 impl Default for Hold {
     fn default() -> Self {
@@ -192,6 +196,25 @@ impl Drop for Place<'_> {
     }
 }
 
+/// Waits until a connection is in no queue, as `look` sees it. One that was in it and cannot be found goes down with its
+/// listener: its end is taken away before its reset is sent, and what is written in between is lost.
+async fn leave_queue(longest: Duration, mut look: impl FnMut() -> AppsEnd) {
+    let (begun, mut was_queued) = (Instant::now(), false);
+    loop {
+        let end = look();
+        was_queued |= end == AppsEnd::Queued;
+        let patience = match end {
+            AppsEnd::Accepted => return,
+            _ if was_queued => longest,
+            _ => LONGEST_UNCLEAR.min(longest),
+        };
+        if begun.elapsed() >= patience {
+            return;
+        }
+        sleep((begun.elapsed() / 8).clamp(FIRST_GLANCE, LONGEST_GLANCE)).await;
+    }
+}
+
 /// What a client that is kept waiting does meanwhile.
 enum Meanwhile {
     Waits,
@@ -217,10 +240,7 @@ impl<L: Local, S: ClientStream> Connection<'_, L, S> {
     pub(super) async fn until_accepted(&mut self, job: &mut Job, lease: &Lease) -> Option<Result<bool, Rejection>> {
         let longest = self.proxy.settings.retry.hold_on_restart;
         let reset = async {
-            let begun = Instant::now();
-            while lease.is_queued() && begun.elapsed() < longest {
-                sleep((begun.elapsed() / 8).clamp(FIRST_GLANCE, LONGEST_GLANCE)).await;
-            }
+            leave_queue(longest, || lease.apps_end()).await;
             lease.was_reset()
         };
         self.meanwhile(job, reset).await
@@ -274,5 +294,46 @@ impl<L: Local, S: ClientStream> Connection<'_, L, S> {
             Poll::Pending => Meanwhile::Waits,
             Poll::Ready(()) => Meanwhile::Gone,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::AppsEnd::{Accepted, Queued, Unclear};
+    use super::*;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    /// How long it takes until the queue is left, and how many looks; the last thing seen is seen from then on.
+    async fn leave(seen: &[AppsEnd]) -> (Duration, usize) {
+        let (begun, mut looks) = (Instant::now(), 0);
+        leave_queue(SECOND, || {
+            looks += 1;
+            *seen.get(looks - 1).unwrap_or(seen.last().expect("something"))
+        })
+        .await;
+        (begun.elapsed(), looks)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_is_in_a_queue_waits_until_it_is_out_of_it() {
+        assert_eq!(leave(&[Accepted]).await, (Duration::ZERO, 1));
+        assert_eq!(leave(&[Queued, Queued, Accepted]).await.1, 3);
+        assert_eq!(leave(&[Unclear, Queued, Accepted]).await.1, 3, "it had not got there yet");
+        assert!(leave(&[Queued]).await.0 >= SECOND);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_was_in_a_queue_that_is_taken_down_waits_for_the_reset() {
+        let seen: Vec<AppsEnd> = [Queued].into_iter().chain([Unclear; 20]).chain([Accepted]).collect();
+        let (waited, looks) = leave(&seen).await;
+        assert_eq!(looks, seen.len());
+        assert!(waited > LONGEST_UNCLEAR && waited < SECOND, "{waited:?}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_never_was_in_one_waits_a_moment() {
+        let (waited, _) = leave(&[Unclear]).await;
+        assert!(waited >= LONGEST_UNCLEAR && waited <= 2 * LONGEST_UNCLEAR, "{waited:?}");
     }
 }

@@ -13,4 +13,5 @@ mod target;
 
 pub(super) use self::broken::Broken;
 pub(super) use self::pool::{Lease, Needs, Pool};
+pub(super) use self::queue::AppsEnd;
 pub use self::target::Target;

@@ -10,7 +10,7 @@ use tokio::time::Instant;
 
 use super::super::rejection::Rejection;
 use super::http2::Channels;
-use super::queue::Queue;
+use super::queue::{AppsEnd, Queue};
 use super::resolve::Resolver;
 use super::stream::AppStream;
 use super::target::{Http2, Target};
@@ -206,9 +206,9 @@ impl Lease {
         matches!(self.stream, Some(AppStream::Http2(_)))
     }
 
-    /// Whether the app's kernel has accepted the connection and the app has not yet.
-    pub(in crate::proxy) fn is_queued(&self) -> bool {
-        self.stream.as_ref().is_some_and(|stream| self.pool.queue.holds(stream))
+    /// Where the app's end of it is.
+    pub(in crate::proxy) fn apps_end(&self) -> AppsEnd {
+        self.stream.as_ref().map_or(AppsEnd::Accepted, |stream| self.pool.queue.look(stream))
     }
 
     /// Whether it was reset, by the app or by its listener.

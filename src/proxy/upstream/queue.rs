@@ -19,24 +19,44 @@ pub(super) struct Queue {
     diagnostics: RefCell<Option<OwnedFd>>,
 }
 
+/// Where the app's end of a connection is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::proxy) enum AppsEnd {
+    /// In the queue: the app has not accepted it.
+    Queued,
+    /// Not there yet, or not any more: it comes at this moment, or goes and its reset is about to be sent. For longer than a
+    /// moment, the kernel waits for the first bytes (`TCP_DEFER_ACCEPT`), or it is elsewhere by some translation of addresses.
+    Unclear,
+    /// With the app. Also where nobody can tell: the app is elsewhere, or the kernel is an old one or may not be asked.
+    Accepted,
+}
+
 impl Queue {
-    /// Whether a connection waits in the queue at this moment. Where nobody can tell, it does not: the app is elsewhere, the
-    /// kernel is an old one or may not be asked, or accepts when it has seen the first bytes (`TCP_DEFER_ACCEPT`).
-    pub(super) fn holds(&self, connection: &AppStream) -> bool {
-        let asked = match connection {
-            AppStream::Tcp(stream) => stream.local_addr().and_then(|ours| {
-                let apps = stream.peer_addr()?;
-                Ok((about_inet(apps, ours), waits_inet as fn(&[u8]) -> bool))
-            }),
-            AppStream::Unix(stream) => rustix::fs::fstat(stream)
-                .map_err(io::Error::from)
-                .map(|ours| (about_unix(ours.st_ino as u32), waits_unix as fn(&[u8]) -> bool)),
+    /// Where the app's end of a connection is at this moment; one that has ended is in no queue.
+    pub(super) fn look(&self, connection: &AppStream) -> AppsEnd {
+        let found = match connection {
+            AppStream::Tcp(stream) => {
+                let ends = stream.peer_addr().and_then(|apps| Ok((apps, stream.local_addr()?)));
+                ends.map_or(AppsEnd::Accepted, |(apps, ours)| self.look_for_inet(apps, ours))
+            }
+            AppStream::Unix(stream) => {
+                let ours = rustix::fs::fstat(stream).map_err(io::Error::from);
+                let waits = ours.and_then(|ours| self.ask(&about_unix(ours.st_ino as u32)));
+                if waits.is_ok_and(|answer| waits_unix(&answer)) { AppsEnd::Queued } else { AppsEnd::Accepted }
+            }
             // The app has already spoken on it.
-            AppStream::Tls(_) | AppStream::Http2(_) => return false,
+            AppStream::Tls(_) | AppStream::Http2(_) => return AppsEnd::Accepted,
         };
-        // The kernel remembers no end of a Unix socket's queue: our own end knows.
-        asked.is_ok_and(|(question, waits)| self.ask(&question).is_ok_and(|answer| waits(&answer)))
-            && !connection.has_ended()
+        // The kernel remembers no end of a Unix socket's queue, and a reset may have come meanwhile: our own end knows.
+        if connection.has_ended() { AppsEnd::Accepted } else { found }
+    }
+
+    fn look_for_inet(&self, apps: SocketAddr, ours: SocketAddr) -> AppsEnd {
+        match self.ask(&about_inet(apps, ours)) {
+            Ok(answer) => found_inet(&answer),
+            Err(error) if error.kind() == io::ErrorKind::NotFound && is_here(apps, ours) => AppsEnd::Unclear,
+            Err(_) => AppsEnd::Accepted,
+        }
     }
 
     /// What the kernel answers; without the header.
@@ -64,7 +84,8 @@ impl Queue {
         // One that failed is not asked again.
         *diagnostics = Some(socket);
         if u16_at(answer, 4) != Some(SOCK_DIAG_BY_FAMILY) {
-            return Err(io::ErrorKind::NotFound.into());
+            let code = u32_at(answer, HEADER).unwrap_or_default().cast_signed();
+            return Err(io::Error::from_raw_os_error(code.saturating_neg()));
         }
         Ok(answer.get(HEADER..).unwrap_or_default().to_vec())
     }
@@ -77,6 +98,7 @@ const NLM_F_REQUEST: u16 = 1;
 const ANY_STATE: u32 = u32::MAX;
 const NO_COOKIE: [u8; 8] = [0xFF; 8];
 const ESTABLISHED: u8 = 1;
+const SYN_RECV: u8 = 3;
 const UDIAG_SHOW_PEER: u32 = 4;
 const UNIX_DIAG_PEER: u16 = 2;
 
@@ -105,10 +127,19 @@ fn about_inet(apps: SocketAddr, ours: SocketAddr) -> Vec<u8> {
 }
 
 /// `inet_diag_msg`.
-fn waits_inet(answer: &[u8]) -> bool {
+fn found_inet(answer: &[u8]) -> AppsEnd {
     const STATE: usize = 1;
     const INODE: usize = 68;
-    answer.get(STATE) == Some(&ESTABLISHED) && u32_at(answer, INODE) == Some(0)
+    match (answer.get(STATE), u32_at(answer, INODE)) {
+        (Some(&ESTABLISHED), Some(0)) => AppsEnd::Queued,
+        (Some(&SYN_RECV), _) => AppsEnd::Unclear,
+        _ => AppsEnd::Accepted,
+    }
+}
+
+/// Whether both ends are this machine's, so that the kernel knows both.
+fn is_here(apps: SocketAddr, ours: SocketAddr) -> bool {
+    apps.ip() == ours.ip() || apps.ip().to_canonical().is_loopback()
 }
 
 /// `unix_diag_req`: our end of a connection, and what is at the other.
@@ -163,47 +194,64 @@ mod tests {
 
     #[tokio::test]
     async fn a_connection_waits_until_it_is_accepted() {
+        use AppsEnd::{Accepted, Queued};
         let queue = Queue::default();
         for (bound, host) in [("127.0.0.1:0", "127.0.0.1"), ("[::1]:0", "::1"), ("[::]:0", "127.0.0.1")] {
             let listener = std::net::TcpListener::bind(bound).expect("a port");
             let (first, second) = (to(&listener, host).await, to(&listener, host).await);
-            assert!(queue.holds(&first) && queue.holds(&second), "{bound}");
+            assert_eq!((queue.look(&first), queue.look(&second)), (Queued, Queued), "{bound}");
             let accepted = listener.accept().expect("a connection");
-            assert!(!queue.holds(&first) && queue.holds(&second), "{bound}");
+            assert_eq!((queue.look(&first), queue.look(&second)), (Accepted, Queued), "{bound}");
             drop(accepted);
-            assert!(!queue.holds(&first), "{bound}: one that was accepted and closed does not wait");
+            assert_eq!(queue.look(&first), Accepted, "{bound}: one that was accepted and closed does not wait");
             drop(listener);
-            assert!(!queue.holds(&second), "{bound}: a queue that is gone holds nothing");
+            assert_eq!(queue.look(&second), Accepted, "{bound}: a queue that is gone holds nothing");
         }
     }
 
     #[tokio::test]
     async fn a_unix_connection_waits_as_well() {
+        use AppsEnd::{Accepted, Queued};
         let queue = Queue::default();
         let directory = tempfile::tempdir().expect("a directory");
         let path = directory.path().join("app");
         let listener = UnixListener::bind(&path).expect("a socket");
         let connect = || async { AppStream::Unix(UnixStream::connect(&path).await.expect("a connection")) };
         let (first, second) = (connect().await, connect().await);
-        assert!(queue.holds(&first) && queue.holds(&second));
+        assert_eq!((queue.look(&first), queue.look(&second)), (Queued, Queued));
         let _accepted = listener.accept().expect("a connection");
-        assert!(!queue.holds(&first) && queue.holds(&second));
+        assert_eq!((queue.look(&first), queue.look(&second)), (Accepted, Queued));
         drop(listener);
-        assert!(!queue.holds(&second));
+        assert_eq!(queue.look(&second), Accepted);
     }
 
     #[tokio::test]
-    async fn who_accepts_with_the_first_bytes_is_not_waited_for() {
+    async fn who_accepts_with_the_first_bytes_is_not_in_the_queue() {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
         DeferAccept.set(&listener, &1).expect("an option");
-        assert!(!Queue::default().holds(&to(&listener, "127.0.0.1").await));
+        assert_eq!(Queue::default().look(&to(&listener, "127.0.0.1").await), AppsEnd::Unclear);
+    }
+
+    #[test]
+    fn an_end_that_is_not_there_is_unclear_only_where_it_has_to_be() {
+        let queue = Queue::default();
+        // Nobody sends from port 0.
+        for (apps, ours, found) in [
+            ("127.0.0.1:1", "127.0.0.1:0", AppsEnd::Unclear),
+            ("[::1]:1", "[::1]:0", AppsEnd::Unclear),
+            ("192.0.2.1:1", "192.0.2.1:0", AppsEnd::Unclear),
+            ("192.0.2.1:1", "192.0.2.2:0", AppsEnd::Accepted),
+        ] {
+            let (apps, ours) = (apps.parse().expect("an address"), ours.parse().expect("an address"));
+            assert_eq!(queue.look_for_inet(apps, ours), found, "{apps}");
+        }
     }
 
     #[test]
     fn what_is_cut_off_says_nothing() {
         let mut answer = vec![2, ESTABLISHED, 0, 0];
         answer.resize(72, 0);
-        assert!(waits_inet(&answer) && !waits_inet(&answer[..71]));
+        assert_eq!((found_inet(&answer), found_inet(&answer[..71])), (AppsEnd::Queued, AppsEnd::Accepted));
         let mut answer = vec![0; 16];
         answer.extend([4, 0, 9, 0, 0, 0, 0, 0].iter().chain(&[8, 0, 2, 0, 0, 0, 0, 0]));
         assert!(waits_unix(&answer));
