@@ -122,8 +122,7 @@ mod tests {
     #[tokio::test]
     async fn who_finds_nothing_is_woken_when_something_comes() {
         let (here, mut there) = pair().await;
-        let both = async { tokio::join!(read(&here, 64), there.write_all(b"late")) };
-        let (found, written) = both.await;
+        let (found, written) = tokio::join!(read(&here, 64), there.write_all(b"late"));
         written.expect("written");
         assert_eq!(found, b"late");
     }

@@ -204,7 +204,7 @@ async fn leave_queue(longest: Duration, mut look: impl FnMut() -> AppsEnd) {
         let end = look();
         was_queued |= end == AppsEnd::Queued;
         let patience = match end {
-            AppsEnd::Accepted => return,
+            AppsEnd::NotQueued => return,
             _ if was_queued => longest,
             _ => LONGEST_UNCLEAR.min(longest),
         };
@@ -299,7 +299,7 @@ impl<L: Local, S: ClientStream> Connection<'_, L, S> {
 
 #[cfg(test)]
 mod tests {
-    use super::AppsEnd::{Accepted, Queued, Unclear};
+    use super::AppsEnd::{NotQueued, Queued, Unclear};
     use super::*;
 
     const SECOND: Duration = Duration::from_secs(1);
@@ -317,15 +317,15 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn who_is_in_a_queue_waits_until_it_is_out_of_it() {
-        assert_eq!(leave(&[Accepted]).await, (Duration::ZERO, 1));
-        assert_eq!(leave(&[Queued, Queued, Accepted]).await.1, 3);
-        assert_eq!(leave(&[Unclear, Queued, Accepted]).await.1, 3, "it had not got there yet");
+        assert_eq!(leave(&[NotQueued]).await, (Duration::ZERO, 1));
+        assert_eq!(leave(&[Queued, Queued, NotQueued]).await.1, 3);
+        assert_eq!(leave(&[Unclear, Queued, NotQueued]).await.1, 3, "it had not got there yet");
         assert!(leave(&[Queued]).await.0 >= SECOND);
     }
 
     #[tokio::test(start_paused = true)]
     async fn who_was_in_a_queue_that_is_taken_down_waits_for_the_reset() {
-        let seen: Vec<AppsEnd> = [Queued].into_iter().chain([Unclear; 20]).chain([Accepted]).collect();
+        let seen: Vec<AppsEnd> = [Queued].into_iter().chain([Unclear; 20]).chain([NotQueued]).collect();
         let (waited, looks) = leave(&seen).await;
         assert_eq!(looks, seen.len());
         assert!(waited > LONGEST_UNCLEAR && waited < SECOND, "{waited:?}");

@@ -208,7 +208,7 @@ impl Lease {
 
     /// Where the app's end of it is.
     pub(in crate::proxy) fn apps_end(&self) -> AppsEnd {
-        self.stream.as_ref().map_or(AppsEnd::Accepted, |stream| self.pool.queue.look(stream))
+        self.stream.as_ref().map_or(AppsEnd::NotQueued, |stream| self.pool.queue.look(stream))
     }
 
     /// Whether it was reset, by the app or by its listener.

@@ -27,8 +27,8 @@ pub(in crate::proxy) enum AppsEnd {
     /// Not there yet, or not any more: it comes at this moment, or goes and its reset is about to be sent. For longer than a
     /// moment, the kernel waits for the first bytes (`TCP_DEFER_ACCEPT`), or it is elsewhere by some translation of addresses.
     Unclear,
-    /// With the app. Also where nobody can tell: the app is elsewhere, or the kernel is an old one or may not be asked.
-    Accepted,
+    /// With the app, or gone. Also where nobody can tell: the app is elsewhere, or the kernel is an old one or may not be asked.
+    NotQueued,
 }
 
 impl Queue {
@@ -37,25 +37,25 @@ impl Queue {
         let found = match connection {
             AppStream::Tcp(stream) => {
                 let ends = stream.peer_addr().and_then(|apps| Ok((apps, stream.local_addr()?)));
-                ends.map_or(AppsEnd::Accepted, |(apps, ours)| self.look_for_inet(apps, ours))
+                ends.map_or(AppsEnd::NotQueued, |(apps, ours)| self.look_for_inet(apps, ours))
             }
             AppStream::Unix(stream) => {
                 let ours = rustix::fs::fstat(stream).map_err(io::Error::from);
                 let waits = ours.and_then(|ours| self.ask(&about_unix(ours.st_ino as u32)));
-                if waits.is_ok_and(|answer| waits_unix(&answer)) { AppsEnd::Queued } else { AppsEnd::Accepted }
+                if waits.is_ok_and(|answer| waits_unix(&answer)) { AppsEnd::Queued } else { AppsEnd::NotQueued }
             }
             // The app has already spoken on it.
-            AppStream::Tls(_) | AppStream::Http2(_) => return AppsEnd::Accepted,
+            AppStream::Tls(_) | AppStream::Http2(_) => return AppsEnd::NotQueued,
         };
         // The kernel remembers no end of a Unix socket's queue, and a reset may have come meanwhile: our own end knows.
-        if connection.has_ended() { AppsEnd::Accepted } else { found }
+        if connection.has_ended() { AppsEnd::NotQueued } else { found }
     }
 
     fn look_for_inet(&self, apps: SocketAddr, ours: SocketAddr) -> AppsEnd {
         match self.ask(&about_inet(apps, ours)) {
             Ok(answer) => found_inet(&answer),
             Err(error) if error.kind() == io::ErrorKind::NotFound && is_here(apps, ours) => AppsEnd::Unclear,
-            Err(_) => AppsEnd::Accepted,
+            Err(_) => AppsEnd::NotQueued,
         }
     }
 
@@ -133,7 +133,7 @@ fn found_inet(answer: &[u8]) -> AppsEnd {
     match (answer.get(STATE), u32_at(answer, INODE)) {
         (Some(&ESTABLISHED), Some(0)) => AppsEnd::Queued,
         (Some(&SYN_RECV), _) => AppsEnd::Unclear,
-        _ => AppsEnd::Accepted,
+        _ => AppsEnd::NotQueued,
     }
 }
 
@@ -176,9 +176,12 @@ fn u32_at(bytes: &[u8], at: usize) -> Option<u32> {
 #[cfg(test)]
 mod tests {
     use std::os::unix::net::UnixListener;
+    use std::time::Duration;
 
     use nix::sys::socket::{SetSockOpt as _, sockopt::SetStruct};
     use tokio::net::{TcpStream, UnixStream};
+    use tokio::task::yield_now;
+    use tokio::time::timeout;
 
     use super::*;
 
@@ -192,37 +195,58 @@ mod tests {
         AppStream::Tcp(TcpStream::connect((host, port)).await.expect("a connection"))
     }
 
+    /// Where its end is once that is clear.
+    async fn settled(queue: &Queue, connection: &AppStream) -> AppsEnd {
+        let clear = async {
+            loop {
+                match queue.look(connection) {
+                    AppsEnd::Unclear => yield_now().await,
+                    clear => return clear,
+                }
+            }
+        };
+        timeout(Duration::from_secs(20), clear).await.expect("it comes or goes at some time")
+    }
+
+    async fn both(queue: &Queue, first: &AppStream, second: &AppStream) -> (AppsEnd, AppsEnd) {
+        (settled(queue, first).await, settled(queue, second).await)
+    }
+
     #[tokio::test]
     async fn a_connection_waits_until_it_is_accepted() {
-        use AppsEnd::{Accepted, Queued};
+        use AppsEnd::{NotQueued, Queued};
         let queue = Queue::default();
         for (bound, host) in [("127.0.0.1:0", "127.0.0.1"), ("[::1]:0", "::1"), ("[::]:0", "127.0.0.1")] {
             let listener = std::net::TcpListener::bind(bound).expect("a port");
             let (first, second) = (to(&listener, host).await, to(&listener, host).await);
-            assert_eq!((queue.look(&first), queue.look(&second)), (Queued, Queued), "{bound}");
+            assert_eq!(both(&queue, &first, &second).await, (Queued, Queued), "{bound}");
             let accepted = listener.accept().expect("a connection");
-            assert_eq!((queue.look(&first), queue.look(&second)), (Accepted, Queued), "{bound}");
+            assert_eq!(both(&queue, &first, &second).await, (NotQueued, Queued), "{bound}");
             drop(accepted);
-            assert_eq!(queue.look(&first), Accepted, "{bound}: one that was accepted and closed does not wait");
+            assert_eq!(
+                settled(&queue, &first).await,
+                NotQueued,
+                "{bound}: one that was accepted and closed does not wait"
+            );
             drop(listener);
-            assert_eq!(queue.look(&second), Accepted, "{bound}: a queue that is gone holds nothing");
+            assert_eq!(settled(&queue, &second).await, NotQueued, "{bound}: a queue that is gone holds nothing");
         }
     }
 
     #[tokio::test]
     async fn a_unix_connection_waits_as_well() {
-        use AppsEnd::{Accepted, Queued};
+        use AppsEnd::{NotQueued, Queued};
         let queue = Queue::default();
         let directory = tempfile::tempdir().expect("a directory");
         let path = directory.path().join("app");
         let listener = UnixListener::bind(&path).expect("a socket");
         let connect = || async { AppStream::Unix(UnixStream::connect(&path).await.expect("a connection")) };
         let (first, second) = (connect().await, connect().await);
-        assert_eq!((queue.look(&first), queue.look(&second)), (Queued, Queued));
+        assert_eq!(both(&queue, &first, &second).await, (Queued, Queued));
         let _accepted = listener.accept().expect("a connection");
-        assert_eq!((queue.look(&first), queue.look(&second)), (Accepted, Queued));
+        assert_eq!(both(&queue, &first, &second).await, (NotQueued, Queued));
         drop(listener);
-        assert_eq!(queue.look(&second), Accepted);
+        assert_eq!(settled(&queue, &second).await, NotQueued);
     }
 
     #[tokio::test]
@@ -240,7 +264,7 @@ mod tests {
             ("127.0.0.1:1", "127.0.0.1:0", AppsEnd::Unclear),
             ("[::1]:1", "[::1]:0", AppsEnd::Unclear),
             ("192.0.2.1:1", "192.0.2.1:0", AppsEnd::Unclear),
-            ("192.0.2.1:1", "192.0.2.2:0", AppsEnd::Accepted),
+            ("192.0.2.1:1", "192.0.2.2:0", AppsEnd::NotQueued),
         ] {
             let (apps, ours) = (apps.parse().expect("an address"), ours.parse().expect("an address"));
             assert_eq!(queue.look_for_inet(apps, ours), found, "{apps}");
@@ -251,7 +275,7 @@ mod tests {
     fn what_is_cut_off_says_nothing() {
         let mut answer = vec![2, ESTABLISHED, 0, 0];
         answer.resize(72, 0);
-        assert_eq!((found_inet(&answer), found_inet(&answer[..71])), (AppsEnd::Queued, AppsEnd::Accepted));
+        assert_eq!((found_inet(&answer), found_inet(&answer[..71])), (AppsEnd::Queued, AppsEnd::NotQueued));
         let mut answer = vec![0; 16];
         answer.extend([4, 0, 9, 0, 0, 0, 0, 0].iter().chain(&[8, 0, 2, 0, 0, 0, 0, 0]));
         assert!(waits_unix(&answer));
